@@ -1,0 +1,37 @@
+# `make demo` and `make test` work on a fresh machine with Python 3.11 or newer and nothing else.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+# The constraint also holds for the build backend that pip fetches into its own environment.
+export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+PIP := $(BIN)/python -m pip --quiet
+
+.PHONY: demo test lint train-resume clean
+
+.venv/.installed: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(PIP) install -e .
+	touch $@
+
+.venv/.installed-dev: .venv/.installed
+	$(PIP) install -e '.[dev]'
+	touch $@
+
+demo: .venv/.installed
+	PATH="$(CURDIR)/$(BIN):$$PATH" sh examples/demo.sh
+
+test: .venv/.installed-dev
+	$(MAKE) --no-print-directory lint
+	$(BIN)/python -m pytest
+
+lint:
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# Goes on with the default model's training where it stood, at low priority.
+train-resume: .venv/.installed
+	PATH="$(CURDIR)/$(BIN):$$PATH" nice -n 19 sh scripts/train_default.sh
+
+clean:
+	rm -rf .venv build dist demo-output

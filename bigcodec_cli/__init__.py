@@ -1,0 +1,3 @@
+"""The `bigcodec` command."""
+
+__version__ = "0.1.0.dev0"

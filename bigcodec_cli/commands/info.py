@@ -1,0 +1,84 @@
+"""bigcodec info"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+import bcdc
+from bigcodec_cli.containers import open_container
+from bigcodec_cli.output import CliError, error_line
+from bigcodec_cli.store import find_by_fingerprint
+
+
+@click.command()
+@click.argument(
+    "files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path)
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+def command(files: tuple[Path, ...], as_json: bool) -> None:
+    """Show what .bcdc files hold, after verifying their checksums. Nothing is decoded."""
+    failed = False
+    for index, path in enumerate(files):
+        try:
+            facts = describe(path, open_container(path))
+        except CliError as error:
+            failed = True
+            error_line(str(error))
+            continue
+        if as_json:
+            click.echo(json.dumps(facts))
+        else:
+            click.echo(("\n" if index else "") + _as_text(facts))
+    if failed:
+        raise click.exceptions.Exit(1)
+
+
+def describe(path: Path, container: bcdc.Container) -> dict[str, Any]:
+    """What `info` tells of a container, ready for JSON."""
+    header, seconds = container.header, container.seconds
+    entry = find_by_fingerprint(header.fingerprint)
+    frames_per_second = bcdc.MODEL_RATE / header.geometry.hop
+    token_rate = header.geometry.codebooks * header.channels * frames_per_second
+    return {
+        "file": str(path),
+        "version": bcdc.VERSION,
+        "bytes": container.size,
+        "seconds": seconds,
+        "sample_rate": header.sample_rate,
+        "channels": header.channels,
+        "samples": container.num_samples,
+        "model": entry.name if entry else None,
+        "model_fingerprint": header.fingerprint.hex(),
+        "hop": header.geometry.hop,
+        "codebook_sizes": list(header.geometry.codebook_sizes),
+        "frames": container.frames,
+        "coder": header.coder.name.lower(),
+        "blocks": len(container.blocks),
+        "payload_bytes": container.payload_bytes,
+        "entropy_bits": container.entropy,
+        "approx_kbps": container.entropy * token_rate / 1000,
+        "kbps_on_disk": container.size * 8 / seconds / 1000 if seconds else None,
+        "tags": dict(header.tags),
+    }
+
+
+def _as_text(facts: dict[str, Any]) -> str:
+    sizes = " + ".join(str(size) for size in facts["codebook_sizes"])
+    model = facts["model"] or "not among 'bigcodec models list'"
+    rows = [
+        ("duration", f"{facts['seconds']:.3f} s, {facts['samples']} samples"),
+        ("audio", f"{facts['sample_rate']} Hz, {facts['channels']} channel(s)"),
+        ("model", f"{model} ({facts['model_fingerprint']})"),
+        ("tokens", f"{facts['frames']} frames, hop {facts['hop']}, codebook {sizes}"),
+        ("coder", f"{facts['coder']}, {facts['blocks']} blocks"),
+        ("size", f"{facts['bytes']} bytes, {facts['payload_bytes']} of them tokens"),
+        ("approximate", f"{facts['approx_kbps']:.3f} kbit/s (order-0 entropy of the tokens)"),
+    ]
+    if facts["kbps_on_disk"] is not None:
+        rows.append(("on disk", f"{facts['kbps_on_disk']:.3f} kbit/s"))
+    rows += [(f"tag {name}", value) for name, value in facts["tags"].items()]
+    return "\n".join([f"{facts['file']}:"] + [f"  {name:<12} {text}" for name, text in rows])

@@ -1,0 +1,157 @@
+"""bigcodec models"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from bigcodec_cli.output import CliError, note
+from bigcodec_cli.store import (
+    ModelEntry,
+    all_models,
+    check_name,
+    default_model,
+    find_model,
+    home,
+    imported_path,
+    register,
+    set_default,
+)
+
+
+@click.group()
+def command() -> None:
+    """List, show, fetch, import and choose models."""
+
+
+@command.command("list")
+def list_models() -> None:
+    """List the models at hand, the default marked with a star."""
+    import shutil
+    import sys
+
+    from rich.console import Console
+    from rich.table import Table
+
+    entry = find_model(default_model())
+    table = Table("", "name", "fingerprint", "what it is", box=None, pad_edge=False)
+    for model in all_models():
+        star = "*" if entry is not None and model.name == entry.name else ""
+        table.add_row(star, model.name, model.fingerprint[:6].hex(), model.summary)
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 200
+    Console(width=width, markup=False, highlight=False).print(table)
+
+
+@command.command()
+@click.argument("name")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+def show(name: str, as_json: bool) -> None:
+    """Show a model's configuration, licence and training facts."""
+    from bigcodec_models.model_file import ModelFileError
+
+    model = _need(name)
+    try:
+        facts = _facts(model)
+    except ModelFileError as error:
+        raise CliError(str(error)) from error
+    if as_json:
+        click.echo(json.dumps(facts))
+        return
+    for key, value in facts.items():
+        shown = json.dumps(value) if isinstance(value, dict) else value
+        click.echo(f"{key:<12} {shown}")
+
+
+@command.command("import")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--name", help="Name to give it. Default: the name in the file, or the file's.")
+def import_model(file: Path, name: str | None) -> None:
+    """Keep a model file for use by name: ours, or a published checkpoint of either layout."""
+    keep(file, name, None)
+
+
+@command.command()
+@click.argument("name")
+def pull(name: str) -> None:
+    """Fetch a published model ('bigcodec') from the Hugging Face hub, check and keep it."""
+    from bigcodec_cli.hub import PUBLISHED, download_folder, fetch
+
+    with download_folder(home()) as folder:
+        path = fetch(name, Path(folder))
+        keep(path, name, "https://huggingface.co/" + "/".join(PUBLISHED[name]))
+
+
+@command.command()
+@click.argument("name", required=False)
+def default(name: str | None) -> None:
+    """Show the default model, or set it. BIGCODEC_MODEL in the environment goes before it."""
+    if name is None:
+        click.echo(default_model())
+    else:
+        set_default(name)
+
+
+def keep(file: Path, name: str | None, source: str | None) -> None:
+    """Convert a model file to ours, put it into the store and register it.
+
+    Raises:
+        CliError: not a usable model, or a bad or taken name.
+    """
+    from bigcodec_models.codec import read_model
+    from bigcodec_models.fingerprint import fingerprint
+    from bigcodec_models.model_file import ModelFileError, ModelInfo, save_model
+
+    if not file.is_file():
+        raise CliError(f"{file}: no such file")
+    try:
+        model = read_model(file)
+    except ModelFileError as error:
+        raise CliError(str(error)) from error
+    chosen = name or model.info.name or file.stem
+    check_name(chosen)
+    digest = fingerprint(model.tensors)
+    _refuse_taken(chosen, digest)
+    training = {**model.info.training, **({"source": source} if source else {})}
+    info = ModelInfo(name=chosen, licence=model.info.licence, training=training)
+    target = imported_path(chosen)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        save_model(target, model.tensors, model.config, info)
+    except OSError as error:
+        raise CliError(f"{target}: cannot be written: {error.strerror}") from error
+    size = sum(tensor.numel() for tensor in model.tensors.values()) / 1e6
+    register(chosen, digest, info.licence, f"{size:.1f} M parameters, from {source or file.name}")
+    note(f"kept as {chosen}, fingerprint {digest[:6].hex()}")
+
+
+def _refuse_taken(name: str, digest: bytes) -> None:
+    found = find_model(name)
+    if found is not None and found.fingerprint != digest:
+        raise CliError(f"{name}: another model has this name; choose one with --name")
+
+
+def _need(name: str) -> ModelEntry:
+    found = find_model(name)
+    if found is None:
+        raise CliError(f"{name}: no such model; 'bigcodec models list' shows the models at hand")
+    return found
+
+
+def _facts(model: ModelEntry) -> dict[str, Any]:
+    from bigcodec_models.config import config_to_dict
+    from bigcodec_models.model_file import load_model
+
+    loaded = load_model(model.path)
+    return {
+        "name": model.name,
+        "summary": model.summary,
+        "file": str(model.path),
+        "fingerprint": model.fingerprint.hex(),
+        "parameters": sum(tensor.numel() for tensor in loaded.tensors.values()),
+        "licence": model.licence,
+        "config": config_to_dict(loaded.config),
+        "training": dict(loaded.info.training),
+    }

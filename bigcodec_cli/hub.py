@@ -1,0 +1,62 @@
+"""Fetching published models from the Hugging Face hub."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from pathlib import Path
+
+from bigcodec_cli.output import CliError
+
+PUBLISHED = {"bigcodec": ("Alethia/BigCodec", "bigcodec.pt")}
+"""Name of a published model: hub repository and file."""
+
+
+def fetch(name: str, folder: Path) -> Path:
+    """Download a published model's checkpoint into `folder` and check it against the hub's hash.
+
+    Raises:
+        CliError: no such published model, no network, or the file is not what the hub declares.
+    """
+    if name not in PUBLISHED:
+        known = ", ".join(sorted(PUBLISHED))
+        raise CliError(f"{name}: no published model of this name; there is: {known}")
+    repository, filename = PUBLISHED[name]
+    from huggingface_hub import HfApi, hf_hub_download
+
+    try:
+        declared = _declared_hash(HfApi(), repository, filename)
+        path = Path(hf_hub_download(repository, filename, local_dir=folder))
+    except CliError:
+        raise
+    except Exception as error:  # the hub client raises the errors of several HTTP libraries
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise CliError(
+            f"cannot fetch {filename} from {repository}: {reason[0]}; "
+            "check the network, or fetch the file elsewhere and 'bigcodec models import' it"
+        ) from error
+    if _file_hash(path) != declared:
+        raise CliError(f"{filename} from {repository} does not have the SHA-256 the hub declares")
+    return path
+
+
+def _declared_hash(api: object, repository: str, filename: str) -> str:
+    from huggingface_hub import HfApi
+    from huggingface_hub.hf_api import RepoFile
+
+    assert isinstance(api, HfApi)
+    for entry in api.get_paths_info(repository, [filename]):
+        if isinstance(entry, RepoFile) and entry.lfs is not None:
+            return entry.lfs.sha256
+    raise CliError(f"the hub declares no SHA-256 for {filename} in {repository}")
+
+
+def _file_hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def download_folder(home: Path) -> tempfile.TemporaryDirectory[str]:
+    """A folder for a download that is removed afterwards."""
+    home.mkdir(parents=True, exist_ok=True)
+    return tempfile.TemporaryDirectory(dir=home, prefix=".download-")

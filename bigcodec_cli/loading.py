@@ -1,0 +1,84 @@
+"""Loading codec models for the commands that need them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+import bcdc
+from bigcodec_cli.output import CliError
+from bigcodec_cli.pipeline import geometry_of
+from bigcodec_cli.store import find_by_fingerprint, find_model, model_path
+from bigcodec_models.codec import Codec
+from bigcodec_models.model_file import ModelFileError
+
+PULL_HINT = "for the paper's quality: bigcodec models pull bigcodec, then --model bigcodec"
+
+
+def choose_device(wanted: str) -> str:
+    """The torch device for `auto`, `cpu` or `cuda`.
+
+    Raises:
+        CliError: cuda is wanted and not there.
+    """
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise CliError("--device cuda: torch finds no CUDA device here; use --device cpu")
+    if wanted == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return wanted
+
+
+def load_codec(name_or_path: str, device: str) -> tuple[Codec, str]:
+    """A codec, and a line that says what it is.
+
+    Raises:
+        CliError: no such model, or it cannot be used.
+    """
+    entry = find_model(name_or_path)
+    try:
+        codec = Codec.load(model_path(name_or_path), choose_device(device))
+    except ModelFileError as error:
+        raise CliError(str(error)) from error
+    if entry is None:
+        return codec, f"model {name_or_path}: {codec.info.name or 'unnamed'}"
+    hint = f"; {PULL_HINT}" if entry.builtin else ""
+    return codec, f"model {entry.name}: {entry.summary}{hint}"
+
+
+class CodecCache:
+    """Codecs for a batch of containers, each loaded once, found by fingerprint."""
+
+    def __init__(self, model: str | None, device: str) -> None:
+        self._device = choose_device(device)
+        self._codecs: dict[bytes, Codec] = {}
+        if model is not None:
+            codec, _ = load_codec(model, device)
+            self._codecs[codec.fingerprint[:6]] = codec
+
+    def codec_for(self, source: Path, container: bcdc.Container) -> Codec:
+        """The codec that made a container.
+
+        Raises:
+            CliError: it is not at hand, or does not fit the container's token geometry.
+        """
+        wanted = container.header.fingerprint
+        if wanted not in self._codecs:
+            self._codecs[wanted] = self._load(source, wanted)
+        codec = self._codecs[wanted]
+        if geometry_of(codec) != container.header.geometry:
+            raise CliError(f"{source}: its token geometry is not that of its model")
+        return codec
+
+    def _load(self, source: Path, wanted: bytes) -> Codec:
+        entry = find_by_fingerprint(wanted)
+        if entry is None:
+            raise CliError(
+                f"{source}: needs the model with fingerprint {wanted.hex()}, which is not here; "
+                "give its file with --model FILE, or 'bigcodec models import FILE' once "
+                "('bigcodec models pull bigcodec' fetches the published one)"
+            )
+        try:
+            return Codec.load(entry.path, self._device)
+        except ModelFileError as error:
+            raise CliError(str(error)) from error

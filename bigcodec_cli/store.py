@@ -1,0 +1,179 @@
+"""Which models there are and which is the default. Loads no torch.
+
+Imported models live in BIGCODEC_HOME (a folder of the user's, chosen by platformdirs unless the
+environment variable names one) as NAME.safetensors, with an index of fingerprints beside them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import re
+import secrets
+from pathlib import Path
+from typing import Any
+
+from bigcodec_cli.output import CliError
+from bigcodec_models.registry import ALIASES, builtin_models, find_builtin
+
+FALLBACK_MODEL = "lite"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ModelEntry:
+    """A model at hand: where its weights are, and what they are."""
+
+    name: str
+    path: Path
+    fingerprint: bytes
+    licence: str
+    summary: str
+    builtin: bool
+
+
+def home() -> Path:
+    """The folder of imported models and settings; it need not exist."""
+    named = os.environ.get("BIGCODEC_HOME")
+    if named:
+        return Path(named)
+    import platformdirs
+
+    return Path(platformdirs.user_data_dir("bigcodec", appauthor=False))
+
+
+def all_models() -> list[ModelEntry]:
+    """Built-in models, then imported ones in order of name.
+
+    Raises:
+        CliError: the index of imported models is damaged.
+    """
+    found = [
+        ModelEntry(
+            name=model.name,
+            path=model.path,
+            fingerprint=model.fingerprint,
+            licence=model.licence,
+            summary=model.summary,
+            builtin=True,
+        )
+        for model in builtin_models()
+    ]
+    return found + [_imported(name, row) for name, row in sorted(_index().items())]
+
+
+def find_model(name: str) -> ModelEntry | None:
+    """The model of a name or alias, or None."""
+    builtin = find_builtin(name)
+    wanted = builtin.name if builtin is not None else name
+    return next((model for model in all_models() if model.name == wanted), None)
+
+
+def find_by_fingerprint(prefix: bytes) -> ModelEntry | None:
+    """The model whose fingerprint starts with `prefix`, or None."""
+    return next((m for m in all_models() if m.fingerprint.startswith(prefix)), None)
+
+
+def model_path(name_or_path: str) -> Path:
+    """The weights file that `--model` means.
+
+    Raises:
+        CliError: no model of this name and no file of this path.
+    """
+    found = find_model(name_or_path)
+    if found is not None:
+        return found.path
+    path = Path(name_or_path)
+    if path.is_file():
+        return path
+    raise CliError(
+        f"{name_or_path}: no such model or file; 'bigcodec models list' shows the models at hand"
+    )
+
+
+def default_model() -> str:
+    """The model that is used when none is named: BIGCODEC_MODEL, the one set, or lite."""
+    return os.environ.get("BIGCODEC_MODEL") or _settings().get("default") or FALLBACK_MODEL
+
+
+def set_default(name: str) -> None:
+    """Remember a default model.
+
+    Raises:
+        CliError: there is no such model, or the setting cannot be written.
+    """
+    if find_model(name) is None:
+        raise CliError(f"{name}: no such model; 'bigcodec models list' shows the models at hand")
+    _write_json(home() / "settings.json", {**_settings(), "default": name})
+
+
+def check_name(name: str) -> None:
+    """Refuse names that could be mistaken for a path, or that are taken by a built-in model.
+
+    Raises:
+        CliError: naming the reason.
+    """
+    if not _NAME.fullmatch(name):
+        raise CliError(f"{name}: a model name has letters, digits, '.', '_' and '-' only")
+    if find_builtin(name) is not None or name in ALIASES:
+        raise CliError(f"{name}: is the name of a built-in model; choose another with --name")
+
+
+def register(name: str, fingerprint: bytes, licence: str, summary: str) -> None:
+    """Add a weights file that already lies in its place to the index.
+
+    Raises:
+        CliError: the index cannot be written.
+    """
+    row = {"fingerprint": fingerprint.hex(), "licence": licence, "summary": summary}
+    _write_json(home() / "models.json", {**_index(), name: row})
+
+
+def imported_path(name: str) -> Path:
+    """Where the weights of an imported model lie."""
+    return home() / f"{name}.safetensors"
+
+
+def _imported(name: str, row: Any) -> ModelEntry:
+    try:
+        return ModelEntry(
+            name=name,
+            path=imported_path(name),
+            fingerprint=bytes.fromhex(row["fingerprint"]),
+            licence=str(row["licence"]),
+            summary=str(row["summary"]),
+            builtin=False,
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise CliError(f"{home() / 'models.json'}: damaged; remove it and import again") from error
+
+
+def _index() -> dict[str, Any]:
+    return _read_json(home() / "models.json")
+
+
+def _settings() -> dict[str, Any]:
+    return _read_json(home() / "settings.json")
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except (OSError, ValueError) as error:
+        raise CliError(f"{path}: cannot be read: {error}") from error
+    if not isinstance(data, dict):
+        raise CliError(f"{path}: damaged; remove it")
+    return data
+
+
+def _write_json(path: Path, data: dict[str, Any]) -> None:
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+        temporary.replace(path)
+    except OSError as error:
+        raise CliError(f"{path}: cannot be written: {error.strerror}") from error

@@ -1,0 +1,252 @@
+"""The container header (SPEC section 3)."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+
+from bcdc.errors import (
+    BcdcError,
+    CorruptError,
+    LimitError,
+    NotBcdcError,
+    TruncatedError,
+    UnsupportedError,
+)
+from bcdc.integers import check16, get_varint, put_varint
+
+MAGIC = b"BCDC"
+VERSION = 1
+FIXED_BYTES = 18
+FINGERPRINT_BYTES = 6
+MODEL_RATE = 16000
+"""Samples per second that tokens are counted at, whatever the file's own rate."""
+
+MAX_EXTENSION_BYTES = 1 << 16
+MAX_BLOCK_BYTES = 1 << 24
+_MAX_RATE = (1 << 24) - 1
+_FLAG_PRIOR, _FLAG_TAGS, _FLAG_GEOMETRY, _FLAG_RESERVED = 1, 2, 4, 8
+
+
+class Coder(enum.IntEnum):
+    """How the tokens of a block become bytes (SPEC section 6)."""
+
+    RAW = 0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Geometry:
+    """Shape of the token stream: `hop` samples at 16 kHz a frame, one token a codebook a frame."""
+
+    hop: int = 200
+    codebook_sizes: tuple[int, ...] = (8192,)
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.hop <= 2 * MODEL_RATE:
+            raise ValueError(f"hop must be between 1 and {2 * MODEL_RATE}, not {self.hop}")
+        if not 1 <= len(self.codebook_sizes) <= 32:
+            raise ValueError("there must be between 1 and 32 codebooks")
+        if any(not 2 <= size <= 1 << 16 for size in self.codebook_sizes):
+            raise ValueError("codebook sizes must be between 2 and 65536")
+
+    @property
+    def codebooks(self) -> int:
+        """Number of codebooks, K."""
+        return len(self.codebook_sizes)
+
+    @property
+    def token_bits(self) -> tuple[int, ...]:
+        """Bits of a raw token of each codebook."""
+        return tuple((size - 1).bit_length() for size in self.codebook_sizes)
+
+    @property
+    def block_frames(self) -> int:
+        """Frames of a full block: as many as fit into two seconds."""
+        return 2 * MODEL_RATE // self.hop
+
+    def raw_bytes(self, frames: int, channels: int) -> int:
+        """Size of `frames` frames of `channels` channels, packed raw."""
+        return (frames * channels * sum(self.token_bits) + 7) // 8
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Header:
+    """What a reader must know before the first block.
+
+    `fingerprint` and `prior_fingerprint` are the first six bytes of the SHA-256 fingerprints of
+    the model and of the entropy prior. `tags` are pairs of a name and a value.
+    """
+
+    fingerprint: bytes
+    sample_rate: int
+    channels: int = 1
+    geometry: Geometry = Geometry()
+    coder: Coder = Coder.RAW
+    prior_fingerprint: bytes | None = None
+    tags: tuple[tuple[str, str], ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in (self.fingerprint, self.prior_fingerprint):
+            if name is not None and len(name) != FINGERPRINT_BYTES:
+                raise ValueError(f"a fingerprint must have {FINGERPRINT_BYTES} bytes")
+        if not 1 <= self.sample_rate <= _MAX_RATE:
+            raise ValueError(f"sample rate must be between 1 and {_MAX_RATE}")
+        if not 1 <= self.channels <= 255:
+            raise ValueError("channels must be between 1 and 255")
+        if self.full_block_bytes > MAX_BLOCK_BYTES:
+            raise ValueError("a block of this geometry would be above 16 MiB")
+
+    @property
+    def full_block_bytes(self) -> int:
+        """Size of a full block, packed raw: no payload is larger."""
+        return self.geometry.raw_bytes(self.geometry.block_frames, self.channels)
+
+    def frames_of(self, samples: int) -> int:
+        """Frames that `samples` samples at the file's rate take (SPEC section 5.2)."""
+        at_model_rate = -(-samples * MODEL_RATE // self.sample_rate)
+        return -(-at_model_rate // self.geometry.hop)
+
+
+def write_header(header: Header) -> bytes:
+    """The bytes of a header: 18, and its extension where it has one.
+
+    Raises:
+        ValueError: the tags are too long.
+    """
+    extension, flags = _write_extension(header)
+    checked = bytes([VERSION, flags | header.coder << 4]) + header.fingerprint
+    checked += header.sample_rate.to_bytes(3, "little") + bytes([header.channels])
+    fixed = MAGIC + check16(checked) + checked
+    if not flags:
+        return fixed
+    if len(extension) > MAX_EXTENSION_BYTES:
+        raise ValueError("the tags are too long for a container")
+    return fixed + put_varint(len(extension)) + extension + check16(extension)
+
+
+def read_header(data: bytes) -> tuple[Header, int]:
+    """The header at the start of `data`, and the offset of what follows it.
+
+    Raises:
+        NotBcdcError, TruncatedError, CorruptError, UnsupportedError, LimitError: tested in the
+            order magic, checksum, version, flags and coder, structure.
+    """
+    if data[:4] != MAGIC[: len(data)] or not data:
+        raise NotBcdcError("not a .bcdc file: it does not start with BCDC")
+    if len(data) < FIXED_BYTES:
+        raise TruncatedError("the data end inside the header")
+    checked = data[6:FIXED_BYTES]
+    if check16(checked) != data[4:6]:
+        raise CorruptError("the header is damaged: its checksum does not match")
+    if checked[0] != VERSION:
+        raise UnsupportedError(f"container version {checked[0]} is newer than this reader's 1")
+    flags, coder = checked[1] & 15, checked[1] >> 4
+    if flags & _FLAG_RESERVED:
+        raise UnsupportedError("the header has a flag that this reader does not know")
+    if coder not in Coder.__members__.values():
+        raise UnsupportedError(f"the tokens are coded by coder {coder}, unknown to this reader")
+    extension, end = _read_extension_bytes(data) if flags else (b"", FIXED_BYTES)
+    fields = _parse_extension(extension, flags)
+    rate = int.from_bytes(checked[8:11], "little")
+    return _build(fields, checked[2:8], rate, checked[11], Coder(coder)), end
+
+
+def _build(
+    fields: _Extension, fingerprint: bytes, rate: int, channels: int, coder: Coder
+) -> Header:
+    if not rate or not channels:
+        raise CorruptError("the header declares no channels or a sample rate of 0")
+    blocks = fields.geometry.raw_bytes(fields.geometry.block_frames, channels)
+    if blocks > MAX_BLOCK_BYTES:
+        raise LimitError(f"a block would take {blocks} bytes, above the limit of 16 MiB")
+    return Header(
+        fingerprint=fingerprint,
+        sample_rate=rate,
+        channels=channels,
+        geometry=fields.geometry,
+        coder=coder,
+        prior_fingerprint=fields.prior,
+        tags=fields.tags,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Extension:
+    geometry: Geometry
+    prior: bytes | None
+    tags: tuple[tuple[str, str], ...]
+
+
+def _write_extension(header: Header) -> tuple[bytes, int]:
+    parts, flags = b"", 0
+    if header.geometry != Geometry():
+        flags |= _FLAG_GEOMETRY
+        parts += put_varint(header.geometry.hop) + bytes([header.geometry.codebooks])
+        parts += b"".join(put_varint(size) for size in header.geometry.codebook_sizes)
+    if header.prior_fingerprint is not None:
+        flags |= _FLAG_PRIOR
+        parts += header.prior_fingerprint
+    if header.tags:
+        flags |= _FLAG_TAGS
+        for text in (text for pair in header.tags for text in pair):
+            encoded = text.encode()
+            parts += put_varint(len(encoded)) + encoded
+    return parts, flags
+
+
+def _read_extension_bytes(data: bytes) -> tuple[bytes, int]:
+    size, start = get_varint(data, FIXED_BYTES)
+    if size > MAX_EXTENSION_BYTES:
+        raise LimitError(f"the header extension declares {size} bytes, above the limit of 65536")
+    end = start + size
+    if len(data) < end + 2:
+        raise TruncatedError("the data end inside the header extension")
+    if check16(data[start:end]) != data[end : end + 2]:
+        raise CorruptError("the header extension is damaged: its checksum does not match")
+    return data[start:end], end + 2
+
+
+def _parse_extension(data: bytes, flags: int) -> _Extension:
+    """Fields of an extension whose checksum is right: anything odd in it is corruption."""
+    try:
+        return _parse_fields(data, flags)
+    except BcdcError as error:
+        raise CorruptError(f"the header extension is malformed: {error}") from error
+    except ValueError as error:
+        raise CorruptError(f"the header extension is malformed: {error}") from error
+
+
+def _parse_fields(data: bytes, flags: int) -> _Extension:
+    at, geometry, prior = 0, Geometry(), None
+    if flags & _FLAG_GEOMETRY:
+        geometry, at = _parse_geometry(data)
+    if flags & _FLAG_PRIOR:
+        prior = data[at : at + FINGERPRINT_BYTES]
+        at += FINGERPRINT_BYTES
+        if len(prior) < FINGERPRINT_BYTES:
+            raise ValueError("it ends inside the prior's fingerprint")
+    texts: list[str] = []
+    while flags & _FLAG_TAGS and (at < len(data) or not texts):
+        size, at = get_varint(data, at)
+        if at + size > len(data):
+            raise ValueError("it ends inside a tag")
+        texts.append(data[at : at + size].decode())
+        at += size
+    if at != len(data) or len(texts) % 2:
+        raise ValueError("its length does not fit its fields")
+    return _Extension(geometry, prior, tuple(zip(texts[::2], texts[1::2], strict=True)))
+
+
+def _parse_geometry(data: bytes) -> tuple[Geometry, int]:
+    hop, at = get_varint(data, 0)
+    if at >= len(data):
+        raise ValueError("it ends inside the geometry")
+    count, at = data[at], at + 1
+    sizes: list[int] = []
+    for _ in range(count):
+        size, at = get_varint(data, at)
+        sizes.append(size)
+    geometry = Geometry(hop=hop, codebook_sizes=tuple(sizes))
+    if geometry == Geometry():
+        raise ValueError("the default geometry is spelled out")
+    return geometry, at

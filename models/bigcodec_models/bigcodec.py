@@ -1,0 +1,89 @@
+"""The published architecture (paper section 2.1): mirrored convolutions around two LSTMs."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from bigcodec_models.activation import AliasFreeSnakeBeta
+from bigcodec_models.config import BigCodecConfig
+from bigcodec_models.recurrent import ResidualLSTM
+from bigcodec_models.weight_norm import WeightNormConv1d, WeightNormConvTranspose1d
+
+
+class ResidualUnit(nn.Module):
+    """Activation, dilated convolution, activation, pointwise convolution, plus the input."""
+
+    def __init__(self, width: int, dilation: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            AliasFreeSnakeBeta(width),
+            WeightNormConv1d(width, width, 7, padding=3 * dilation, dilation=dilation),
+            AliasFreeSnakeBeta(width),
+            WeightNormConv1d(width, width, 1),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, width, T) to the same shape."""
+        output: Tensor = x + self.layers(x)
+        return output
+
+
+def _residual_units(width: int, dilations: tuple[int, ...]) -> list[nn.Module]:
+    return [ResidualUnit(width, dilation) for dilation in dilations]
+
+
+def _residual_lstm(width: int, config: BigCodecConfig) -> list[nn.Module]:
+    if not config.lstm_layers:
+        return []
+    return [ResidualLSTM(width, config.lstm_layers, config.lstm_dropout)]
+
+
+class BigCodecEncoder(nn.Module):
+    """Wave (B, 1, T*hop) to latent (B, latent_dim, T)."""
+
+    def __init__(self, config: BigCodecConfig) -> None:
+        super().__init__()
+        self.config = config
+        widths = config.encoder_channels
+        layers: list[nn.Module] = [WeightNormConv1d(1, widths[0], 7, padding=3)]
+        for stride, narrow, wide in zip(config.encoder_strides, widths, widths[1:], strict=False):
+            layers += _residual_units(narrow, config.dilations)
+            layers += [
+                AliasFreeSnakeBeta(narrow),
+                WeightNormConv1d(narrow, wide, 2 * stride, stride, padding=(stride + 1) // 2),
+            ]
+        self.frontend = nn.Sequential(*layers)
+        self.lstm = nn.Sequential(*_residual_lstm(widths[-1], config))
+        self.project = nn.Sequential(
+            AliasFreeSnakeBeta(widths[-1]),
+            WeightNormConv1d(widths[-1], config.latent_dim, 3, padding=1),
+        )
+
+    def forward(self, wave: Tensor) -> Tensor:
+        latent: Tensor = self.project(self.lstm(self.frontend(wave)))
+        return latent
+
+
+class BigCodecDecoder(nn.Module):
+    """Quantised latent (B, latent_dim, T) to wave (B, 1, T*hop) in [-1, 1]."""
+
+    def __init__(self, config: BigCodecConfig) -> None:
+        super().__init__()
+        self.config = config
+        widths = config.decoder_channels
+        self.embed = WeightNormConv1d(config.latent_dim, widths[0], 7, padding=3)
+        self.lstm = nn.Sequential(*_residual_lstm(widths[0], config))
+        layers: list[nn.Module] = []
+        for stride, wide, narrow in zip(config.decoder_strides, widths, widths[1:], strict=False):
+            layers += [AliasFreeSnakeBeta(wide), WeightNormConvTranspose1d(wide, narrow, stride)]
+            layers += _residual_units(narrow, config.dilations)
+        layers += [
+            AliasFreeSnakeBeta(widths[-1]),
+            WeightNormConv1d(widths[-1], 1, 7, padding=3),
+            nn.Tanh(),
+        ]
+        self.backend = nn.Sequential(*layers)
+
+    def forward(self, latent: Tensor) -> Tensor:
+        wave: Tensor = self.backend(self.lstm(self.embed(latent)))
+        return wave

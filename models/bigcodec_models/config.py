@@ -1,0 +1,237 @@
+"""Configurations of the two model families, and the named presets.
+
+Everything here is a frozen dataclass of plain numbers, so that a configuration can be compared,
+stored as JSON in a model file, and checked before any memory is allocated. No torch is imported.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import types
+from collections.abc import Mapping
+from typing import Any, get_args, get_origin, get_type_hints
+
+SAMPLE_RATE = 16000
+"""Samples per second that every model works at."""
+
+_MAX_WIDTH = 8192
+_MAX_CODES = 1 << 16
+_MAX_LAYERS = 64
+
+
+class ConfigError(ValueError):
+    """A configuration is malformed, or asks for something outside the supported range."""
+
+
+def _check_range(name: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        raise ConfigError(f"{name} must be between {low} and {high}, not {value}")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class QuantizerConfig:
+    """Factorised vector quantiser (paper section 2.2).
+
+    `num_codebooks` above 1 quantises residually. `unit_codes` sends the L2-normalised code on
+    and takes the loss between normalised vectors; the published models send the raw code.
+    """
+
+    codebook_size: int = 8192
+    codebook_dim: int = 8
+    num_codebooks: int = 1
+    commitment: float = 0.25
+    unit_codes: bool = False
+
+    def __post_init__(self) -> None:
+        _check_range("codebook_size", self.codebook_size, 2, _MAX_CODES)
+        _check_range("codebook_dim", self.codebook_dim, 1, 512)
+        _check_range("num_codebooks", self.num_codebooks, 1, 32)
+        _check_range("commitment", self.commitment, 0.0, 100.0)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BigCodecConfig:
+    """The published architecture: mirrored convolutions around two LSTMs (paper section 2.1).
+
+    `encoder_width` is the width after the first convolution (doubled by each stride),
+    `decoder_width` the width before the first transposed one (halved by each stride).
+    `lstm_layers` 0 leaves the LSTMs out; `lstm_dropout` acts between LSTM layers in training.
+    """
+
+    encoder_width: int = 48
+    encoder_strides: tuple[int, ...] = (2, 2, 2, 5, 5)
+    latent_dim: int = 1024
+    decoder_width: int = 1536
+    decoder_strides: tuple[int, ...] = (5, 5, 2, 2, 2)
+    dilations: tuple[int, ...] = (1, 3, 9)
+    lstm_layers: int = 2
+    lstm_dropout: float = 0.0
+    quantizer: QuantizerConfig = QuantizerConfig()
+
+    def __post_init__(self) -> None:
+        _check_range("encoder_width", self.encoder_width, 1, _MAX_WIDTH)
+        _check_range("latent_dim", self.latent_dim, 1, _MAX_WIDTH)
+        _check_range("decoder_width", self.decoder_width, 1, _MAX_WIDTH)
+        _check_range("lstm_layers", self.lstm_layers, 0, _MAX_LAYERS)
+        _check_range("lstm_dropout", self.lstm_dropout, 0.0, 0.999)
+        for name in ("encoder_strides", "decoder_strides"):
+            strides: tuple[int, ...] = getattr(self, name)
+            _check_range(f"number of {name}", len(strides), 1, 12)
+            for stride in strides:
+                _check_range(name, stride, 1, 64)
+        _check_range("number of dilations", len(self.dilations), 1, 8)
+        for dilation in self.dilations:
+            _check_range("dilations", dilation, 1, 256)
+        if math.prod(self.encoder_strides) != math.prod(self.decoder_strides):
+            raise ConfigError("encoder_strides and decoder_strides must have the same product")
+        _check_range("hop", self.hop, 1, 1 << 16)
+        _check_range("last encoder width", self.encoder_channels[-1], 1, _MAX_WIDTH)
+        if self.decoder_width % (1 << len(self.decoder_strides)):
+            raise ConfigError("decoder_width must be divisible by 2 once per decoder stride")
+
+    @property
+    def hop(self) -> int:
+        """Samples per token."""
+        return math.prod(self.encoder_strides)
+
+    @property
+    def encoder_channels(self) -> tuple[int, ...]:
+        """Widths along the encoder: after the first convolution and after each stride."""
+        return tuple(self.encoder_width << i for i in range(len(self.encoder_strides) + 1))
+
+    @property
+    def decoder_channels(self) -> tuple[int, ...]:
+        """Widths along the decoder: before the first stride and after each one."""
+        return tuple(self.decoder_width >> i for i in range(len(self.decoder_strides) + 1))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LiteConfig:
+    """Our small family: STFT front end, ConvNeXt blocks at frame rate, inverse-STFT head.
+
+    The head follows Vocos (arXiv 2306.00814). `n_fft` is also the window length, in samples;
+    it must be the hop times an even number, so that the overlap-add window has a constant sum.
+    """
+
+    hop: int = 200
+    n_fft: int = 800
+    encoder_width: int = 256
+    encoder_blocks: int = 4
+    latent_dim: int = 128
+    decoder_width: int = 384
+    decoder_blocks: int = 7
+    expansion: int = 3
+    kernel_size: int = 7
+    lstm_layers: int = 2
+    quantizer: QuantizerConfig = QuantizerConfig(unit_codes=True)
+
+    def __post_init__(self) -> None:
+        _check_range("hop", self.hop, 1, 1 << 16)
+        _check_range("n_fft", self.n_fft, 4, 1 << 16)
+        for name in ("encoder_width", "latent_dim", "decoder_width"):
+            _check_range(name, getattr(self, name), 1, _MAX_WIDTH)
+        for name in ("encoder_blocks", "decoder_blocks", "lstm_layers"):
+            _check_range(name, getattr(self, name), 0, _MAX_LAYERS)
+        _check_range("expansion", self.expansion, 1, 16)
+        _check_range("kernel_size", self.kernel_size, 1, 63)
+        if self.n_fft % (2 * self.hop) or self.n_fft < 4 * self.hop:
+            raise ConfigError("n_fft must be an even multiple of hop, at least 4 times hop")
+        if self.kernel_size % 2 == 0:
+            raise ConfigError("kernel_size must be odd")
+
+
+ModelConfig = BigCodecConfig | LiteConfig
+
+_FAMILIES: dict[str, type[BigCodecConfig] | type[LiteConfig]] = {
+    "bigcodec": BigCodecConfig,
+    "lite": LiteConfig,
+}
+
+PRESETS: Mapping[str, ModelConfig] = types.MappingProxyType(
+    {
+        # The paper's two published models, exactly.
+        "bigcodec": BigCodecConfig(),
+        "bigcodec-base": BigCodecConfig(
+            encoder_width=32,
+            encoder_strides=(2, 4, 5, 5),
+            latent_dim=128,
+            decoder_width=512,
+            decoder_strides=(5, 5, 4, 2),
+            lstm_dropout=0.1,
+        ),
+        # Ablations whose widths the paper does not give: these widths are ours.
+        "bigcodec-300m": BigCodecConfig(encoder_width=66, latent_dim=1280, decoder_width=2112),
+        "bigcodec-small-enc": BigCodecConfig(encoder_width=10),
+        "bigcodec-no-lstm": BigCodecConfig(encoder_width=64, decoder_width=2048, lstm_layers=0),
+        # Ours.
+        "lite": LiteConfig(),
+        # For tests: the real architectures at a size that trains in seconds.
+        "toy": BigCodecConfig(
+            encoder_width=2,
+            latent_dim=16,
+            decoder_width=64,
+            quantizer=QuantizerConfig(codebook_size=1024),
+        ),
+        "toy-lite": LiteConfig(
+            encoder_width=16,
+            encoder_blocks=1,
+            latent_dim=16,
+            decoder_width=24,
+            decoder_blocks=2,
+            quantizer=QuantizerConfig(codebook_size=1024, unit_codes=True),
+        ),
+    }
+)
+
+
+def family_of(config: ModelConfig) -> str:
+    """Name of the architecture family, as stored in model files."""
+    return "lite" if isinstance(config, LiteConfig) else "bigcodec"
+
+
+def config_to_dict(config: ModelConfig) -> dict[str, Any]:
+    """JSON-ready form of a configuration, with its family under `family`."""
+    return {"family": family_of(config), **dataclasses.asdict(config)}
+
+
+def config_from_dict(data: Mapping[str, Any]) -> ModelConfig:
+    """Inverse of `config_to_dict`.
+
+    Raises:
+        ConfigError: unknown family or field, wrong type, or a value out of range.
+    """
+    fields = dict(data)
+    family = fields.pop("family", None)
+    if family not in _FAMILIES:
+        raise ConfigError(f"unknown model family {family!r}")
+    config: ModelConfig = build_dataclass(_FAMILIES[family], fields)
+    return config
+
+
+def build_dataclass(cls: Any, data: Mapping[str, Any]) -> Any:
+    """An instance of the dataclass `cls` from plain JSON or TOML values, types checked.
+
+    Raises:
+        ConfigError: unknown field, wrong type, or a value that `cls` itself refuses.
+    """
+    hints = get_type_hints(cls)
+    unknown = sorted(set(data) - set(hints))
+    if unknown:
+        raise ConfigError(f"unknown setting {unknown[0]!r}; known: {', '.join(sorted(hints))}")
+    values = {name: _coerce(name, value, hints[name]) for name, value in data.items()}
+    return cls(**values)
+
+
+def _coerce(name: str, value: Any, hint: Any) -> Any:
+    if dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
+        return build_dataclass(hint, value)
+    if get_origin(hint) is tuple and isinstance(value, list | tuple):
+        item = get_args(hint)[0]
+        return tuple(_coerce(name, entry, item) for entry in value)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(hint, type) and type(value) is hint:
+        return value
+    wanted = getattr(hint, "__name__", str(hint))
+    raise ConfigError(f"{name} must be {wanted}, not {value!r}")

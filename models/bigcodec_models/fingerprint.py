@@ -1,0 +1,29 @@
+"""Fingerprints: which weights made a file, whatever file the weights came from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+FINGERPRINT_BYTES = 32
+
+
+def fingerprint(tensors: Mapping[str, Tensor]) -> bytes:
+    """SHA-256 over source tensors: for each, in order of name, a JSON line and then its bytes.
+
+    The line is `["name", "dtype", [shape]]` and a newline, dtype as torch prints it without its
+    prefix ("float32"); the bytes are C-ordered and little-endian. The tensors are those stored
+    under our names, before weight norm is folded or anything else is computed from them.
+    """
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        dtype = str(tensor.dtype).removeprefix("torch.")
+        line = json.dumps([name, dtype, list(tensor.shape)], separators=(",", ":"))
+        digest.update(line.encode() + b"\n")
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.digest()

@@ -1,0 +1,140 @@
+"""The lite family: made to train and run on a CPU, under the interface of the published one.
+
+Everything works at frame rate. Normalisation is over channels only and the LSTMs run forward,
+so the right context is finite and a long file can be coded in pieces. ConvNeXt blocks are from
+arXiv 2201.03545 in the one-dimensional form of Vocos (arXiv 2306.00814), whose inverse-STFT
+head this is too.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bigcodec_models.config import LiteConfig
+from bigcodec_models.recurrent import ResidualLSTM
+
+_LOG_FLOOR = 1e-5
+_MAX_LOG_MAGNITUDE = 4.6  # exp(4.6) is about 100, the cap that Vocos uses
+
+
+class ConvNeXtBlock(nn.Module):
+    """Depthwise convolution, layer norm over channels, two-layer perceptron, scaled residual."""
+
+    def __init__(self, width: int, kernel_size: int, expansion: int, depth: int) -> None:
+        super().__init__()
+        self.depthwise = nn.Conv1d(
+            width, width, kernel_size, padding=kernel_size // 2, groups=width
+        )
+        self.norm = nn.LayerNorm(width, eps=1e-6)
+        self.expand = nn.Linear(width, expansion * width)
+        self.contract = nn.Linear(expansion * width, width)
+        self.scale = nn.Parameter(torch.full((width,), 1.0 / max(depth, 1)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, width, T) to the same shape."""
+        # The two-dimensional form has the faster CPU kernel for a depthwise convolution.
+        weight = self.depthwise.weight.unsqueeze(2)
+        padding = (0, self.depthwise.kernel_size[0] // 2)
+        y = F.conv2d(
+            x.unsqueeze(2), weight, self.depthwise.bias, padding=padding, groups=x.shape[1]
+        )
+        y = self.norm(y.squeeze(2).transpose(1, 2))
+        y = self.contract(F.gelu(self.expand(y)))
+        return x + (self.scale * y).transpose(1, 2)
+
+
+def _residual_lstm(width: int, layers: int) -> nn.Module:
+    return ResidualLSTM(width, layers) if layers else nn.Identity()
+
+
+class LiteEncoder(nn.Module):
+    """Log-magnitude STFT, ConvNeXt blocks, residual LSTM: wave (B, 1, T*hop) to (B, dim, T)."""
+
+    window: Tensor
+
+    def __init__(self, config: LiteConfig) -> None:
+        super().__init__()
+        self.config = config
+        width, kernel = config.encoder_width, config.kernel_size
+        self.register_buffer(
+            "window", torch.hann_window(config.n_fft, device="cpu"), persistent=False
+        )
+        self.embed = nn.Conv1d(config.n_fft // 2 + 1, width, 3, padding=1)
+        self.norm_in = nn.LayerNorm(width, eps=1e-6)
+        self.blocks = nn.ModuleList(
+            ConvNeXtBlock(width, kernel, config.expansion, config.encoder_blocks)
+            for _ in range(config.encoder_blocks)
+        )
+        self.lstm = _residual_lstm(width, config.lstm_layers)
+        self.norm_out = nn.LayerNorm(width, eps=1e-6)
+        self.project = nn.Linear(width, config.latent_dim)
+
+    def spectrum(self, wave: Tensor) -> Tensor:
+        """Log magnitudes, frame t centred on sample (t + 1/2) * hop: (B, n_fft/2 + 1, T)."""
+        config = self.config
+        margin = (config.n_fft - config.hop) // 2
+        padded = F.pad(wave.squeeze(1).float(), (margin, margin))
+        frames = padded.unfold(1, config.n_fft, config.hop)
+        magnitude = torch.fft.rfft(frames * self.window).abs()
+        return magnitude.clamp(min=_LOG_FLOOR).log().transpose(1, 2)
+
+    def forward(self, wave: Tensor) -> Tensor:
+        x = self.embed(self.spectrum(wave))
+        x = self.norm_in(x.transpose(1, 2)).transpose(1, 2)
+        for block in self.blocks:
+            x = block(x)
+        x = self.lstm(x)
+        return self.project(self.norm_out(x.transpose(1, 2))).transpose(1, 2)
+
+
+class LiteDecoder(nn.Module):
+    """Residual LSTM, ConvNeXt blocks, inverse STFT: (B, dim, T) to wave (B, 1, T*hop)."""
+
+    window: Tensor
+
+    def __init__(self, config: LiteConfig) -> None:
+        super().__init__()
+        self.config = config
+        width, kernel = config.decoder_width, config.kernel_size
+        self.register_buffer(
+            "window", torch.hann_window(config.n_fft, device="cpu"), persistent=False
+        )
+        self.embed = nn.Conv1d(config.latent_dim, width, kernel, padding=kernel // 2)
+        self.norm_in = nn.LayerNorm(width, eps=1e-6)
+        self.lstm = _residual_lstm(width, config.lstm_layers)
+        self.blocks = nn.ModuleList(
+            ConvNeXtBlock(width, kernel, config.expansion, config.decoder_blocks)
+            for _ in range(config.decoder_blocks)
+        )
+        self.norm_out = nn.LayerNorm(width, eps=1e-6)
+        self.head = nn.Linear(width, config.n_fft + 2)
+
+    def forward(self, latent: Tensor) -> Tensor:
+        x = self.embed(latent)
+        x = self.norm_in(x.transpose(1, 2)).transpose(1, 2)
+        x = self.lstm(x)
+        for block in self.blocks:
+            x = block(x)
+        x = self.head(self.norm_out(x.transpose(1, 2))).float()
+        log_magnitude, phase = x.chunk(2, dim=-1)
+        spectrum = torch.polar(log_magnitude.clamp(max=_MAX_LOG_MAGNITUDE).exp(), phase)
+        return self.overlap_add(torch.fft.irfft(spectrum, n=self.config.n_fft)).unsqueeze(1)
+
+    def overlap_add(self, frames: Tensor) -> Tensor:
+        """Windowed frames (B, T, n_fft) to samples (B, T*hop), the window's sum divided out.
+
+        Frame t covers samples from t*hop - (n_fft - hop)/2; what lies outside is dropped.
+        """
+        total = self._sum_shifted(frames * self.window)
+        squares = self.window.square().expand(1, frames.shape[1], -1)
+        return total / self._sum_shifted(squares).clamp(min=1e-4)
+
+    def _sum_shifted(self, frames: Tensor) -> Tensor:
+        hop, overlap = self.config.hop, self.config.n_fft // self.config.hop
+        pieces = frames.unflatten(2, (overlap, hop))
+        total = sum(F.pad(pieces[:, :, k], (0, 0, k, overlap - 1 - k)) for k in range(overlap))
+        assert isinstance(total, Tensor)
+        margin = (self.config.n_fft - hop) // 2
+        return total.flatten(1)[:, margin : margin + frames.shape[1] * hop]

@@ -1,0 +1,84 @@
+"""Losses of the generator."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bigcodec_models.config import SAMPLE_RATE
+
+PAPER_WINDOWS = (32, 64, 128, 256, 512, 1024, 2048)
+
+
+def hertz_to_mel(hertz: float) -> float:
+    """The Slaney scale: linear to 1 kHz, logarithmic above (Auditory Toolbox, 1998)."""
+    if hertz < 1000:
+        return hertz * 3 / 200
+    return 15 + 27 * math.log(hertz / 1000) / math.log(6.4)
+
+
+def mel_to_hertz(mel: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Inverse of `hertz_to_mel`, elementwise."""
+    log_part = 1000 * np.exp((mel - 15) * math.log(6.4) / 27)
+    return cast(npt.NDArray[np.float64], np.where(mel < 15, mel * 200 / 3, log_part))
+
+
+def mel_filters(n_fft: int, n_mels: int) -> Tensor:
+    """Triangular mel filters with Slaney's area normalisation: (n_fft/2 + 1, n_mels)."""
+    nyquist = SAMPLE_RATE / 2
+    frequencies = np.linspace(0, nyquist, n_fft // 2 + 1)[:, None]
+    edges = mel_to_hertz(np.linspace(0, hertz_to_mel(nyquist), n_mels + 2))
+    low, centre, high = edges[:-2], edges[1:-1], edges[2:]
+    rising = (frequencies - low) / (centre - low)
+    falling = (high - frequencies) / (high - centre)
+    triangles = np.maximum(0, np.minimum(rising, falling)) * 2 / (high - low)
+    return torch.from_numpy(triangles).float()
+
+
+class MelSpectrogram(nn.Module):
+    """Mel magnitudes (power 1), centred frames, hop a quarter window: (B, N) to (B, F, n_mels)."""
+
+    window: Tensor
+    filters: Tensor
+
+    def __init__(self, n_fft: int, n_mels: int) -> None:
+        super().__init__()
+        self.n_fft = n_fft
+        self.register_buffer("window", torch.hann_window(n_fft), persistent=False)
+        self.register_buffer("filters", mel_filters(n_fft, n_mels), persistent=False)
+
+    def forward(self, wave: Tensor) -> Tensor:
+        padded = F.pad(wave.unsqueeze(1), (self.n_fft // 2, self.n_fft // 2), mode="reflect")
+        frames = padded.squeeze(1).unfold(1, self.n_fft, self.n_fft // 4)
+        magnitude = torch.fft.rfft(frames * self.window).abs()
+        return magnitude @ self.filters
+
+
+class MultiScaleMelLoss(nn.Module):
+    """L1 distance of log10 mel magnitudes, summed over window lengths (paper section 2.4).
+
+    A window of w samples has w * 5 / 32 mel bands, from 5 at 32 to 320 at 2048. Magnitudes are
+    clamped at 1e-5. Waves must be longer than half the longest window.
+    """
+
+    def __init__(self, windows: Sequence[int] = PAPER_WINDOWS) -> None:
+        super().__init__()
+        self.scales = nn.ModuleList(MelSpectrogram(w, max(1, w * 5 // 32)) for w in windows)
+
+    def forward(self, generated: Tensor, real: Tensor) -> Tensor:
+        """(B, N) float32 twice to a scalar; the gradient goes to `generated` only."""
+        with torch.autocast(generated.device.type, enabled=False):
+            total = generated.new_zeros((), dtype=torch.float32)
+            for scale in self.scales:
+                with torch.no_grad():
+                    target = scale(real.float()).clamp(min=1e-5).log10()
+                found = scale(generated.float()).clamp(min=1e-5).log10()
+                total = total + F.l1_loss(found, target)
+            return total

@@ -1,0 +1,55 @@
+"""The models that ship inside the package, told by name or by fingerprint. Loads no torch."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+from pathlib import Path
+
+_FOLDER = Path(__file__).parent / "weights"
+
+ALIASES = {"lite": "lite-"}
+"""Short names that mean the newest built-in model whose name starts like this."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BuiltinModel:
+    """A shipped model: its name, weights file, SHA-256 fingerprint, licence and one line on it."""
+
+    name: str
+    path: Path
+    fingerprint: bytes
+    licence: str
+    summary: str
+
+
+@functools.cache
+def builtin_models() -> tuple[BuiltinModel, ...]:
+    """Every shipped model, oldest first."""
+    table = json.loads((_FOLDER / "models.json").read_text(encoding="utf-8"))
+    return tuple(
+        BuiltinModel(
+            name=row["name"],
+            path=_FOLDER / row["file"],
+            fingerprint=bytes.fromhex(row["fingerprint"]),
+            licence=row["licence"],
+            summary=row["summary"],
+        )
+        for row in table
+    )
+
+
+def find_builtin(name: str) -> BuiltinModel | None:
+    """The built-in model of a name or alias, or None."""
+    prefix = ALIASES.get(name)
+    for model in reversed(builtin_models()):
+        if model.name == name or (prefix is not None and model.name.startswith(prefix)):
+            return model
+    return None
+
+
+def builtin_path(name: str) -> Path | None:
+    """The weights file of a built-in model, or None."""
+    found = find_builtin(name)
+    return found.path if found is not None else None

@@ -1,0 +1,14 @@
+#!/bin/sh
+# The recipe of the default model. Start it again to go on where it stood.
+# DATA is the folder of training speech, one sub-folder a collection; RUN the run's folder.
+set -eu
+DATA=${DATA:-../shared/speech/train}
+RUN=${RUN:-runs/lite-1}
+set --
+for folder in "$DATA"/*/; do
+    case $folder in
+    */asterisk-es-sharealike/) ;; # its licence would bind the weights
+    *) set -- "$@" --data "$folder" ;;
+    esac
+done
+exec bigcodec train "$@" --preset lite --out "$RUN"
