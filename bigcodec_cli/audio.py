@@ -28,7 +28,7 @@ class Audio:
     @property
     def seconds(self) -> float:
         """Duration."""
-        return self.samples.shape[1] / self.rate
+        return int(self.samples.shape[1]) / self.rate
 
 
 def read_audio(path: Path) -> Audio:

@@ -58,9 +58,8 @@ def main() -> None:
     """Entry point of the `bigcodec` command."""
     signal.signal(signal.SIGTERM, _terminate)
     try:
-        cli.main(prog_name="bigcodec", standalone_mode=False)
-    except click.exceptions.Exit as leave:
-        sys.exit(leave.exit_code)
+        code = cli.main(prog_name="bigcodec", standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)

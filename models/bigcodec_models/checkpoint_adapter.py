@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bigcodec_models.activation import TAPS, low_pass_taps
+from bigcodec_models.activation import LOW_PASS, TAPS
 from bigcodec_models.config import BigCodecConfig, ConfigError, QuantizerConfig
 from bigcodec_models.model_file import (
     LoadedModel,
@@ -136,7 +136,7 @@ def _shape(upstream: Mapping[str, Tensor], name: str, dims: int) -> tuple[int, .
 
 
 def _check_filters(filters: Iterator[Tensor]) -> None:
-    expected = torch.tensor(low_pass_taps())
+    expected = torch.tensor(LOW_PASS)
     for found in filters:
         if found.numel() != TAPS or not torch.allclose(
             found.float().flatten(), expected, atol=1e-5

@@ -42,7 +42,8 @@ class ConvNeXtBlock(nn.Module):
         )
         y = self.norm(y.squeeze(2).transpose(1, 2))
         y = self.contract(F.gelu(self.expand(y)))
-        return x + (self.scale * y).transpose(1, 2)
+        output: Tensor = x + (self.scale * y).transpose(1, 2)
+        return output
 
 
 def _residual_lstm(width: int, layers: int) -> nn.Module:
@@ -78,7 +79,8 @@ class LiteEncoder(nn.Module):
         padded = F.pad(wave.squeeze(1).float(), (margin, margin))
         frames = padded.unfold(1, config.n_fft, config.hop)
         magnitude = torch.fft.rfft(frames * self.window).abs()
-        return magnitude.clamp(min=_LOG_FLOOR).log().transpose(1, 2)
+        spectrum: Tensor = magnitude.clamp(min=_LOG_FLOOR).log().transpose(1, 2)
+        return spectrum
 
     def forward(self, wave: Tensor) -> Tensor:
         x = self.embed(self.spectrum(wave))
@@ -86,7 +88,8 @@ class LiteEncoder(nn.Module):
         for block in self.blocks:
             x = block(x)
         x = self.lstm(x)
-        return self.project(self.norm_out(x.transpose(1, 2))).transpose(1, 2)
+        latent: Tensor = self.project(self.norm_out(x.transpose(1, 2))).transpose(1, 2)
+        return latent
 
 
 class LiteDecoder(nn.Module):
@@ -133,7 +136,7 @@ class LiteDecoder(nn.Module):
 
     def _sum_shifted(self, frames: Tensor) -> Tensor:
         hop, overlap = self.config.hop, self.config.n_fft // self.config.hop
-        pieces = frames.unflatten(2, (overlap, hop))
+        pieces = frames.view(*frames.shape[:2], overlap, hop)
         total = sum(F.pad(pieces[:, :, k], (0, 0, k, overlap - 1 - k)) for k in range(overlap))
         assert isinstance(total, Tensor)
         margin = (self.config.n_fft - hop) // 2

@@ -57,8 +57,8 @@ class MelSpectrogram(nn.Module):
     def forward(self, wave: Tensor) -> Tensor:
         padded = F.pad(wave.unsqueeze(1), (self.n_fft // 2, self.n_fft // 2), mode="reflect")
         frames = padded.squeeze(1).unfold(1, self.n_fft, self.n_fft // 4)
-        magnitude = torch.fft.rfft(frames * self.window).abs()
-        return magnitude @ self.filters
+        mel: Tensor = torch.fft.rfft(frames * self.window).abs() @ self.filters
+        return mel
 
 
 class MultiScaleMelLoss(nn.Module):

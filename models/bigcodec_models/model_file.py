@@ -140,8 +140,14 @@ def _check_header_size(path: Path) -> None:
 def _parse_metadata(metadata: Mapping[str, str]) -> tuple[ModelConfig, ModelInfo]:
     if metadata.get("format") != _FORMAT:
         raise ValueError(f"format is {metadata.get('format')!r}, expected {_FORMAT!r}")
-    config = config_from_dict(json.loads(metadata["config"]))
-    training = json.loads(metadata.get("training", "{}"))
+    try:
+        fields = json.loads(metadata["config"])
+        training = json.loads(metadata.get("training", "{}"))
+    except RecursionError as error:
+        raise ValueError("its JSON is nested too deeply") from error
+    if not isinstance(fields, dict):
+        raise ValueError("the configuration must be a JSON object")
+    config = config_from_dict(fields)
     if not isinstance(training, dict):
         raise ValueError("training facts must be a JSON object")
     name, licence = metadata.get("name", ""), metadata.get("licence", "")

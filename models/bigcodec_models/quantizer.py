@@ -120,5 +120,5 @@ def nearest(projected: Tensor, codes: Tensor) -> Tensor:
         vectors = F.normalize(projected.float(), dim=-1).flatten(0, -2)
         table = F.normalize(codes.float(), dim=-1).t().contiguous()
         rows = max(1, _SCORES_AT_ONCE // table.shape[1])
-        found = [(piece @ table).max(dim=-1).indices for piece in vectors.split(rows)]
+        found = [(piece @ table).max(dim=-1).indices for piece in torch.split(vectors, rows)]
         return torch.cat(found).view(projected.shape[:-1]) if found else vectors.new_zeros(0).long()

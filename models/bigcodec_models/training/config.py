@@ -74,7 +74,7 @@ def recipe_for(model: ModelConfig) -> TrainConfig:
             learning_rate=1e-3,
             final_learning_rate=5e-5,
             warmup_steps=200,
-            decay_steps=10_000,
+            decay_steps=7_000,
             decay="cosine",
             beta2=0.99,
             clip_norm=5.0,

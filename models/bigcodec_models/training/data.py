@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -93,7 +93,7 @@ class CropSource:
         """Crops (size, crop) for one step, float32 in [-1, 1]."""
         return np.stack([self._draw(step, item) for item in range(size)])
 
-    def batches(self, first_step: int, size: int) -> Iterator[Wave]:
+    def batches(self, first_step: int, size: int) -> Generator[Wave, None, None]:
         """Batches from `first_step` on without end, the next one read while one is used."""
         with concurrent.futures.ThreadPoolExecutor(1) as pool:
             step = first_step
@@ -111,7 +111,8 @@ class CropSource:
         wave = self._read(min(index, len(self._clips) - 1), random.random())
         gain = 10 ** (random.uniform(-self._gain_db, self._gain_db) / 20)
         peak = float(np.abs(wave).max(initial=0.0))
-        return wave * np.float32(min(gain, _CROP_PEAK / max(peak, 1e-9)))
+        scale = min(gain, _CROP_PEAK / max(peak, 1e-9))
+        return np.asarray(wave * scale, dtype=np.float32)
 
     def _read(self, index: int, position: float) -> Wave:
         """A crop of clip `index`, starting at fraction `position` of where it can start."""
@@ -119,7 +120,7 @@ class CropSource:
         whole = self._whole(index, clip)
         if whole is not None:
             start = int(position * max(0, len(whole) - self._crop + 1))
-            piece = whole[start : start + self._crop].astype(np.float32) / 32768
+            piece: Wave = (whole[start : start + self._crop] / 32767).astype(np.float32)
         else:
             wanted = -(-self._crop * clip.rate // SAMPLE_RATE)
             start = int(position * max(0, clip.frames - wanted + 1))

@@ -1,0 +1,47 @@
+"""Fixtures that several folders of tests share."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="session")
+def speech() -> Path:
+    """A clip of real speech, 5.8 s, 16 kHz mono FLAC (LibriSpeech, CC BY 4.0)."""
+    return ROOT / "examples" / "speech.flac"
+
+
+@pytest.fixture(scope="session")
+def golden() -> Path:
+    """The folder of golden files."""
+    return ROOT / "tests" / "data"
+
+
+@pytest.fixture
+def bigcodec(tmp_path: Path) -> Run:
+    """Runs the real `bigcodec` command in `tmp_path`, with a model store of its own."""
+    command = Path(sys.executable).parent / "bigcodec"
+
+    def run(*arguments: str | Path, **extra: str) -> subprocess.CompletedProcess[str]:
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("BIGCODEC_")}
+        environment |= {"BIGCODEC_HOME": str(tmp_path / "home"), "COLUMNS": "120", **extra}
+        return subprocess.run(
+            [command, *map(str, arguments)],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+
+    return run

@@ -1,0 +1,267 @@
+"""Every kind of bad file has an error class of its own (SPEC sections 3.1, 4, 5.5 and 8)."""
+
+from __future__ import annotations
+
+import io
+import zlib
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+import bcdc
+from bcdc.integers import check16, get_varint, put_varint
+
+
+def make(seconds: float = 5.0, **fields: object) -> bytes:
+    header = bcdc.Header(**{"fingerprint": b"abcdef", "sample_rate": 16000, **fields})  # type: ignore[arg-type]
+    samples = int(seconds * 16000)
+    random = np.random.default_rng(1)
+    shape = (header.channels, header.frames_of(samples), header.geometry.codebooks)
+    file = io.BytesIO()
+    with bcdc.Writer(file, header) as writer:
+        writer.write(random.integers(0, min(header.geometry.codebook_sizes), shape))
+        writer.finish(samples)
+    return file.getvalue()
+
+
+GOOD = make()
+
+
+def with_header_checksum(data: bytes) -> bytes:
+    return data[:4] + check16(data[6:18]) + data[6:]
+
+
+def with_last_checksum(data: bytes) -> bytes:
+    return data[:-4] + zlib.crc32(data[:-4]).to_bytes(4, "little")
+
+
+def replaced(data: bytes, at: int, new: bytes) -> bytes:
+    return data[:at] + new + data[at + len(new) :]
+
+
+@pytest.mark.parametrize("data", [b"", b"BCDX" + GOOD[4:], b"RIFF", GOOD[1:], b"\0" * 99])
+def test_foreign_files(data: bytes) -> None:
+    with pytest.raises(bcdc.NotBcdcError):
+        bcdc.read(data)
+
+
+def test_every_cut_is_truncation() -> None:
+    for length in range(1, len(GOOD)):
+        with pytest.raises(bcdc.TruncatedError):
+            bcdc.read(GOOD[:length])
+
+
+def test_every_flipped_bit_is_noticed() -> None:
+    for bit in range(8 * len(GOOD)):
+        damaged = bytearray(GOOD)
+        damaged[bit // 8] ^= 1 << bit % 8
+        with pytest.raises(bcdc.BcdcError):
+            bcdc.read(bytes(damaged))
+
+
+@pytest.mark.parametrize("at", [4, 5, 6, 7, 8, 14, 17])
+def test_a_damaged_header_is_corrupt_and_not_too_new(at: int) -> None:
+    with pytest.raises(bcdc.CorruptError, match="header is damaged"):
+        bcdc.read(replaced(GOOD, at, bytes([GOOD[at] ^ 0x55])))
+
+
+@pytest.mark.parametrize(("at", "value"), [(6, 0), (6, 2), (6, 255), (7, 8), (7, 0x10), (7, 0xF0)])
+def test_newer_files_are_unsupported(at: int, value: int) -> None:
+    with pytest.raises(bcdc.UnsupportedError):
+        bcdc.read(with_header_checksum(replaced(GOOD, at, bytes([value]))))
+
+
+@pytest.mark.parametrize("at", [14, 17])
+def test_a_rate_or_channel_count_of_zero_is_corrupt(at: int) -> None:
+    zeros = bytes(3 if at == 14 else 1)
+    with pytest.raises(bcdc.CorruptError, match="no channels or a sample rate of 0"):
+        bcdc.read(with_header_checksum(replaced(GOOD, at, zeros)))
+
+
+def test_a_damaged_block_is_named() -> None:
+    block = bcdc.read(GOOD).blocks[1]
+    with pytest.raises(bcdc.CorruptError, match="block 1 is damaged") as caught:
+        bcdc.read(replaced(GOOD, block.start + 9, bytes([GOOD[block.start + 9] ^ 4])))
+    assert caught.value.block == 1
+
+
+def test_swapped_blocks_are_noticed() -> None:
+    first, second = bcdc.read(GOOD).blocks[:2]
+    swapped = (
+        GOOD[: first.code]
+        + GOOD[second.code : second.end]
+        + GOOD[first.code : first.end]
+        + GOOD[second.end :]
+    )
+    with pytest.raises(bcdc.CorruptError, match="block 0 is damaged"):
+        bcdc.read(with_last_checksum(swapped))
+
+
+def test_a_missing_block_is_noticed() -> None:
+    last = bcdc.read(GOOD).blocks[-1]
+    with pytest.raises(bcdc.CorruptError, match="number of blocks"):
+        bcdc.read(with_last_checksum(GOOD[: last.code] + GOOD[last.end :]))
+
+
+def test_bytes_after_the_end_are_refused() -> None:
+    with pytest.raises(bcdc.CorruptError, match="3 bytes follow"):
+        bcdc.read(GOOD + b"abc")
+
+
+def test_a_wrong_last_checksum_is_corrupt() -> None:
+    with pytest.raises(bcdc.CorruptError, match="last checksum"):
+        bcdc.read(GOOD[:-1] + bytes([GOOD[-1] ^ 1]))
+
+
+def test_a_seek_table_that_does_not_fit_is_refused() -> None:
+    data = make(40.0)
+    entry = put_varint(16 * 263)
+    at = data.rindex(entry)
+    with pytest.raises(bcdc.CorruptError, match="seek table"):
+        bcdc.read(with_last_checksum(replaced(data, at, put_varint(16 * 263 + 1))))
+
+
+def test_padding_bits_must_be_zero() -> None:
+    data = make(0.05)
+    block = bcdc.read(data).blocks[0]
+    payload = data[block.start : block.end - 1] + bytes([data[block.end - 1] | 1])
+    changed = replaced(data, block.code + 1, check16(payload, 0) + payload)
+    container = bcdc.read(with_last_checksum(changed))
+    with pytest.raises(bcdc.CorruptError, match="padding"):
+        container.tokens()
+
+
+def test_tokens_outside_the_codebook_are_corrupt() -> None:
+    data = make(0.1, geometry=bcdc.Geometry(codebook_sizes=(300,)))
+    block = bcdc.read(data).blocks[0]
+    payload = b"\xff" * (block.end - block.start)
+    changed = replaced(data, block.code + 1, check16(payload, 0) + payload)
+    container = bcdc.read(with_last_checksum(changed))
+    with pytest.raises(bcdc.CorruptError, match="outside its codebook") as caught:
+        container.tokens()
+    assert caught.value.block == 0
+
+
+def extended(extension: bytes, flags: int) -> bytes:
+    """A file whose header extension is `extension`, all checksums right."""
+    start = with_header_checksum(replaced(GOOD[:18], 7, bytes([flags])))
+    body = put_varint(len(extension)) + extension + check16(extension)
+    return with_last_checksum(start + body + GOOD[18:])
+
+
+@pytest.mark.parametrize(
+    ("extension", "flags"),
+    [
+        (b"", 1),
+        (b"12345", 1),
+        (b"1234567", 1),
+        (b"", 2),
+        (b"\x01a", 2),
+        (b"\x01a\x02b", 2),
+        (b"\x01a\x01\xff", 2),
+        (b"\xc8\x01\x01\x80\x40", 4),  # the default geometry, spelled out
+        (b"\xc8\x01", 4),
+        (b"\xc8\x01\x00", 4),
+        (b"\xc8\x01\x01\x01", 4),
+        (b"\x00\x01\x02", 4),
+        (b"\x80\x00\x01\x02", 4),
+    ],
+)
+def test_malformed_extensions_are_corrupt(extension: bytes, flags: int) -> None:
+    with pytest.raises(bcdc.CorruptError):
+        bcdc.read(extended(extension, flags))
+
+
+def test_an_extension_above_the_limit_is_refused_before_it_is_read() -> None:
+    start = with_header_checksum(replaced(GOOD[:18], 7, bytes([2])))
+    with pytest.raises(bcdc.LimitError, match="65536"):
+        bcdc.read(start + put_varint(65537))
+
+
+def test_a_block_above_the_limit_is_refused_before_it_is_read() -> None:
+    geometry = put_varint(1) + bytes([32]) + put_varint(65536) * 32
+    many_channels = replaced(extended(geometry, 4), 17, b"\xff")
+    with pytest.raises(bcdc.LimitError, match="16 MiB"):
+        bcdc.read(with_header_checksum(many_channels))
+
+
+def test_a_declared_length_above_the_limit_is_refused() -> None:
+    end = bcdc.read(GOOD).blocks[-1].end
+    body = put_varint((1 << 56) - 1) + b"\0\0"
+    data = GOOD[:end] + b"\0" + body + put_varint(len(body))[::-1] + b"\0" * 4
+    with pytest.raises(bcdc.LimitError):
+        bcdc.read(with_last_checksum(data))
+
+
+@pytest.mark.parametrize("code", [b"\xff\x00", b"\xff\x81\x02", b"\xff\x84\x02", b"\xff\x85\x00"])
+def test_length_codes_that_are_not_canonical_are_corrupt(code: bytes) -> None:
+    at = bcdc.read(GOOD).blocks[0].code
+    with pytest.raises(bcdc.CorruptError):
+        bcdc.read(GOOD[:at] + code + b"x" * 400)
+
+
+@given(st.integers(0, (1 << 56) - 1))
+def test_varints_round_trip(value: int) -> None:
+    data = put_varint(value)
+    assert get_varint(b"ab" + data + b"c", 2) == (value, 2 + len(data))
+
+
+@pytest.mark.parametrize(
+    ("data", "error"),
+    [
+        (b"", bcdc.TruncatedError),
+        (b"\x80", bcdc.TruncatedError),
+        (b"\x80\x00", bcdc.CorruptError),
+        (b"\xff" * 8 + b"\x01", bcdc.CorruptError),
+    ],
+)
+def test_bad_varints(data: bytes, error: type[bcdc.BcdcError]) -> None:
+    with pytest.raises(error):
+        get_varint(data, 0)
+
+
+def test_varints_out_of_range_are_the_callers_fault() -> None:
+    for value in (-1, 1 << 56):
+        with pytest.raises(ValueError):
+            put_varint(value)
+
+
+def tokens_or_error(data: bytes) -> None:
+    """Any bytes give tokens or an error of ours, and nothing else."""
+    try:
+        container = bcdc.read(data)
+        tokens = container.tokens()
+    except bcdc.BcdcError:
+        return
+    assert tokens.shape[1] == container.frames
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.binary(max_size=300))
+@example(GOOD[:18])
+def test_any_bytes_give_tokens_or_our_errors(data: bytes) -> None:
+    tokens_or_error(data)
+    tokens_or_error(b"BCDC" + data)
+    if len(data) >= 18:
+        tokens_or_error(with_header_checksum(b"BCDC" + data[4:]))
+
+
+Repair = Callable[[bytes], bytes]
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, len(GOOD) - 1), st.integers(0, 255)), max_size=6),
+    st.sampled_from([bytes, with_header_checksum, with_last_checksum]),
+)
+def test_any_changed_file_gives_tokens_or_our_errors(
+    changes: list[tuple[int, int]], repair: Repair
+) -> None:
+    data = bytearray(GOOD)
+    for at, value in changes:
+        data[at] = value
+    tokens_or_error(with_last_checksum(repair(bytes(data))))
+    tokens_or_error(repair(bytes(data)))

@@ -1,0 +1,43 @@
+"""The package's boundaries: what it exports, what it loads, what its specification says."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import bcdc
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_importing_it_loads_neither_torch_nor_click() -> None:
+    code = (
+        "import sys, bcdc; print([m for m in sys.modules if m.split('.')[0] in "
+        "('torch', 'click', 'bigcodec_models', 'bigcodec_cli', 'soundfile')])"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == "[]"
+
+
+def test_everything_exported_exists_and_nothing_else_is_public() -> None:
+    modules = {path.stem for path in (ROOT / "format" / "bcdc").glob("*.py")}
+    visible = {name for name in vars(bcdc) if not name.startswith("_")} - modules
+    assert visible == set(bcdc.__all__)
+    assert list(bcdc.__all__) == sorted(bcdc.__all__, key=lambda n: (not n.isupper(), n))
+
+
+def test_specification_and_reader_agree_on_version_and_coders() -> None:
+    text = (ROOT / "format" / "SPEC.md").read_text(encoding="utf-8")
+    assert f"container, version {bcdc.VERSION}\n" in text
+    for coder in bcdc.Coder:
+        assert f"| {coder.value} | {coder.name.lower()} |" in text
+    assert f"| {len(bcdc.Coder)}-15 | reserved" in text
+
+
+def test_every_error_is_of_one_family() -> None:
+    names = ("NotBcdc", "Unsupported", "Corrupt", "Truncated", "Limit")
+    for name in names:
+        assert issubclass(getattr(bcdc, f"{name}Error"), bcdc.BcdcError)

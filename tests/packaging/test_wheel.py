@@ -1,0 +1,88 @@
+"""The built wheel: what it holds, and that it works by itself from another folder."""
+
+from __future__ import annotations
+
+import site
+import subprocess
+import sys
+import tomllib
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import bigcodec_cli
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    build: list[str | Path] = [sys.executable, "-m", "build", "--wheel", "--no-isolation"]
+    build += ["-o", folder, ROOT]
+    subprocess.run(build, check=True, capture_output=True)
+    (found,) = folder.glob("*.whl")
+    return found
+
+
+def test_top_level_names_are_exactly_three(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+    top = {name.split("/")[0] for name in names}
+    assert {name for name in top if not name.endswith(".dist-info")} == {
+        "bigcodec_cli",
+        "bcdc",
+        "bigcodec_models",
+    }
+    assert any(name.endswith("licenses/LICENSE") for name in names)
+    assert any(name.endswith("weights/ATTRIBUTION.md") for name in names)
+
+
+def test_it_stays_below_80_megabytes(wheel: Path) -> None:
+    assert wheel.stat().st_size < 80e6
+
+
+def test_it_works_alone_from_another_folder(wheel: Path, tmp_path: Path, speech: Path) -> None:
+    """The environment is new and holds the wheel only; its dependencies are borrowed by path,
+    which does not bring the editable install of this checkout along."""
+    venv.create(tmp_path / "env", with_pip=False)
+    python = tmp_path / "env" / "bin" / "python"
+    packages = Path(
+        subprocess.check_output(
+            [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], text=True
+        ).strip()
+    )
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(packages)
+    (packages / "borrowed.pth").write_text("\n".join(site.getsitepackages()) + "\n")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+
+    def run(code: str, *arguments: str | Path) -> str:
+        command: list[str | Path] = [python, "-c", code, *arguments]
+        return subprocess.check_output(command, cwd=elsewhere, text=True)
+
+    where = run("import bigcodec_cli, bcdc, bigcodec_models as m; print(m.__file__, bcdc.__file__)")
+    assert where.count(str(packages)) == 2
+    start = "from bigcodec_cli.main import main; main()"
+    run(start, "compress", speech, "-o", "a.bcdc")
+    run(start, "decompress", "a.bcdc", "-o", "a.wav")
+    assert (elsewhere / "a.wav").stat().st_size > 100_000
+
+
+def test_version_is_the_same_everywhere() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["version"] == bigcodec_cli.__version__
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    heading = "[Unreleased]" if ".dev" in project["version"] else f"[{project['version']}]"
+    assert f"\n## {heading}" in changelog
+    assert set(project["optional-dependencies"]) == {"eval", "train", "dev"}
+
+
+def test_installed_versions_are_pinned() -> None:
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pins = [line for line in lines if line and not line.startswith("#")]
+    assert "torch==2.13.0" in pins
+    assert all("==" in pin and "+" not in pin for pin in pins)
