@@ -1,0 +1,64 @@
+"""What a run reports while it goes on. The trainer makes these; the command line shows them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Progress:
+    """One report, over the steps since the last one.
+
+    `losses` and `gradient_norms` are means. `codes_used` and `perplexity` are those of the first
+    codebook, over the tokens drawn since the last revival check. `data_wait` is the share of the
+    time, 0 to 1, that was spent waiting for training data.
+    """
+
+    step: int
+    losses: Mapping[str, float]
+    gradient_norms: Mapping[str, float]
+    learning_rate: float
+    codes_used: int
+    perplexity: float
+    steps_per_second: float
+    data_wait: float
+
+
+@dataclasses.dataclass(frozen=True)
+class ValidationClip:
+    """A validation clip and what the model made of it: float32 (n,) at 16 kHz, both."""
+
+    name: str
+    original: npt.NDArray[np.float32]
+    restored: npt.NDArray[np.float32]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Validation:
+    """One validation of the averaged weights.
+
+    `mel` is the mean multi-scale mel distance; `stoi` and `pesq` (wide band) are means, or None
+    where the package is not installed or the measure failed on every clip. `best` says that no
+    earlier validation of the run had a lower mel distance.
+    """
+
+    step: int
+    mel: float
+    stoi: float | None
+    pesq: float | None
+    best: bool
+    clips: tuple[ValidationClip, ...]
+
+    def numbers(self) -> dict[str, float | int | bool | None]:
+        """Everything but the audio, ready for JSON."""
+        return {
+            "step": self.step,
+            "mel": self.mel,
+            "stoi": self.stoi,
+            "pesq": self.pesq,
+            "best": self.best,
+        }
