@@ -12,33 +12,78 @@ from bigcodec_cli.output import CliError, atomic_output, note
 @click.command()
 @click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
 @click.option("-o", "--output", metavar="OUT", required=True, type=click.Path(path_type=Path))
+@click.option("--best", is_flag=True, help="The weights of the best validation, not the newest.")
 @click.option("--name", help="Name to store in the file. Default: the run folder's.")
 @click.option("--licence", default="unreleased", show_default=True, help="Licence of the weights.")
 @click.option("--half", is_flag=True, help="Store the weights in half precision.")
+@click.option(
+    "--portable",
+    is_flag=True,
+    help="Write a folder instead, to go on from elsewhere with 'train --init'.",
+)
 @click.option("-f", "--force", is_flag=True, help="Overwrite an existing file.")
 def command(
-    run: Path, output: Path, name: str | None, licence: str, half: bool, force: bool
+    run: Path,
+    output: Path,
+    best: bool,
+    name: str | None,
+    licence: str,
+    half: bool,
+    portable: bool,
+    force: bool,
 ) -> None:
-    """Make a model file out of a training run: the averaged weights of its newest checkpoint."""
-    import torch
+    """Make a model file out of a training run: the averaged weights of its newest checkpoint.
 
-    from bigcodec_models.fingerprint import fingerprint
-    from bigcodec_models.model_file import ModelFileError, ModelInfo, load_model, save_model
+    With --portable, a folder of pieces of at most 15 MiB: generator and discriminators in
+    bfloat16, without the optimiser's state.
+    """
     from bigcodec_models.training.checkpoint import find_checkpoints
 
     folders = find_checkpoints(run)
     if not folders:
         raise CliError(f"{run}: holds no checkpoint of a training run")
     try:
-        model = load_model(folders[-1] / "ema.safetensors")
+        if portable:
+            _export_portable(run, output)
+        else:
+            source = run / "best.safetensors" if best else folders[-1] / "ema.safetensors"
+            _export_model(source, output, name or run.name, licence, half, force)
+    except OSError as error:
+        raise CliError(f"{output}: cannot be written: {error.strerror}") from error
+
+
+def _export_model(
+    source: Path, output: Path, name: str, licence: str, half: bool, force: bool
+) -> None:
+    import torch
+
+    from bigcodec_models.fingerprint import fingerprint
+    from bigcodec_models.model_file import ModelFileError, ModelInfo, load_model, save_model
+
+    try:
+        model = load_model(source)
     except ModelFileError as error:
         raise CliError(str(error)) from error
     dtype = torch.float16 if half else torch.float32
     tensors = {key: tensor.to(dtype) for key, tensor in model.tensors.items()}
-    info = ModelInfo(name=name or run.name, licence=licence, training=model.info.training)
-    try:
-        with atomic_output(output, overwrite=force) as temporary:
-            save_model(temporary, tensors, model.config, info)
-    except OSError as error:
-        raise CliError(f"{output}: cannot be written: {error.strerror}") from error
+    info = ModelInfo(name=name, licence=licence, training=model.info.training)
+    with atomic_output(output, overwrite=force) as temporary:
+        save_model(temporary, tensors, model.config, info)
     note(f"{output}: {output.stat().st_size} bytes, fingerprint {fingerprint(tensors).hex()}")
+
+
+def _export_portable(run: Path, output: Path) -> None:
+    from bigcodec_models.model_file import ModelFileError
+    from bigcodec_models.training.checkpoint import load_checkpoint
+    from bigcodec_models.training.portable import save_portable
+
+    if output.exists():
+        raise CliError(f"{output}: already exists; name a new folder")
+    try:
+        checkpoint = load_checkpoint(run)
+    except ModelFileError as error:
+        raise CliError(str(error)) from error
+    assert checkpoint is not None
+    files = save_portable(output, checkpoint)
+    size = sum(file.stat().st_size for file in files) / (1 << 20)
+    note(f"{output}: {len(files)} files, {size:.1f} MiB, step {checkpoint.step}")

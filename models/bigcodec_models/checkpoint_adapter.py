@@ -7,6 +7,7 @@ Two layouts hold the same tensors: the release file, a dict with the state dicts
 from __future__ import annotations
 
 import re
+import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from bigcodec_models.activation import LOW_PASS, TAPS
 from bigcodec_models.config import BigCodecConfig, ConfigError, QuantizerConfig
+from bigcodec_models.discriminators import adapt_discriminators
 from bigcodec_models.model_file import (
     LoadedModel,
     ModelFileError,
@@ -47,6 +49,28 @@ def load_upstream(path: Path) -> LoadedModel:
     return LoadedModel(
         config=config, info=ModelInfo(name=path.stem, licence=_LICENCE), tensors=tensors
     )
+
+
+def load_upstream_discriminators(path: Path) -> dict[str, Tensor]:
+    """Discriminator tensors of a Lightning checkpoint, by our names where they are published ones.
+
+    Any other file has none.
+
+    Raises:
+        ModelFileError: unreadable.
+    """
+    if not zipfile.is_zipfile(path):
+        return {}
+    try:
+        loaded = load_tensors(path)
+    except (OSError, UnsafeCheckpointError) as error:
+        raise ModelFileError(f"{path}: {error}") from error
+    state = loaded.get("state_dict", {}) if isinstance(loaded, dict) else {}
+    tensors = {str(k): v for k, v in state.items() if isinstance(v, Tensor)}
+    try:
+        return adapt_discriminators(tensors)
+    except ConfigError:  # some other discriminators, which cannot be picked up
+        return {name: v for name, v in tensors.items() if "discriminator." in name}
 
 
 def adapt(upstream: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], BigCodecConfig]:

@@ -31,7 +31,9 @@ class Quantized(NamedTuple):
 class Codebook(nn.Module):
     """One lookup table between two linear projections.
 
-    The search is by cosine similarity in float32, ties to the lowest index.
+    The search is by cosine similarity, ties to the lowest index; all of it runs in float32.
+    `distance` is the loss between codes and latents: squared in the released code, and so by
+    default; the paper describes an absolute one.
     """
 
     def __init__(self, dim: int, config: QuantizerConfig) -> None:
@@ -40,6 +42,7 @@ class Codebook(nn.Module):
         self.in_proj = WeightNormLinear(dim, config.codebook_dim)
         self.out_proj = WeightNormLinear(config.codebook_dim, dim)
         self.codes = nn.Parameter(torch.randn(config.codebook_size, config.codebook_dim))
+        self.distance = F.mse_loss
 
     def search(self, projected: Tensor) -> Tensor:
         """Nearest codes: (..., codebook_dim) float to (...) int64."""
@@ -52,12 +55,16 @@ class Codebook(nn.Module):
 
     def forward(self, latent: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """(B, T, dim) to (quantised latent (B, T, dim), tokens (B, T), loss, projected)."""
-        projected = self.in_proj(latent).float()
+        with torch.autocast(latent.device.type, enabled=False):
+            return self._quantize(latent.float())
+
+    def _quantize(self, latent: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        projected = self.in_proj(latent)
         tokens = self.search(projected)
         codes = self.embed(tokens)
         target = F.normalize(projected, dim=-1) if self.config.unit_codes else projected
-        loss = F.mse_loss(codes, target.detach())
-        loss = loss + self.config.commitment * F.mse_loss(target, codes.detach())
+        loss = self.distance(codes, target.detach())
+        loss = loss + self.config.commitment * self.distance(target, codes.detach())
         straight_through = target + (codes - target).detach()
         return self.out_proj(straight_through), tokens, loss, projected.detach()
 

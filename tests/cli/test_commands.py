@@ -147,9 +147,6 @@ def test_samples_that_are_not_numbers_are_refused(
         (["decompress", "a", "-o", "c", "--output-dir", "d"], "exclude each other"),
         (["compress", "--coder", "zip", "a"], "Invalid value for '--coder'"),
         (["nothing"], "No such command"),
-        (["train", "--data", ".", "--preset", "huge", "--out", "r"], "no preset 'huge'"),
-        (["train", "--data", ".", "--preset", "toy", "--out", "r", "--set", "x=1"], "'x'"),
-        (["train", "--data", ".", "--preset", "toy", "--out", "r", "--set", "x"], "KEY=VALUE"),
     ],
 )
 def test_wrong_usage_exits_2(bigcodec: Run, arguments: list[str], words: str) -> None:

@@ -39,6 +39,8 @@ from bigcodec_models.discriminators import (
 )
 from bigcodec_models.losses import MultiScaleMelLoss
 from bigcodec_models.network import CodecNetwork
+from bigcodec_models.training.config import TrainConfig
+from bigcodec_models.training.objective import Objective, apply_gradients
 
 THINNING = 37
 
@@ -206,6 +208,32 @@ def test_generator_gradients_match_the_published_ones(reference: Golden, step: S
     published = reference.values["gradients"]["generator"]
     expected = {names[name]: norm for name, norm in published.items()}
     assert step.gradients["generator"] == pytest.approx(expected, rel=1e-3)
+
+
+def test_the_trainers_step_takes_the_published_losses_in_the_published_order(
+    reference: Golden,
+) -> None:
+    objective = Objective(TrainConfig(discriminators="none"))
+    objective.discriminators = load_discriminators(reference)
+    optimizer = torch.optim.AdamW(objective.parameters(), lr=1e-3, betas=(0.8, 0.9))
+    network, _ = load_generator(reference)
+    real = wave(reference, "real")
+    made = network(real)
+    first = objective.discriminator_losses(real, made.wave)
+    apply_gradients(first["total"], objective.parameters(), optimizer, clip=1.0)
+    second = objective.generator_losses(real, made, adversarial=True)
+    published = reference.values["losses"]
+    expected = {
+        "discriminator_real": published["d_real"],
+        "discriminator_fake": published["d_fake"],
+        "mel": published["mel"],
+        "vq": published["vq"],
+        "adversarial": published["adv"],
+        "feature_matching": published["fm_mpd"] + published["fm_spec"],
+        "total": published["total"],
+    }
+    found = {name: float(value) for name, value in {**first, **second}.items()}
+    assert found == pytest.approx(expected, rel=1e-3)
 
 
 def parameter_count(module: nn.Module) -> int:

@@ -1,4 +1,4 @@
-"""Training in its first form: data, schedule, loop, resume; all on toy models and real speech."""
+"""The trainer: schedule, adversarial loop, resume, checkpoints; toy models, real speech."""
 
 from __future__ import annotations
 
@@ -11,32 +11,33 @@ import pytest
 import soundfile
 import torch
 
-from bigcodec_models import PRESETS
+from bigcodec_models import PRESETS, ModelFileError
 from bigcodec_models.config import ConfigError
 from bigcodec_models.model_file import load_model
-from bigcodec_models.training.checkpoint import find_checkpoints
+from bigcodec_models.network import CodecNetwork
+from bigcodec_models.training.checkpoint import Checkpoint, find_checkpoints, load_checkpoint
 from bigcodec_models.training.config import TrainConfig, recipe_for
-from bigcodec_models.training.data import Clip, CropSource, DataError, scan
-from bigcodec_models.training.loop import Progress, Trainer, TrainingError
+from bigcodec_models.training.data import CropSource, excerpts, scan
+from bigcodec_models.training.events import Progress, Validation
+from bigcodec_models.training.loop import Callbacks, Trainer, TrainingError
+from bigcodec_models.training.objective import NonFiniteError, Objective
+from bigcodec_models.training.portable import is_portable, load_portable, save_portable
 from bigcodec_models.training.schedule import learning_rate
+from bigcodec_models.training.validation import Validator
 
 
 @pytest.fixture(scope="module")
 def folder(speech: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Real speech at several rates, channel counts and formats, and files that are no audio."""
+    """A little real speech at two rates."""
     root = tmp_path_factory.mktemp("data")
     wave, _ = soundfile.read(speech, dtype="float32")
-    (root / "a").mkdir()
-    soundfile.write(root / "a" / "one.wav", wave[:40000], 16000)
-    soundfile.write(root / "a" / "two.flac", np.stack([wave, wave * 0.5], axis=1), 44100)
-    soundfile.write(root / "short.ogg", wave[20000:24000], 8000)
-    (root / "broken.wav").write_bytes(b"RIFF....WAVE")
-    (root / "notes.txt").write_text("no audio")
+    soundfile.write(root / "one.wav", wave[:40000], 16000)
+    soundfile.write(root / "two.flac", np.stack([wave, wave * 0.5], axis=1), 44100)
     return root
 
 
-def source(folder: Path, **options: int) -> CropSource:
-    return CropSource(scan(folder), **{"crop": 8000, "seed": 4, **options})
+def source(folder: Path) -> CropSource:
+    return CropSource(scan(folder), crop=8000, seed=4)
 
 
 def config(preset: str, **changes: object) -> TrainConfig:
@@ -47,6 +48,10 @@ def config(preset: str, **changes: object) -> TrainConfig:
         "log_every": 2,
         "revive_every": 3,
         "warmup_steps": 4,
+        "generator_only_steps": 0,
+        "discriminators": "small",
+        "validation_seconds": 0.5,
+        "max_steps": 20,
     }
     return dataclasses.replace(recipe_for(PRESETS[preset]), **{**small, **changes})  # type: ignore[arg-type]
 
@@ -55,61 +60,8 @@ def train(preset: str, folder: Path, run: Path, steps: int, **changes: object) -
     chosen = config(preset, max_steps=steps, **changes)
     trainer = Trainer(PRESETS[preset], chosen, source(folder), run, "cpu")
     trainer.resume()
-    trainer.run(lambda progress: None, lambda: False)
+    trainer.run(Callbacks())
     return trainer
-
-
-def test_scan_finds_what_is_readable_and_tells_the_rest(folder: Path) -> None:
-    skipped: list[str] = []
-    clips = scan(folder, lambda path, why: skipped.append(path.name))
-    assert [clip.path.name for clip in clips] == ["one.wav", "two.flac", "short.ogg"]
-    assert [clip.rate for clip in clips] == [16000, 44100, 8000]
-    assert skipped == ["broken.wav"]
-
-
-def test_folders_without_audio_are_refused(tmp_path: Path) -> None:
-    for bad in (tmp_path, tmp_path / "none"):
-        with pytest.raises(DataError, match=str(bad)):
-            scan(bad)
-
-
-def test_crops_depend_on_seed_and_step_only(folder: Path) -> None:
-    first, second = source(folder), source(folder, cache_bytes=0)
-    assert first.batch(3, 4).shape == (4, 8000)
-    assert np.array_equal(first.batch(3, 4), source(folder).batch(3, 4))
-    assert not np.array_equal(first.batch(3, 4), first.batch(4, 4))
-    assert not np.array_equal(first.batch(3, 4), source(folder, seed=5).batch(3, 4))
-    # Crops read by seeking are those of the cache, but for 16-bit rounding and resampling edges.
-    plain = CropSource(scan(folder / "a")[:1], crop=8000, seed=4)
-    seeking = CropSource(scan(folder / "a")[:1], crop=8000, seed=4, cache_bytes=0)
-    assert np.abs(plain.batch(0, 4) - seeking.batch(0, 4)).max() < 1e-4
-    assert second.batch(3, 4).shape == (4, 8000)
-
-
-def test_batches_go_on_from_any_step(folder: Path) -> None:
-    batches = source(folder).batches(5, 2)
-    expected = [source(folder).batch(step, 2) for step in (5, 6)]
-    assert all(np.array_equal(next(batches), wanted) for wanted in expected)
-    batches.close()
-
-
-def test_crops_come_in_proportion_to_duration(folder: Path) -> None:
-    loud = [Clip(path=folder / "a" / "one.wav", frames=40000, rate=16000)]
-    crops = CropSource(loud, crop=4000, seed=1).batch(0, 200)
-    starts = {crop.tobytes() for crop in crops}
-    assert len(starts) > 190  # starts are spread, not always the same
-
-
-def test_short_files_are_padded(folder: Path) -> None:
-    only = [clip for clip in scan(folder) if clip.path.name == "short.ogg"]
-    crop = CropSource(only, crop=16000, seed=0).batch(0, 1)[0]
-    assert np.abs(crop[:8000]).max() > 0.01 and not crop[8000:].any()
-
-
-def test_gain_stays_below_full_scale(folder: Path) -> None:
-    crops = source(folder, gain_db=30).batch(0, 40)
-    assert np.abs(crops).max() <= 0.9901
-    assert np.ptp([np.abs(crop).max() for crop in crops]) > 0.5
 
 
 def test_learning_rate_follows_the_published_schedule() -> None:
@@ -137,6 +89,12 @@ def test_learning_rate_follows_the_published_schedule() -> None:
         {"final_learning_rate": 1.0},
         {"seed": -1},
         {"vq_weight": -1.0},
+        {"discriminators": "huge"},
+        {"precision": "int8"},
+        {"codebook_loss": "l3"},
+        {"noise_probability": 1.5},
+        {"noise_snr_db": (3.0,)},
+        {"validate_every": 0},
     ],
 )
 def test_impossible_settings_are_refused(changes: dict[str, object]) -> None:
@@ -144,63 +102,136 @@ def test_impossible_settings_are_refused(changes: dict[str, object]) -> None:
         dataclasses.replace(TrainConfig(), **changes)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("preset", ["toy", "toy-lite"])
+FAMILIES = pytest.mark.parametrize("preset", ["toy", "toy-lite"])
+
+
+@FAMILIES
 def test_losses_fall(folder: Path, tmp_path: Path, preset: str) -> None:
     seen: list[Progress] = []
-    chosen = config(preset, max_steps=40, learning_rate=2e-3, final_learning_rate=1e-3)
+    chosen = config(
+        preset,
+        max_steps=30,
+        learning_rate=2e-3,
+        final_learning_rate=1e-3,
+        generator_only_steps=24,
+    )
     trainer = Trainer(PRESETS[preset], chosen, source(folder), tmp_path, "cpu")
-    trainer.run(seen.append, lambda: False)
-    assert [progress.step for progress in seen] == list(range(2, 41, 2))
-    assert seen[-1].losses["mel"] < 0.8 * seen[0].losses["mel"]
+    trainer.run(Callbacks(progress=seen.append))
+    assert [progress.step for progress in seen] == list(range(2, 31, 2))
+    assert seen[11].losses["mel"] < 0.95 * seen[0].losses["mel"]
+    assert "adversarial" not in seen[11].losses and "adversarial" in seen[12].losses
+    assert set(seen[12].gradient_norms) == {"generator", "discriminators"}
     assert all(math.isfinite(value) for p in seen for value in p.losses.values())
+    assert all(0 <= p.data_wait <= 1 and p.steps_per_second > 0 for p in seen)
 
 
-@pytest.mark.parametrize("preset", ["toy", "toy-lite"])
-def test_resuming_is_exact(folder: Path, tmp_path: Path, preset: str) -> None:
-    whole = train(preset, folder, tmp_path / "whole", 8)
-    train(preset, folder, tmp_path / "cut", 4)
-    cut = train(preset, folder, tmp_path / "cut", 8)
-    assert cut.step == whole.step == 8
+@FAMILIES
+@pytest.mark.parametrize("cut", [3, 5])
+def test_resuming_is_exact(folder: Path, tmp_path: Path, preset: str, cut: int) -> None:
+    """Stopped before or after the discriminators began, between two of their steps or not."""
+    options = {"generator_only_steps": 3, "discriminator_every": 2}
+    whole = train(preset, folder, tmp_path / "whole", 8, **options)
+    train(preset, folder, tmp_path / "cut", cut, **options)
+    resumed = train(preset, folder, tmp_path / "cut", 8, **options)
+    assert resumed.step == whole.step == 8
     for name, value in whole.network.state_dict().items():
-        assert torch.equal(value, cut.network.state_dict()[name]), name
-        assert torch.equal(whole.ema[name], cut.ema[name]), name
+        assert torch.equal(value, resumed.network.state_dict()[name]), name
+        assert torch.equal(whole.ema[name], resumed.ema[name]), name
+    for name, value in whole.objective.state_dict().items():
+        assert torch.equal(value, resumed.objective.state_dict()[name]), name
+
+
+def test_discriminators_step_as_often_as_told(folder: Path, tmp_path: Path) -> None:
+    chosen = config("toy-lite", discriminator_every=2, generator_only_steps=1)
+    trainer = Trainer(PRESETS["toy-lite"], chosen, source(folder), tmp_path, "cpu")
+    wave = torch.from_numpy(source(folder).batch(0, 2)).unsqueeze(1)
+    stepped = ["discriminator_real" in trainer.train_step(wave) for _ in range(5)]
+    assert stepped == [False, False, True, False, True]
+
+
+def test_codebook_loss_l1_is_the_mean_absolute_distance(folder: Path, tmp_path: Path) -> None:
+    chosen = config("toy", codebook_loss="l1", discriminators="none")
+    trainer = Trainer(PRESETS["toy"], chosen, source(folder), tmp_path, "cpu")
+    wave = torch.from_numpy(source(folder).batch(0, 2)).unsqueeze(1)
+    network = trainer.network
+    with torch.no_grad():
+        found = network(wave).quantized
+    codes = network.quantizer.codebooks[0].embed(found.tokens[..., 0])  # type: ignore[operator]
+    expected = 1.25 * (codes - found.projected).abs().mean()
+    assert found.loss.item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_bfloat16_trains_and_quantises_in_single_precision(folder: Path, tmp_path: Path) -> None:
+    for preset in ("toy", "toy-lite"):
+        chosen = config(preset, precision="bfloat16")
+        trainer = Trainer(PRESETS[preset], chosen, source(folder), tmp_path, "cpu")
+        wave = torch.from_numpy(source(folder).batch(0, 2)).unsqueeze(1)
+        report = trainer.train_step(wave)
+        assert all(bool(torch.isfinite(value)) for value in report.values())
+        with torch.autocast("cpu", torch.bfloat16):
+            assert trainer.network(wave).quantized.latent.dtype == torch.float32
 
 
 def test_a_stopped_run_saves_where_it_stood(folder: Path, tmp_path: Path) -> None:
     seen: list[int] = []
     trainer = Trainer(PRESETS["toy-lite"], config("toy-lite"), source(folder), tmp_path, "cpu")
-    trainer.run(lambda progress: seen.append(progress.step), lambda: len(seen) >= 2)
-    (folder_found,) = find_checkpoints(tmp_path)
-    assert folder_found.name == "step-00000004"
-    assert load_model(folder_found / "ema.safetensors").info.training["steps"] == 4
+    trainer.run(Callbacks(lambda p: seen.append(p.step), should_stop=lambda: len(seen) >= 2))
+    (found,) = find_checkpoints(tmp_path)
+    assert found.name == "step-00000004"
+    assert load_model(found / "ema.safetensors").info.training["steps"] == 4
 
 
-def test_only_the_newest_checkpoints_are_kept(folder: Path, tmp_path: Path) -> None:
-    train("toy-lite", folder, tmp_path, 6, checkpoint_minutes=1e-6)
-    assert [p.name for p in find_checkpoints(tmp_path)] == ["step-00000005", "step-00000006"]
-    assert {p.name for p in (tmp_path / "checkpoints").iterdir()} == {
-        "step-00000005",
-        "step-00000006",
-    }
+def test_newest_and_every_nth_checkpoints_are_kept(folder: Path, tmp_path: Path) -> None:
+    train("toy-lite", folder, tmp_path, 6, checkpoint_minutes=1e-6, keep_every=3)
+    names = ["step-00000003", "step-00000005", "step-00000006"]
+    assert [path.name for path in find_checkpoints(tmp_path)] == names
+    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == names
+
+
+def test_a_damaged_checkpoint_is_told(folder: Path, tmp_path: Path) -> None:
+    train("toy-lite", folder, tmp_path, 1)
+    (found,) = find_checkpoints(tmp_path)
+    for path in found.iterdir():
+        content = path.read_bytes()
+        path.write_bytes(content[: len(content) // 2])
+        with pytest.raises(ModelFileError, match="step-00000001"):
+            train("toy-lite", folder, tmp_path, 2)
+        path.write_bytes(content)
 
 
 def test_a_run_of_another_model_is_not_continued(folder: Path, tmp_path: Path) -> None:
     train("toy-lite", folder, tmp_path, 1)
     with pytest.raises(TrainingError, match="another model configuration"):
         train("toy", folder, tmp_path, 2)
+    with pytest.raises(TrainingError, match="discriminators at hand"):
+        train("toy-lite", folder, tmp_path, 2, discriminators="none")
 
 
 def test_a_loss_that_is_not_finite_stops_before_the_step(folder: Path, tmp_path: Path) -> None:
     trainer = Trainer(PRESETS["toy-lite"], config("toy-lite"), source(folder), tmp_path, "cpu")
     before = {k: v.clone() for k, v in trainer.network.state_dict().items()}
-    with pytest.raises(TrainingError, match="not finite"):
+    judges = {k: v.clone() for k, v in trainer.objective.state_dict().items()}
+    with pytest.raises(NonFiniteError):
         trainer.train_step(torch.full((2, 1, 8000), math.nan))
     assert trainer.step == 0
-    for name, value in trainer.network.state_dict().items():
-        assert torch.equal(value, before[name])
+    assert all(torch.equal(v, before[k]) for k, v in trainer.network.state_dict().items())
+    assert all(torch.equal(v, judges[k]) for k, v in trainer.objective.state_dict().items())
 
 
-@pytest.mark.parametrize("preset", ["toy", "toy-lite"])
+def test_a_run_whose_loss_is_not_finite_is_saved_and_told(folder: Path, tmp_path: Path) -> None:
+    chosen = config("toy-lite", max_steps=6)
+    trainer = Trainer(PRESETS["toy-lite"], chosen, source(folder), tmp_path, "cpu")
+
+    def poison(_: Progress) -> None:
+        with torch.no_grad():
+            trainer.network.state_dict()["decoder.head.bias"][0] = math.nan
+
+    with pytest.raises(TrainingError, match=r"step 2: .* not finite; the state is saved"):
+        trainer.run(Callbacks(progress=poison))
+    assert [path.name for path in find_checkpoints(tmp_path)] == ["step-00000002"]
+
+
+@FAMILIES
 def test_codes_never_drawn_move_onto_live_latents(
     folder: Path, tmp_path: Path, preset: str
 ) -> None:
@@ -208,5 +239,78 @@ def test_codes_never_drawn_move_onto_live_latents(
     trainer = Trainer(PRESETS[preset], chosen, source(folder), tmp_path, "cpu")
     trainer.train_step(torch.from_numpy(source(folder).batch(0, 2)).unsqueeze(1))
     codes = trainer.network.quantizer.codebooks[0].codes.detach()  # type: ignore[operator]
-    assert len(torch.unique(codes, dim=0)) <= 80 + trainer.last_codes_used
-    assert trainer.last_codes_used >= 1
+    assert len(torch.unique(codes, dim=0)) <= 80 + trainer.usage.used
+    assert 1 <= trainer.usage.perplexity <= trainer.usage.used + 1e-6
+
+
+@FAMILIES
+def test_validation_measures_the_average_and_keeps_the_best(
+    folder: Path, tmp_path: Path, preset: str
+) -> None:
+    seen: list[Validation] = []
+    clips = excerpts(scan(folder), 4, 1.5)
+    chosen = config(preset, max_steps=6, validate_every=2)
+    validator = Validator(clips, torch.device("cpu"))
+    trainer = Trainer(PRESETS[preset], chosen, source(folder), tmp_path, "cpu", validator)
+    trainer.run(Callbacks(validation=seen.append))
+    assert [found.step for found in seen] == [2, 4, 6]
+    best = min(seen, key=lambda found: found.mel)
+    assert [found.best for found in seen] == [
+        found.mel < min([math.inf] + [e.mel for e in seen[:i]]) for i, found in enumerate(seen)
+    ]
+    saved = load_model(tmp_path / "best.safetensors")
+    assert saved.info.training["steps"] == best.step
+    assert saved.info.training["best_mel"] == pytest.approx(best.mel)
+    network, weights = trainer.network, trainer.ema
+    again = validator.measure(network, weights, 6, math.inf)
+    assert again.mel == pytest.approx(seen[-1].mel)
+    assert network.training
+    for clip in again.clips:
+        assert clip.original.shape == clip.restored.shape
+    assert again.stoi is not None and -1 <= again.stoi <= 1
+
+
+def test_portable_checkpoints_carry_a_run(folder: Path, tmp_path: Path) -> None:
+    trainer = train("toy-lite", folder, tmp_path / "run", 3)
+    checkpoint = load_checkpoint(tmp_path / "run")
+    assert checkpoint is not None
+    files = save_portable(tmp_path / "portable", checkpoint)
+    assert is_portable(tmp_path / "portable") and not is_portable(tmp_path / "run")
+    assert all(file.stat().st_size <= 15 << 20 for file in files)
+    found = load_portable(tmp_path / "portable")
+    assert (found.step, found.model, found.train) == (3, checkpoint.model, checkpoint.train)
+    for part in ("weights", "ema", "discriminators"):
+        wanted = getattr(checkpoint, part)
+        assert set(getattr(found, part)) == set(wanted)
+        for name, value in getattr(found, part).items():
+            assert torch.equal(value, wanted[name].bfloat16().float()), name
+    other = Trainer(PRESETS["toy-lite"], trainer.config, source(folder), tmp_path / "b", "cpu")
+    other.start_from(found.weights, found.ema, found.discriminators, found.step, found.facts)
+    assert other.step == 3
+    (tmp_path / "portable" / "piece-00.safetensors").unlink()
+    with pytest.raises(ModelFileError, match="damaged portable checkpoint"):
+        load_portable(tmp_path / "portable")
+
+
+def test_portable_lite_is_small_and_large_tensors_are_cut(tmp_path: Path) -> None:
+    model = PRESETS["lite"]
+    train_config = recipe_for(model)
+    weights = CodecNetwork(model).state_dict()
+    large = {"large": torch.arange(24 << 20, dtype=torch.float32).view(-1, 1024)}
+    judges = Objective(train_config).discriminators.state_dict()
+    for extra, limit in ((judges, 60 << 20), (large, 120 << 20)):
+        checkpoint = Checkpoint(
+            step=1,
+            model=model,
+            train=train_config,
+            weights=weights,
+            ema=weights,
+            discriminators=extra,
+            optimizer={},
+            facts={},
+        )
+        files = save_portable(tmp_path / str(limit), checkpoint)
+        assert all(file.stat().st_size <= 15 << 20 for file in files)
+        assert sum(file.stat().st_size for file in files) <= limit
+    found = load_portable(tmp_path / str(limit)).discriminators["large"]
+    assert torch.equal(found, large["large"].bfloat16().float())

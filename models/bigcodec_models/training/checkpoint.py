@@ -1,10 +1,12 @@
 """Checkpoints of a run: a folder for each, written beside and then renamed, no pickle inside.
 
 RUN/checkpoints/step-00001000/
-    model.safetensors      the raw weights, a complete model file
-    ema.safetensors        their moving average, a complete model file (this one is exported)
-    optimizer.safetensors  AdamW moments by parameter name, and the code usage counts
-    state.json             the step and the two configurations
+    model.safetensors           the raw weights, a complete model file
+    ema.safetensors             their moving average, a complete model file
+    discriminators.safetensors  where the run has any
+    optimizer.safetensors       AdamW moments by parameter name, and the code usage counts
+    state.json                  the step, the two configurations, facts
+RUN/best.safetensors            the average with the lowest validation mel distance so far
 """
 
 from __future__ import annotations
@@ -21,12 +23,17 @@ import safetensors
 import safetensors.torch
 from torch import Tensor
 
-from bigcodec_models.config import ModelConfig, config_from_dict, config_to_dict
+from bigcodec_models.config import (
+    ModelConfig,
+    build_dataclass,
+    config_from_dict,
+    config_to_dict,
+)
 from bigcodec_models.model_file import ModelFileError, ModelInfo, load_model, save_model
 from bigcodec_models.training.config import TrainConfig
 
 _STEP_FOLDER = re.compile(r"step-(\d{8,})")
-KEPT_CHECKPOINTS = 2
+_KEPT = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,12 +45,16 @@ class Checkpoint:
     train: TrainConfig
     weights: Mapping[str, Tensor]
     ema: Mapping[str, Tensor]
+    discriminators: Mapping[str, Tensor]
     optimizer: Mapping[str, Tensor]
     facts: Mapping[str, Any]
 
 
 def save_checkpoint(run: Path, checkpoint: Checkpoint) -> Path:
-    """Write a checkpoint under `run` and drop all but the newest; returns its folder."""
+    """Write a checkpoint under `run`; returns its folder.
+
+    All but the newest two are dropped, besides those at multiples of `keep_every`.
+    """
     folder = run / "checkpoints" / f"step-{checkpoint.step:08d}"
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
@@ -51,30 +62,30 @@ def save_checkpoint(run: Path, checkpoint: Checkpoint) -> Path:
     info = ModelInfo(name=run.name, licence="unreleased", training=checkpoint.facts)
     save_model(partial / "model.safetensors", checkpoint.weights, checkpoint.model, info)
     save_model(partial / "ema.safetensors", checkpoint.ema, checkpoint.model, info)
-    stored = {name: tensor.contiguous() for name, tensor in checkpoint.optimizer.items()}
-    safetensors.torch.save_file(stored, partial / "optimizer.safetensors")
+    for name in ("discriminators", "optimizer"):
+        tensors = {key: value.contiguous() for key, value in getattr(checkpoint, name).items()}
+        safetensors.torch.save_file(tensors, partial / f"{name}.safetensors")
     state = {
         "step": checkpoint.step,
         "model": config_to_dict(checkpoint.model),
         "train": asdict(checkpoint.train),
         "facts": dict(checkpoint.facts),
     }
-    (partial / "state.json").write_text(json.dumps(state, indent=1) + "\n")
+    (partial / "state.json").write_text(json.dumps(state, indent=1) + "\n", encoding="utf-8")
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)
-    for old in find_checkpoints(run)[:-KEPT_CHECKPOINTS]:
-        shutil.rmtree(old)
+    _drop_old(run, checkpoint.train.keep_every)
     return folder
 
 
 def find_checkpoints(run: Path) -> list[Path]:
     """Folders of the complete checkpoints of a run, oldest first."""
     found = (run / "checkpoints").glob("step-*")
-    return sorted(p for p in found if _STEP_FOLDER.fullmatch(p.name))
+    return sorted((p for p in found if _STEP_FOLDER.fullmatch(p.name)), key=_step_of)
 
 
-def load_checkpoint(run: Path, train: TrainConfig) -> Checkpoint | None:
-    """The newest checkpoint of a run, to go on under configuration `train`; None if none.
+def load_checkpoint(run: Path) -> Checkpoint | None:
+    """The newest checkpoint of a run; None if there is none.
 
     Raises:
         ModelFileError: the checkpoint is damaged.
@@ -84,16 +95,26 @@ def load_checkpoint(run: Path, train: TrainConfig) -> Checkpoint | None:
         return None
     folder = folders[-1]
     try:
-        state = json.loads((folder / "state.json").read_text())
-        optimizer = safetensors.torch.load_file(folder / "optimizer.safetensors")
+        state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
         return Checkpoint(
             step=int(state["step"]),
             model=config_from_dict(state["model"]),
-            train=train,
+            train=build_dataclass(TrainConfig, state["train"]),
             weights=load_model(folder / "model.safetensors").tensors,
             ema=load_model(folder / "ema.safetensors").tensors,
-            optimizer=optimizer,
-            facts=state["facts"],
+            discriminators=safetensors.torch.load_file(folder / "discriminators.safetensors"),
+            optimizer=safetensors.torch.load_file(folder / "optimizer.safetensors"),
+            facts=dict(state["facts"]),
         )
     except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
         raise ModelFileError(f"{folder}: damaged checkpoint: {error}") from error
+
+
+def _step_of(folder: Path) -> int:
+    return int(folder.name.removeprefix("step-"))
+
+
+def _drop_old(run: Path, keep_every: int) -> None:
+    for old in find_checkpoints(run)[:-_KEPT]:
+        if _step_of(old) % keep_every:
+            shutil.rmtree(old)

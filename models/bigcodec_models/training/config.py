@@ -5,16 +5,54 @@ from __future__ import annotations
 import dataclasses
 
 from bigcodec_models.config import ConfigError, LiteConfig, ModelConfig
+from bigcodec_models.discriminators import PRESETS as DISCRIMINATOR_PRESETS
 from bigcodec_models.losses import PAPER_WINDOWS
+
+_AT_LEAST_ONE = (
+    "max_steps",
+    "batch_size",
+    "decay_steps",
+    "discriminator_every",
+    "revive_every",
+    "log_every",
+    "validate_every",
+    "keep_every",
+)
+_NOT_NEGATIVE = (
+    "seed",
+    "gain_db",
+    "noise_probability",
+    "warmup_steps",
+    "generator_only_steps",
+    "weight_decay",
+    "mel_weight",
+    "vq_weight",
+    "adversarial_weight",
+    "feature_weight",
+    "validation_clips",
+)
+_ABOVE_ZERO = (
+    "crop_seconds",
+    "learning_rate",
+    "clip_norm",
+    "checkpoint_minutes",
+    "validation_seconds",
+)
+_BELOW_ONE = ("beta1", "beta2", "ema_decay", "validation_fraction")
+_CHOICES = {
+    "decay": ("linear", "cosine"),
+    "codebook_loss": ("l1", "l2"),
+    "precision": ("float32", "bfloat16"),
+    "discriminators": (*DISCRIMINATOR_PRESETS, "none"),
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     """Everything a run depends on besides its data and its model configuration.
 
-    `max_steps` is only where to stop: no schedule depends on it. The learning rate rises to
-    `learning_rate` over `warmup_steps`, then falls to `final_learning_rate` over `decay_steps`,
-    in a straight line or along a cosine, and stays there.
+    docs/training.md says what each setting does; defaults are the published recipe. `max_steps`
+    is only where to stop: no schedule depends on it.
     """
 
     seed: int = 0
@@ -22,6 +60,8 @@ class TrainConfig:
     batch_size: int = 8
     crop_seconds: float = 1.0
     gain_db: float = 0.0
+    noise_probability: float = 0.0
+    noise_snr_db: tuple[float, ...] = (5.0, 30.0)
     learning_rate: float = 1e-4
     final_learning_rate: float = 1e-5
     warmup_steps: int = 1000
@@ -31,48 +71,79 @@ class TrainConfig:
     beta2: float = 0.9
     weight_decay: float = 0.01
     clip_norm: float = 1.0
+    precision: str = "float32"
     mel_windows: tuple[int, ...] = PAPER_WINDOWS
     mel_weight: float = 15.0
     vq_weight: float = 1.0
+    codebook_loss: str = "l2"
+    discriminators: str = "published"
+    adversarial_weight: float = 1.0
+    feature_weight: float = 1.0
+    generator_only_steps: int = 0
+    discriminator_every: int = 1
     ema_decay: float = 0.999
     revive_every: int = 50
     checkpoint_minutes: float = 5.0
+    keep_every: int = 50_000
     log_every: int = 50
+    validate_every: int = 1000
+    validation_fraction: float = 0.02
+    validation_clips: int = 16
+    validation_seconds: float = 4.0
 
     def __post_init__(self) -> None:
-        for name in ("max_steps", "batch_size", "decay_steps", "revive_every", "log_every"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be at least 1")
-        if self.warmup_steps < 0 or not 0 <= self.seed < 1 << 63:
-            raise ConfigError("warmup_steps and seed must not be negative")
-        for name in ("crop_seconds", "learning_rate", "clip_norm", "checkpoint_minutes"):
-            if getattr(self, name) <= 0:
-                raise ConfigError(f"{name} must be above 0")
-        if not 0 <= self.final_learning_rate <= self.learning_rate:
-            raise ConfigError("final_learning_rate must be between 0 and learning_rate")
-        for name in ("beta1", "beta2", "ema_decay"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be at least 0 and below 1")
-        for name in ("gain_db", "weight_decay", "mel_weight", "vq_weight"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"{name} must not be negative")
-        if self.decay not in ("linear", "cosine"):
-            raise ConfigError("decay must be 'linear' or 'cosine'")
-        if not self.mel_windows or any(w < 32 or w % 4 for w in self.mel_windows):
-            raise ConfigError("mel_windows must be multiples of 4, at least 32")
-        if self.crop_seconds * 16000 <= max(self.mel_windows):
-            raise ConfigError("crop_seconds must be longer than the longest mel window")
+        for name in _AT_LEAST_ONE:
+            _require(getattr(self, name) >= 1, f"{name} must be at least 1")
+        for name in _NOT_NEGATIVE:
+            _require(getattr(self, name) >= 0, f"{name} must not be negative")
+        for name in _ABOVE_ZERO:
+            _require(getattr(self, name) > 0, f"{name} must be above 0")
+        for name in _BELOW_ONE:
+            _require(0 <= getattr(self, name) < 1, f"{name} must be at least 0 and below 1")
+        for name, allowed in _CHOICES.items():
+            _require(getattr(self, name) in allowed, f"{name} must be one of {', '.join(allowed)}")
+        _require(self.seed < 1 << 31, "seed must be below 2^31")
+        _require(self.noise_probability <= 1, "noise_probability must be at most 1")
+        low_high = self.noise_snr_db
+        _require(
+            len(low_high) == 2 and low_high[0] <= low_high[1],
+            "noise_snr_db must be a lowest and a highest ratio",
+        )
+        _require(
+            0 <= self.final_learning_rate <= self.learning_rate,
+            "final_learning_rate must be between 0 and learning_rate",
+        )
+        self._check_windows()
+
+    def _check_windows(self) -> None:
+        usable = all(window >= 32 and window % 4 == 0 for window in self.mel_windows)
+        _require(
+            bool(self.mel_windows) and usable, "mel_windows must be multiples of 4, at least 32"
+        )
+        shortest = min(self.crop_seconds, self.validation_seconds) * 16000
+        _require(
+            shortest > max(self.mel_windows),
+            "crop_seconds and validation_seconds must be longer than the longest mel window",
+        )
+
+    def adversarial_at(self, step: int) -> bool:
+        """Whether the discriminators take part in the step numbered `step` from 0."""
+        return self.discriminators != "none" and step >= self.generator_only_steps
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise ConfigError(message)
 
 
 def recipe_for(model: ModelConfig) -> TrainConfig:
-    """The default recipe of a model: the paper's, or ours for the lite family."""
+    """The default recipe of a model: the published one, or ours for the lite family."""
     if isinstance(model, LiteConfig):
         return TrainConfig(
-            max_steps=100_000,
             batch_size=16,
             gain_db=6.0,
             learning_rate=1e-3,
-            final_learning_rate=5e-5,
+            final_learning_rate=1e-4,
             warmup_steps=200,
             decay_steps=7_000,
             decay="cosine",
@@ -80,5 +151,8 @@ def recipe_for(model: ModelConfig) -> TrainConfig:
             clip_norm=5.0,
             mel_windows=(64, 128, 256, 512, 1024, 2048),
             vq_weight=4.0,
+            discriminators="small",
+            generator_only_steps=7_000,
+            discriminator_every=2,
         )
     return TrainConfig()

@@ -1,232 +1,316 @@
-"""The training loop: multi-scale mel and VQ losses, AdamW, moving average, code revival."""
+"""The trainer: adversarial steps, moving average, code revival, checkpoints, validation."""
 
 from __future__ import annotations
 
 import dataclasses
-import time
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bigcodec_models.config import ModelConfig
-from bigcodec_models.losses import MultiScaleMelLoss
+from bigcodec_models.model_file import ModelInfo, save_model
 from bigcodec_models.network import CodecNetwork
-from bigcodec_models.quantizer import Codebook, Quantized
+from bigcodec_models.quantizer import Codebook
 from bigcodec_models.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from bigcodec_models.training.code_usage import CodeUsage
 from bigcodec_models.training.config import TrainConfig
 from bigcodec_models.training.data import CropSource
+from bigcodec_models.training.events import Progress, Validation
+from bigcodec_models.training.meter import NORM, Clock, Window
+from bigcodec_models.training.objective import NonFiniteError, Objective, apply_gradients
 from bigcodec_models.training.schedule import learning_rate
+from bigcodec_models.training.validation import Validator
+
+Named = Mapping[str, Tensor]
 
 
 class TrainingError(Exception):
     """Training cannot go on; the message says why. The state before the failing step is saved."""
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Progress:
-    """What a run reports. Losses are means since the last report; `codes_used` is the number of
-    codes of the first codebook drawn since the last revival check."""
+@dataclasses.dataclass(frozen=True)
+class Callbacks:
+    """What a run calls: after every `log_every` steps, after a validation, and to ask whether
+    to stop after the step just done."""
 
-    step: int
-    losses: Mapping[str, float]
-    gradient_norm: float
-    learning_rate: float
-    codes_used: int
-    steps_per_second: float
+    progress: Callable[[Progress], None] = lambda _: None
+    validation: Callable[[Validation], None] = lambda _: None
+    should_stop: Callable[[], bool] = lambda: False
 
 
 class Trainer:
-    """One run: weights, optimiser and data position, kept in the folder `run`."""
+    """One run: weights, optimisers and position in the data, kept in the folder `run`."""
 
     def __init__(
-        self, model: ModelConfig, train: TrainConfig, data: CropSource, run: Path, device: str
+        self,
+        model: ModelConfig,
+        train: TrainConfig,
+        data: CropSource,
+        run: Path,
+        device: str,
+        validator: Validator | None = None,
     ) -> None:
         torch.manual_seed(train.seed)
-        self.train_config, self.data, self.run_folder = train, data, run
+        self.config, self.data, self.run_folder = train, data, run
         self.device = torch.device(device)
+        self.validator = validator
         self.network = CodecNetwork(model).to(self.device).train()
-        self.mel_loss = MultiScaleMelLoss(train.mel_windows).to(self.device)
-        self.optimizer = torch.optim.AdamW(
-            self.network.parameters(),
-            betas=(train.beta1, train.beta2),
-            weight_decay=train.weight_decay,
-        )
+        self.objective = Objective(train).to(self.device)
+        for codebook in self.network.quantizer.codebooks:
+            assert isinstance(codebook, Codebook)
+            codebook.distance = F.l1_loss if train.codebook_loss == "l1" else F.mse_loss
+        self.generator_optimizer = self._optimizer(self.network)
+        self.discriminator_optimizer = self._optimizer(self.objective)
         self.ema = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
         self.step = 0
-        self.seconds_spent = 0.0
-        self.usage = self._zero_usage()
+        self.seconds = 0.0
+        self.best_mel = math.inf
+        self.history: dict[str, Any] = {}
+        self.usage = CodeUsage(self.network.quantizer, self.device)
 
-    def _zero_usage(self) -> Tensor:
-        codebooks, size = len(self.network.quantizer.codebooks), self.quantizer_config.codebook_size
-        return torch.zeros(codebooks, size, dtype=torch.int64, device=self.device)
+    def _optimizer(self, module: nn.Module) -> torch.optim.Optimizer | None:
+        parameters = list(module.parameters())
+        if not parameters:
+            return None
+        betas = (self.config.beta1, self.config.beta2)
+        decay = self.config.weight_decay
+        return torch.optim.AdamW(parameters, betas=betas, weight_decay=decay)
 
-    @property
-    def quantizer_config(self) -> Any:
-        """Configuration of the network's quantiser."""
-        return self.network.quantizer.config
+    # ---- state ----------------------------------------------------------------------------
 
     def resume(self) -> bool:
         """Take up the newest checkpoint of the run; False if there is none.
 
         Raises:
-            TrainingError: the checkpoint is of another model configuration.
+            TrainingError: the checkpoint is of another model or of other discriminators.
             ModelFileError: the checkpoint is damaged.
         """
-        found = load_checkpoint(self.run_folder, self.train_config)
+        found = load_checkpoint(self.run_folder)
         if found is None:
             return False
         if found.model != self.network.config:
             raise TrainingError(f"{self.run_folder}: holds a run of another model configuration")
+        self._load_discriminators(found.discriminators)
         self.network.load_state_dict(dict(found.weights))
         self.ema = {name: found.ema[name].to(self.device) for name in self.ema}
-        self._load_optimizer(found.optimizer)
-        self.usage = found.optimizer["usage"].to(self.device)
-        self.step = found.step
-        self.seconds_spent = float(found.facts.get("seconds", 0.0))
+        for optimizer, module, prefix in self._optimizers():
+            _load_moments(optimizer, module, prefix, found.optimizer)
+        self.usage.counts = found.optimizer["usage"].to(self.device)
+        self._take_facts(found.step, found.facts)
         return True
+
+    def start_from(
+        self,
+        weights: Named,
+        ema: Named | None = None,
+        discriminators: Named | None = None,
+        step: int = 0,
+        facts: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Begin with given weights (float tensors by our names) and, where given, the rest.
+
+        Raises:
+            TrainingError: the discriminators are not those of this configuration.
+        """
+        self.network.load_state_dict({name: value.float() for name, value in weights.items()})
+        average = weights if ema is None else ema
+        self.ema = {name: average[name].float().to(self.device).clone() for name in self.ema}
+        if discriminators:
+            self._load_discriminators(discriminators)
+        self._take_facts(step, facts or {})
+
+    def _load_discriminators(self, tensors: Named) -> None:
+        try:
+            self.objective.discriminators.load_state_dict(
+                {name: value.float() for name, value in tensors.items()}
+            )
+        except RuntimeError as error:
+            raise TrainingError(
+                f"{self.run_folder}: the discriminators at hand are not those that "
+                f"discriminators = {self.config.discriminators!r} names"
+            ) from error
+
+    def _take_facts(self, step: int, facts: Mapping[str, Any]) -> None:
+        self.step = step
+        self.seconds = float(facts.get("seconds", 0.0))
+        best = facts.get("best_mel")
+        self.best_mel = math.inf if best is None else float(best)
+        self.history = {k: v for k, v in facts.items() if k in ("init", "inexact_resumes")}
 
     def save(self) -> Path:
         """Write a checkpoint; returns its folder."""
-        return save_checkpoint(
-            self.run_folder,
-            Checkpoint(
-                step=self.step,
-                model=self.network.config,
-                train=self.train_config,
-                weights={k: v.detach().cpu() for k, v in self.network.state_dict().items()},
-                ema={k: v.cpu() for k, v in self.ema.items()},
-                optimizer=self._optimizer_tensors(),
-                facts=self.facts(),
-            ),
+        tensors = {"usage": self.usage.counts.cpu()}
+        for optimizer, module, prefix in self._optimizers():
+            tensors |= _moments(optimizer, module, prefix)
+        discriminators = self.objective.discriminators.state_dict()
+        checkpoint = Checkpoint(
+            step=self.step,
+            model=self.network.config,
+            train=self.config,
+            weights={k: v.detach().cpu() for k, v in self.network.state_dict().items()},
+            ema={k: v.cpu() for k, v in self.ema.items()},
+            discriminators={k: v.detach().cpu() for k, v in discriminators.items()},
+            optimizer=tensors,
+            facts=self.facts(),
         )
+        return save_checkpoint(self.run_folder, checkpoint)
+
+    def _optimizers(self) -> list[tuple[torch.optim.Optimizer, nn.Module, str]]:
+        pairs = [
+            (self.generator_optimizer, self.network, "generator"),
+            (self.discriminator_optimizer, self.objective, "discriminators"),
+        ]
+        return [(found, module, prefix) for found, module, prefix in pairs if found is not None]
 
     def facts(self) -> dict[str, Any]:
-        """Training facts for the model file."""
-        crops = self.step * self.train_config.batch_size
+        """Training facts for model files: plain JSON."""
+        config = self.config
+        hours = self.step * config.batch_size * config.crop_seconds / 3600
         return {
+            **self.history,
             "steps": self.step,
-            "seconds": round(self.seconds_spent, 1),
-            "audio_hours_seen": round(crops * self.train_config.crop_seconds / 3600, 2),
-            "config": dataclasses.asdict(self.train_config),
+            "seconds": round(self.seconds, 1),
+            "audio_hours_seen": round(hours, 2),
+            "best_mel": None if math.isinf(self.best_mel) else self.best_mel,
+            "config": dataclasses.asdict(config),
         }
 
-    def run(self, report: Callable[[Progress], None], should_stop: Callable[[], bool]) -> None:
-        """Train until `max_steps` or until `should_stop`, saving at intervals and at the end.
+    # ---- running --------------------------------------------------------------------------
+
+    def run(self, callbacks: Callbacks) -> None:
+        """Train until `max_steps` or until asked to stop, saving at intervals and at the end.
 
         Raises:
             TrainingError: a loss or gradient is not finite.
-            DataError: a training file has become unreadable.
+            DataError: the training files have become unreadable.
         """
-        config = self.train_config
-        batches = self.data.batches(self.step, config.batch_size)
-        window = _Window()
-        last_save = last_time = time.monotonic()
+        clock = Clock()
+        window = Window()
+        batches = self.data.batches(self.step, self.config.batch_size)
         try:
-            while self.step < config.max_steps and not should_stop():
-                wave = torch.from_numpy(next(batches)).unsqueeze(1).to(self.device)
+            while self.step < self.config.max_steps and not callbacks.should_stop():
+                with window.waiting():
+                    wave = torch.from_numpy(next(batches)).unsqueeze(1).to(self.device)
                 window.add(self.train_step(wave))
-                now = time.monotonic()
-                self.seconds_spent += now - last_time
-                last_time = now
-                if self.step % config.log_every == 0:
-                    report(window.progress(self))
-                    window = _Window()
-                if now - last_save >= 60 * config.checkpoint_minutes:
+                self.seconds += clock.lap()
+                if self.step % self.config.log_every == 0:
+                    callbacks.progress(self._progress(window))
+                    window = Window()
+                if self.step % self.config.validate_every == 0:
+                    self._validate(callbacks)
+                if self._save_is_due(clock):
                     self.save()
-                    last_save = time.monotonic()
+                    clock.saved()
+        except NonFiniteError as error:
+            raise TrainingError(f"step {self.step}: {error}; the state is saved") from error
         finally:
             batches.close()
             self.save()
 
+    def _progress(self, window: Window) -> Progress:
+        return window.progress(
+            step=self.step,
+            learning_rate=learning_rate(self.step - 1, self.config),
+            codes_used=self.usage.used,
+            perplexity=self.usage.perplexity,
+        )
+
+    def _save_is_due(self, clock: Clock) -> bool:
+        due = clock.since_save() >= 60 * self.config.checkpoint_minutes
+        return due or self.step % self.config.keep_every == 0
+
+    def _validate(self, callbacks: Callbacks) -> None:
+        if not self.validator:
+            return
+        found = self.validator.measure(self.network, self.ema, self.step, self.best_mel)
+        if found.best:
+            self.best_mel = found.mel
+            info = ModelInfo(name=self.run_folder.name, licence="unreleased", training=self.facts())
+            path = self.run_folder / "best.safetensors"
+            save_model(path, self.ema, self.network.config, info)
+        callbacks.validation(found)
+
     def train_step(self, wave: Tensor) -> dict[str, Tensor]:
-        """One optimiser step on waves (B, 1, N); returns the losses and the gradient norm."""
-        config = self.train_config
+        """One step on waves (B, 1, N): discriminators first, then the generator against them.
+
+        Returns losses and gradient norms by name.
+
+        Raises:
+            NonFiniteError: a loss or gradient is not finite; the step that had it is not taken.
+        """
+        config = self.config
         torch.manual_seed(config.seed * 1_000_003 + self.step)
-        rate = learning_rate(self.step, config)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        generated, quantized = self.network(wave)
-        mel = self.mel_loss(generated.squeeze(1), wave.squeeze(1))
-        total = config.mel_weight * mel + config.vq_weight * quantized.loss
-        self.optimizer.zero_grad(set_to_none=True)
-        total.backward()
-        norm = nn.utils.clip_grad_norm_(self.network.parameters(), config.clip_norm)
-        if not (torch.isfinite(total) and torch.isfinite(norm)):
-            raise TrainingError(f"step {self.step}: the loss or its gradient is not finite")
-        self.optimizer.step()
+        self._set_rate(learning_rate(self.step, config))
+        adversarial = config.adversarial_at(self.step)
+        with self._precision():
+            made = self.network(wave)
+        report: dict[str, Tensor] = {}
+        if adversarial and self.step % config.discriminator_every == 0:
+            report |= self._discriminator_step(wave, made.wave)
+        with self._precision():
+            losses = self.objective.generator_losses(wave, made, adversarial)
+        assert self.generator_optimizer is not None
+        norm = apply_gradients(
+            losses["total"], self.network.parameters(), self.generator_optimizer, config.clip_norm
+        )
         self._update_average()
-        self._watch_codes(quantized)
+        self.usage.add(made.quantized)
+        if (self.step + 1) % config.revive_every == 0:
+            self.usage.revive(made.quantized, self.ema)
         self.step += 1
-        losses = {"mel": mel, "vq": quantized.loss, "total": total, "gradient_norm": norm}
-        return {name: value.detach() for name, value in losses.items()}
+        report |= {**losses, NORM + "generator": norm}
+        return {name: value.detach() for name, value in report.items()}
+
+    def _discriminator_step(self, real: Tensor, generated: Tensor) -> dict[str, Tensor]:
+        assert self.discriminator_optimizer is not None
+        with self._precision():
+            losses = self.objective.discriminator_losses(real, generated)
+        total = losses.pop("total")
+        norm = apply_gradients(
+            total,
+            self.objective.parameters(),
+            self.discriminator_optimizer,
+            self.config.clip_norm,
+        )
+        return {**losses, NORM + "discriminators": norm}
+
+    def _precision(self) -> torch.autocast:
+        enabled = self.config.precision == "bfloat16"
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=enabled)
+
+    def _set_rate(self, rate: float) -> None:
+        for optimizer, _, _ in self._optimizers():
+            for group in optimizer.param_groups:
+                group["lr"] = rate
 
     @torch.no_grad()
     def _update_average(self) -> None:
         # A young average follows closely, so that early exports are not the random start.
-        decay = min(self.train_config.ema_decay, (1 + self.step) / (10 + self.step))
+        decay = min(self.config.ema_decay, (1 + self.step) / (10 + self.step))
         for name, value in self.network.state_dict().items():
             self.ema[name].lerp_(value, 1 - decay)
 
-    @torch.no_grad()
-    def _watch_codes(self, quantized: Quantized) -> None:
-        """Count codes, and at intervals move those never drawn onto latents just seen."""
-        for index in range(self.usage.shape[0]):
-            tokens = quantized.tokens[..., index].flatten()
-            self.usage[index] += torch.bincount(tokens, minlength=self.usage.shape[1])
-        if (self.step + 1) % self.train_config.revive_every == 0:
-            first = self.network.quantizer.codebooks[0]
-            assert isinstance(first, Codebook)
-            dead = (self.usage[0] == 0).nonzero().flatten()
-            live = quantized.projected.flatten(0, 1)
-            chosen = torch.randint(len(live), (len(dead),)).to(self.device)
-            fresh = nn.functional.normalize(live[chosen], dim=-1)
-            if not self.quantizer_config.unit_codes:
-                fresh = live[chosen]
-            first.codes[dead] = fresh
-            self.ema["quantizer.codebooks.0.codes"][dead] = fresh
-            self.last_codes_used = int((self.usage[0] > 0).sum())
-            self.usage.zero_()
 
-    last_codes_used = 0
-
-    def _optimizer_tensors(self) -> dict[str, Tensor]:
-        tensors = {"usage": self.usage.cpu()}
-        for name, parameter in self.network.named_parameters():
-            for key, value in self.optimizer.state.get(parameter, {}).items():
-                tensors[f"{key}.{name}"] = value.detach().cpu()
-        return tensors
-
-    def _load_optimizer(self, tensors: Mapping[str, Tensor]) -> None:
-        for name, parameter in self.network.named_parameters():
-            state = self.optimizer.state[parameter]
-            for key in ("step", "exp_avg", "exp_avg_sq"):
-                value = tensors[f"{key}.{name}"].clone()
-                state[key] = value if key == "step" else value.to(self.device)
+def _moments(optimizer: torch.optim.Optimizer, module: nn.Module, prefix: str) -> dict[str, Tensor]:
+    """The optimiser's state by name: PREFIX/KEY/PARAMETER."""
+    return {
+        f"{prefix}/{key}/{name}": value.detach().cpu()
+        for name, parameter in module.named_parameters()
+        for key, value in optimizer.state.get(parameter, {}).items()
+    }
 
 
-class _Window:
-    """Sums of losses since the last report."""
-
-    def __init__(self) -> None:
-        self.sums: dict[str, float] = {}
-        self.count = 0
-        self.start = time.monotonic()
-
-    def add(self, losses: Mapping[str, Tensor]) -> None:
-        self.count += 1
-        for name, value in losses.items():
-            self.sums[name] = self.sums.get(name, 0.0) + float(value)
-
-    def progress(self, trainer: Trainer) -> Progress:
-        means = {name: value / self.count for name, value in self.sums.items()}
-        return Progress(
-            step=trainer.step,
-            gradient_norm=means.pop("gradient_norm"),
-            losses=means,
-            learning_rate=learning_rate(trainer.step - 1, trainer.train_config),
-            codes_used=trainer.last_codes_used,
-            steps_per_second=self.count / (time.monotonic() - self.start),
-        )
+def _load_moments(
+    optimizer: torch.optim.Optimizer, module: nn.Module, prefix: str, tensors: Named
+) -> None:
+    for name, parameter in module.named_parameters():
+        for key in ("step", "exp_avg", "exp_avg_sq"):
+            found = tensors.get(f"{prefix}/{key}/{name}")
+            if found is not None:
+                value = found.clone() if key == "step" else found.to(parameter.device)
+                optimizer.state[parameter][key] = value

@@ -1,0 +1,47 @@
+"""Watching which codes are in use, and moving those that are not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bigcodec_models.quantizer import Codebook, Quantized, Quantizer
+
+
+class CodeUsage:
+    """Counts of the codes drawn since the last check.
+
+    Early in training a codebook collapses unless codes that nothing draws are moved onto latents
+    that are live. Only the first codebook's are: what later ones see shrinks as training goes on.
+    """
+
+    def __init__(self, quantizer: Quantizer, device: torch.device) -> None:
+        config = quantizer.config
+        self.counts = torch.zeros(config.codebook_size, dtype=torch.int64, device=device)
+        self.used, self.perplexity = 0, 0.0
+        (self._first, *_) = (part for part in quantizer.codebooks if isinstance(part, Codebook))
+
+    @torch.no_grad()
+    def add(self, quantized: Quantized) -> None:
+        """Count the tokens of one step."""
+        tokens = quantized.tokens[..., 0].flatten()
+        self.counts += torch.bincount(tokens, minlength=len(self.counts))
+
+    @torch.no_grad()
+    def revive(self, quantized: Quantized, ema: Mapping[str, Tensor]) -> None:
+        """Move codes never drawn since the last check onto latents of this step, drawn by
+        torch's random state, in the weights and in their average; note usage; start anew."""
+        dead = (self.counts == 0).nonzero().flatten()
+        live = quantized.projected.flatten(0, 1)
+        fresh = live[torch.randint(len(live), (len(dead),)).to(live.device)]
+        if self._first.config.unit_codes:
+            fresh = F.normalize(fresh, dim=-1)
+        self._first.codes[dead] = fresh
+        ema["quantizer.codebooks.0.codes"][dead] = fresh
+        shares = self.counts.double() / self.counts.sum()
+        self.used = int((self.counts > 0).sum())
+        self.perplexity = float(torch.exp(torch.special.entr(shares).sum()))
+        self.counts.zero_()

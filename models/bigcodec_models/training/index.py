@@ -1,0 +1,292 @@
+"""Finding audio files: a scan of a tree of folders, remembered in an index, and the split."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import dataclasses
+import hashlib
+import json
+import math
+import os
+import stat
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import soundfile
+
+from bigcodec_models.config import SAMPLE_RATE
+
+Report = Callable[[Path, str], None]
+
+SUFFIXES = frozenset(
+    ".wav .wave .flac .ogg .oga .opus .mp3 .aiff .aif .aifc .au .snd .w64 .rf64 .caf .sph .nist"
+    " .voc".split()
+)
+
+_VERSION = 1
+# What libsndfile gives for the length of a stream that does not tell is far above this.
+_LONGEST = 1 << 48
+_SPEAKER_FOLDERS = 10
+
+
+class DataError(Exception):
+    """The training data are missing or unusable; the message says which and why."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Clip:
+    """One audio file: its path, length in frames and sample rate in hertz.
+
+    `root` is the folder that was scanned. Without one, the file stands for itself.
+    """
+
+    path: Path
+    frames: int
+    rate: int
+    root: Path | None = None
+
+    @property
+    def seconds(self) -> float:
+        """Duration."""
+        return self.frames / self.rate
+
+    @property
+    def samples(self) -> int:
+        """Length at 16 kHz, rounded down, at least 1."""
+        return max(1, self.frames * SAMPLE_RATE // self.rate)
+
+    @property
+    def name(self) -> str:
+        """Path relative to the root, with "/" on every system."""
+        return self.path.relative_to(self.root or self.path.parent).as_posix()
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """Names of the folders between root and file: corpus, speaker, chapter or the like."""
+        return tuple(self.name.split("/")[:-1])
+
+
+def scan(root: Path, index: Path | None = None, skipped: Report | None = None) -> list[Clip]:
+    """Every readable audio file under `root`, in order of path; links are followed once.
+
+    `skipped` is told of each folder and each file with an audio suffix that cannot be read, and
+    why. `index` names a JSON file that remembers files by absolute path, of any number of roots:
+    those whose size and time of change are as remembered are not opened again. It is replaced as
+    a whole when something changed, and built anew when damaged; when it cannot be written,
+    `skipped` is told, and the scan holds nevertheless.
+
+    Raises:
+        DataError: `root` is no folder, or holds no readable audio.
+    """
+    if not root.is_dir():
+        raise DataError(f"{root}: not a folder")
+    report: Report = skipped or (lambda path, reason: None)
+    known = _load(index)
+    found: dict[str, _Entry] = {}
+    clips: list[Clip] = []
+    for path in sorted(_audio_files(root, report)):
+        entry = _examine(path, known.get(os.path.abspath(path)))
+        if entry.mtime_ns is not None:
+            found[os.path.abspath(path)] = entry
+        if entry.reason:
+            report(path, entry.reason)
+        else:
+            clips.append(Clip(path=path, frames=entry.frames, rate=entry.rate, root=root))
+    if index is not None:
+        _update(index, known, found, root, report)
+    if not clips:
+        raise DataError(f"{root}: no readable audio files")
+    return clips
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Entry:
+    """What is known of a file: frames and rate, or the reason why it cannot be read.
+
+    Without size and time (the file could not even be looked at) it is not remembered.
+    """
+
+    size: int | None = None
+    mtime_ns: int | None = None
+    frames: int = 0
+    rate: int = 0
+    reason: str = ""
+
+
+def _audio_files(root: Path, report: Report) -> Iterator[Path]:
+    """Files with audio suffixes; a folder that links lead to again is not entered again."""
+
+    def unreadable(error: OSError) -> None:
+        report(Path(error.filename), error.strerror or str(error))
+
+    seen: set[tuple[int, int]] = set()
+    for folder, subfolders, files in os.walk(root, onerror=unreadable, followlinks=True):
+        try:
+            status = os.stat(folder)
+        except OSError as error:
+            unreadable(error)
+            continue
+        if (status.st_dev, status.st_ino) in seen:
+            subfolders.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        subfolders.sort()
+        yield from (Path(folder, f) for f in files if os.path.splitext(f)[1].lower() in SUFFIXES)
+
+
+def _examine(path: Path, known: _Entry | None) -> _Entry:
+    """What is known of a file, opening it if it has changed."""
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        return _Entry(reason=error.strerror or str(error))
+    if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
+        return _Entry(reason="not a regular file")
+    if known and (known.size, known.mtime_ns) == (status.st_size, status.st_mtime_ns):
+        return known
+    frames, rate, reason = _measure(path)
+    return _Entry(
+        size=status.st_size, mtime_ns=status.st_mtime_ns, frames=frames, rate=rate, reason=reason
+    )
+
+
+def _measure(path: Path) -> tuple[int, int, str]:
+    """Frames, rate and "", or 0, 0 and the reason."""
+    try:
+        info = soundfile.info(os.fsencode(path))
+    except (soundfile.LibsndfileError, OSError) as error:
+        return 0, 0, why_unreadable(path, error)
+    if info.frames <= 0 or info.samplerate <= 0:
+        return 0, 0, "holds no samples"
+    if info.frames >= _LONGEST:
+        return 0, 0, "does not tell its length"
+    return info.frames, info.samplerate, ""
+
+
+def why_unreadable(path: Path, error: Exception) -> str:
+    """Why soundfile could not read a file. What libsndfile calls "System error" has a reason."""
+    try:
+        path.open("rb").close()
+    except OSError as system_error:
+        error = system_error
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    return str(getattr(error, "error_string", error)).rstrip(".")
+
+
+def _load(index: Path | None) -> dict[str, _Entry]:
+    """Entries of an index by absolute path; none if it is missing, damaged or of another kind."""
+    if index is None:
+        return {}
+    try:
+        stored = json.loads(index.read_bytes())
+        if stored["version"] != _VERSION:
+            return {}
+        return {path: _checked(_Entry(**fields)) for path, fields in stored["files"].items()}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return {}
+
+
+def _checked(entry: _Entry) -> _Entry:
+    """The entry; ValueError if it cannot have been written by `scan`."""
+    numbers = (entry.size, entry.mtime_ns, entry.frames, entry.rate)
+    if not all(type(n) is int for n in numbers) or not isinstance(entry.reason, str):
+        raise ValueError("entry of a wrong type")
+    if not entry.reason and (entry.frames < 1 or entry.rate < 1):
+        raise ValueError("entry without audio")
+    return entry
+
+
+def _update(
+    index: Path, known: dict[str, _Entry], found: dict[str, _Entry], root: Path, report: Report
+) -> None:
+    """Replace what the index says of `root`, if that changed anything."""
+    inside = os.path.join(os.path.abspath(root), "")
+    entries = {p: entry for p, entry in known.items() if not p.startswith(inside)} | found
+    if entries == known and index.exists():
+        return
+    files = {path: dataclasses.asdict(entry) for path, entry in sorted(entries.items())}
+    partial = index.with_name(f"{index.name}.{os.getpid()}.partial")
+    try:
+        index.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(json.dumps({"version": _VERSION, "files": files}), encoding="ascii")
+        partial.replace(index)
+    except OSError as error:
+        report(index, f"index cannot be written: {error.strerror or error}")
+        with contextlib.suppress(OSError):
+            partial.unlink()
+
+
+def split(clips: Sequence[Clip], fraction: float = 0.02) -> tuple[list[Clip], list[Clip]]:
+    """Training and validation clips, the latter about `fraction` of the duration.
+
+    Which is which depends on names relative to the root and on durations alone. Whole folders are
+    held out where clips lie in at least 10: of the depths with that many folders, the one nearest
+    to the root that allows between half and twice of `fraction` to be held out (speakers, in
+    speaker/chapter/file); if none does, the folders that files lie in. Elsewhere single files are.
+    No part is empty; a single clip is in both.
+
+    Raises:
+        DataError: there are no clips.
+        ValueError: `fraction` is not between 0 and 1.
+    """
+    if not 0 < fraction < 1:
+        raise ValueError("fraction must be above 0 and below 1")
+    if not clips:
+        raise DataError("no clips to split")
+    named = sorted(((clip.name, clip) for clip in clips), key=lambda pair: (pair[0], pair[1].path))
+    ordered = [clip for _, clip in named]
+    held, keys = _choose([name for name, _ in named], [clip.seconds for clip in ordered], fraction)
+    training = [clip for clip, key in zip(ordered, keys, strict=True) if key not in held]
+    validation = [clip for clip, key in zip(ordered, keys, strict=True) if key in held]
+    return training or validation, validation
+
+
+def _choose(
+    names: Sequence[str], seconds: Sequence[float], fraction: float
+) -> tuple[set[str], list[str]]:
+    """What is held out, and for each clip the key that it is held out by."""
+    target = fraction * math.fsum(seconds)
+    folders = [name.split("/")[:-1] for name in names]
+    deepest = max(map(len, folders))
+    for depth in range(1, deepest + 1):
+        keys = ["/".join(parts[:depth]) for parts in folders]
+        if len(set(keys)) < _SPEAKER_FOLDERS:
+            continue
+        held, total = _hold_out(keys, seconds, target)
+        if depth == deepest or target / 2 <= total <= 2 * target:
+            return held, keys
+    # Files of two roots may have one name, hence the number.
+    count: collections.Counter[str] = collections.Counter()
+    keys = []
+    for name in names:
+        keys.append(f"{name}/{count[name]}")
+        count[name] += 1
+    return _hold_out(keys, seconds, target)[0], keys
+
+
+def _hold_out(
+    keys: Sequence[str], seconds: Sequence[float], target: float
+) -> tuple[set[str], float]:
+    """Keys drawn by hash until they last `target` seconds, leaving out what would make it more
+    than twice that, and one at least; where none fits, the shortest. With their duration."""
+    durations: dict[str, float] = collections.defaultdict(float)
+    for key, duration in zip(keys, seconds, strict=True):
+        durations[key] += duration
+    held: set[str] = set()
+    total = 0.0
+    for key in sorted(durations, key=name_hash):
+        room = total < target and len(held) < len(durations) - 1
+        if room and total + durations[key] <= 2 * target:
+            held.add(key)
+            total += durations[key]
+    if not held:
+        held = {min(durations, key=lambda key: (durations[key], name_hash(key)))}
+        total = durations[next(iter(held))]
+    return held, total
+
+
+def name_hash(name: str) -> bytes:
+    """What orders names at random, but always in the same way."""
+    return hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()

@@ -1,0 +1,88 @@
+"""The losses of one training step, and the order in which they are taken."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from bigcodec_models.adversarial import (
+    discriminator_loss,
+    feature_matching_loss,
+    generator_loss,
+)
+from bigcodec_models.discriminators import PRESETS, Features, build_discriminators
+from bigcodec_models.losses import MultiScaleMelLoss
+from bigcodec_models.network import Reconstruction
+from bigcodec_models.training.config import TrainConfig
+
+Losses = dict[str, Tensor]
+"""Scalars by name; `total` is the one to differentiate."""
+
+
+class Objective(nn.Module):
+    """Mel loss and discriminators of a run, with their weights (paper section 2.4)."""
+
+    def __init__(self, config: TrainConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.mel = MultiScaleMelLoss(config.mel_windows)
+        named = {} if config.discriminators == "none" else PRESETS[config.discriminators]
+        self.discriminators = build_discriminators(named)
+
+    def judge(self, wave: Tensor) -> list[Features]:
+        """Features of a wave (B, 1, N) from every sub-discriminator."""
+        return [features for part in self.discriminators.values() for features in part(wave)]
+
+    def discriminator_losses(self, real: Tensor, generated: Tensor) -> Losses:
+        """Losses of the discriminators on waves (B, 1, N); `generated` is detached here."""
+        loss = discriminator_loss(self.judge(real), self.judge(generated.detach()))
+        total = self.config.adversarial_weight * (loss.real + loss.fake)
+        return {"discriminator_real": loss.real, "discriminator_fake": loss.fake, "total": total}
+
+    def generator_losses(self, real: Tensor, made: Reconstruction, adversarial: bool) -> Losses:
+        """Losses of the generator; with `adversarial` the discriminators take part, frozen.
+
+        Called after the discriminators' own step, so that it is the updated ones that judge; the
+        features of the real wave are computed anew for the same reason.
+        """
+        config = self.config
+        losses = {
+            "mel": self.mel(made.wave.squeeze(1), real.squeeze(1)),
+            "vq": made.quantized.loss,
+        }
+        total = config.mel_weight * losses["mel"] + config.vq_weight * losses["vq"]
+        if adversarial:
+            self.discriminators.requires_grad_(False)
+            with torch.no_grad():
+                wanted = self.judge(real)
+            found = self.judge(made.wave)
+            losses["adversarial"] = generator_loss(found)
+            losses["feature_matching"] = feature_matching_loss(wanted, found)
+            total = total + config.adversarial_weight * losses["adversarial"]
+            total = total + config.feature_weight * losses["feature_matching"]
+            self.discriminators.requires_grad_(True)
+        return {**losses, "total": total}
+
+
+class NonFiniteError(Exception):
+    """A loss or gradient is not finite; nothing has been changed by the step that had it."""
+
+
+def apply_gradients(
+    total: Tensor, parameters: Iterable[nn.Parameter], optimizer: torch.optim.Optimizer, clip: float
+) -> Tensor:
+    """Differentiate, clip by norm, and step, unless something is not finite; returns the norm.
+
+    Raises:
+        NonFiniteError: before the optimiser's step.
+    """
+    optimizer.zero_grad(set_to_none=True)
+    total.backward()  # type: ignore[no-untyped-call]
+    norm = nn.utils.clip_grad_norm_(parameters, clip)
+    if not (torch.isfinite(total) and torch.isfinite(norm)):
+        optimizer.zero_grad(set_to_none=True)
+        raise NonFiniteError("the loss or its gradient is not finite")
+    optimizer.step()
+    return norm

@@ -1,0 +1,97 @@
+"""Validation on fixed clips: mel distance, and STOI and PESQ where they are installed."""
+
+from __future__ import annotations
+
+import importlib
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from bigcodec_models.config import SAMPLE_RATE
+from bigcodec_models.losses import MultiScaleMelLoss
+from bigcodec_models.network import CodecNetwork
+from bigcodec_models.training.events import Validation, ValidationClip
+
+Wave = npt.NDArray[np.float32]
+
+
+class Validator:
+    """Measures a network on clips, pairs of a name and a wave (n,) at 16 kHz."""
+
+    def __init__(self, clips: Sequence[tuple[str, Wave]], device: torch.device) -> None:
+        self._clips = [(name, wave) for name, wave in clips if len(wave) > SAMPLE_RATE // 4]
+        self._mel = MultiScaleMelLoss().to(device)
+        self._device = device
+
+    def __bool__(self) -> bool:
+        return bool(self._clips)
+
+    def measure(
+        self, network: CodecNetwork, weights: Mapping[str, Tensor], step: int, best_mel: float
+    ) -> Validation:
+        """Measure `network` with `weights` in place of its own, which stay untouched."""
+        training = network.training
+        network.eval()
+        with torch.no_grad():
+            restored = [self._restore(network, weights, wave) for _, wave in self._clips]
+            mels = [
+                float(self._mel(self._tensor(ours), self._tensor(wave)))
+                for (_, wave), ours in zip(self._clips, restored, strict=True)
+            ]
+        network.train(training)
+        pairs = [(wave, ours) for (_, wave), ours in zip(self._clips, restored, strict=True)]
+        mel = float(np.mean(mels))
+        return Validation(
+            step=step,
+            mel=mel,
+            stoi=_mean(_stoi(*pair) for pair in pairs),
+            pesq=_mean(_pesq(*pair) for pair in pairs),
+            best=mel < best_mel,
+            clips=tuple(
+                ValidationClip(name, wave, ours)
+                for (name, wave), ours in zip(self._clips, restored, strict=True)
+            ),
+        )
+
+    def _tensor(self, wave: Wave) -> Tensor:
+        return torch.from_numpy(wave).unsqueeze(0).to(self._device)
+
+    def _restore(self, network: CodecNetwork, weights: Mapping[str, Tensor], wave: Wave) -> Wave:
+        padded = np.pad(wave, (0, -len(wave) % network.config.hop))
+        inputs = self._tensor(padded).unsqueeze(1)
+        made = torch.func.functional_call(network, dict(weights), (inputs,))
+        restored: Wave = made.wave[0, 0, : len(wave)].float().cpu().numpy()
+        return restored
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    found = [value for value in values if value is not None]
+    return float(np.mean(found)) if found else None
+
+
+def _stoi(original: Wave, restored: Wave) -> float | None:
+    try:
+        package = importlib.import_module("pystoi")
+    except ImportError:
+        return None
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)  # its answer to too little speech
+        try:
+            return float(package.stoi(original, restored, SAMPLE_RATE))
+        except (ValueError, RuntimeWarning):
+            return None
+
+
+def _pesq(original: Wave, restored: Wave) -> float | None:
+    try:
+        package = importlib.import_module("pesq")
+    except ImportError:
+        return None
+    try:
+        return float(package.pesq(SAMPLE_RATE, original, restored, "wb"))
+    except (package.PesqError, ValueError):  # no utterance found
+        return None
