@@ -79,7 +79,10 @@ def test_the_folder_of_a_run_holds_what_is_documented(
 ) -> None:
     result = ok(bigcodec(*arguments(data, "run", "max_steps=4")))
     run = tmp_path / "run"
-    assert "2 files" in result.stderr and "saved at step 4 in run" in result.stderr
+    assert (
+        "validating on excerpts of 1 files" in result.stderr
+        and "saved at step 4 in run" in result.stderr
+    )
     config = json.loads((run / "config.json").read_text())
     assert config["preset"] == "toy-lite" and config["train"]["batch_size"] == 2
     assert config["data"] == [[str(data), None]]
