@@ -66,5 +66,9 @@ def command(
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or str(error)
             raise CliError(f"{source}: cannot write {target}: {reason}") from error
+        if len(inputs) == 1:
+            size = target.stat().st_size
+            rate = f", {size * 8 / audio.seconds / 1000:.2f} kbit/s" if audio.seconds else ""
+            note(f"{source.name}: {audio.seconds:.2f} s to {size} bytes{rate}")
 
     run_batch(inputs, targets, work, "compress")

@@ -24,7 +24,7 @@ MODEL_RATE = 16000
 
 MAX_EXTENSION_BYTES = 1 << 16
 MAX_BLOCK_BYTES = 1 << 24
-_MAX_RATE = (1 << 24) - 1
+MAX_RATE = 768_000
 _FLAG_PRIOR, _FLAG_TAGS, _FLAG_GEOMETRY, _FLAG_RESERVED = 1, 2, 4, 8
 
 
@@ -89,8 +89,8 @@ class Header:
         for name in (self.fingerprint, self.prior_fingerprint):
             if name is not None and len(name) != FINGERPRINT_BYTES:
                 raise ValueError(f"a fingerprint must have {FINGERPRINT_BYTES} bytes")
-        if not 1 <= self.sample_rate <= _MAX_RATE:
-            raise ValueError(f"sample rate must be between 1 and {_MAX_RATE}")
+        if not 1 <= self.sample_rate <= MAX_RATE:
+            raise ValueError(f"sample rate must be between 1 and {MAX_RATE}")
         if not 1 <= self.channels <= 255:
             raise ValueError("channels must be between 1 and 255")
         if self.full_block_bytes > MAX_BLOCK_BYTES:
@@ -156,6 +156,8 @@ def _build(
 ) -> Header:
     if not rate or not channels:
         raise CorruptError("the header declares no channels or a sample rate of 0")
+    if rate > MAX_RATE:
+        raise LimitError(f"the header declares {rate} Hz, above the limit of {MAX_RATE}")
     blocks = fields.geometry.raw_bytes(fields.geometry.block_frames, channels)
     if blocks > MAX_BLOCK_BYTES:
         raise LimitError(f"a block would take {blocks} bytes, above the limit of 16 MiB")

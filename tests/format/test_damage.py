@@ -181,6 +181,12 @@ def test_an_extension_above_the_limit_is_refused_before_it_is_read() -> None:
         bcdc.read(start + put_varint(65537))
 
 
+def test_a_sample_rate_above_the_limit_is_refused() -> None:
+    fast = replaced(GOOD, 14, (768_001).to_bytes(3, "little"))
+    with pytest.raises(bcdc.LimitError, match="768001 Hz"):
+        bcdc.read(with_header_checksum(fast))
+
+
 def test_a_block_above_the_limit_is_refused_before_it_is_read() -> None:
     geometry = put_varint(1) + bytes([32]) + put_varint(65536) * 32
     many_channels = replaced(extended(geometry, 4), 17, b"\xff")
