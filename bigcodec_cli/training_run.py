@@ -49,11 +49,14 @@ def carry_out(plan: Plan, device: str, seconds: float | None) -> None:
 
 
 class StopRequest:
-    """Says when to stop: after Ctrl-C or SIGTERM, or when the time is up."""
+    """Says when to stop: after Ctrl-C or SIGTERM, or when the time, counted from here, is up."""
 
     def __init__(self, seconds: float | None) -> None:
         self._end = None if seconds is None else time.monotonic() + seconds
         self._received = False
+
+    def listen(self) -> None:
+        """From now on the two signals ask for a stop; before, they end the process at once."""
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._remember)
 
@@ -68,6 +71,7 @@ def _train(plan: Plan, trainer: Trainer, stop: StopRequest) -> None:
     steps = plan.train.max_steps
     pace = _Pace(trainer, plan) if trainer.device.type == "cpu" else stop
     with RunLog(plan.run, max_steps=steps, config=plan.to_json(), start=trainer.step) as log:
+        stop.listen()
         callbacks = Callbacks(
             progress=log.progress,
             validation=log.validation,

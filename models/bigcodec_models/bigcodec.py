@@ -60,7 +60,16 @@ class BigCodecEncoder(nn.Module):
         )
 
     def forward(self, wave: Tensor) -> Tensor:
-        latent: Tensor = self.project(self.lstm(self.frontend(wave)))
+        return self.back(self.lstm(self.front(wave)))
+
+    def front(self, wave: Tensor) -> Tensor:
+        """What comes before the LSTM: (B, 1, T*hop) to (B, width, T)."""
+        x: Tensor = self.frontend(wave)
+        return x
+
+    def back(self, x: Tensor) -> Tensor:
+        """What comes after the LSTM: (B, width, T) to (B, latent_dim, T)."""
+        latent: Tensor = self.project(x)
         return latent
 
 
@@ -85,5 +94,14 @@ class BigCodecDecoder(nn.Module):
         self.backend = nn.Sequential(*layers)
 
     def forward(self, latent: Tensor) -> Tensor:
-        wave: Tensor = self.backend(self.lstm(self.embed(latent)))
+        return self.back(self.lstm(self.front(latent)))
+
+    def front(self, latent: Tensor) -> Tensor:
+        """What comes before the LSTM: (B, latent_dim, T) to (B, width, T)."""
+        x: Tensor = self.embed(latent)
+        return x
+
+    def back(self, x: Tensor) -> Tensor:
+        """What comes after the LSTM: (B, width, T) to wave (B, 1, T*hop)."""
+        wave: Tensor = self.backend(x)
         return wave

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Self
 
@@ -21,6 +22,7 @@ from bigcodec_models.model_file import (
     load_model,
 )
 from bigcodec_models.registry import builtin_path
+from bigcodec_models.streaming import CHUNK_FRAMES, StreamDecoder, StreamEncoder
 from bigcodec_models.weight_norm import fold_weight_norm
 
 Wave = npt.NDArray[np.float32]
@@ -67,7 +69,9 @@ class Codec:
         Raises:
             ValueError: `wave` is not one-dimensional, or not finite.
         """
-        return self._latent(wave)[0].cpu().numpy()
+        pieces = [latent[0].cpu().numpy() for latent in self._latents([wave])]
+        empty = np.zeros((self.config.latent_dim, 0), dtype=np.float32)
+        return np.concatenate([empty, *pieces], axis=1)
 
     def encode(self, wave: Wave) -> Tokens:
         """Tokens of a wave: float32 (n,) in [-1, 1] at 16 kHz to int64 (ceil(n / hop),).
@@ -77,43 +81,87 @@ class Codec:
         Raises:
             ValueError: `wave` is not one-dimensional, or not finite.
         """
-        tokens = self._network.quantizer.encode(self._latent(wave))[0].cpu().numpy()
-        return tokens[:, 0] if self.config.quantizer.num_codebooks == 1 else tokens
+        return np.concatenate([self._no_tokens(), *self.encode_stream([wave])])
 
-    def decode(self, tokens: npt.NDArray[np.integer], num_samples: int | None = None) -> Wave:
-        """The wave of tokens: int (T,) or (T, K) to float32 (num_samples,) at 16 kHz.
+    def encode_stream(self, waves: Iterable[Wave]) -> Iterator[Tokens]:
+        """Tokens of a wave that comes in pieces of any length, (n,) each, as they complete.
 
-        `num_samples` is at most T * hop, and that by default.
+        Joined they are those of `encode`, however the wave was cut: everything goes over one
+        grid of chunks (see `streaming`). Memory does not grow with the length.
 
         Raises:
-            ValueError: wrong shape, a token outside the codebook, or too many samples wanted.
+            ValueError: a piece is not one-dimensional, or not finite.
         """
-        table = self._check_tokens(tokens)
-        length = table.shape[0] * self.hop
-        wanted = length if num_samples is None else num_samples
-        if not 0 <= wanted <= length:
-            raise ValueError(f"{table.shape[0]} tokens give {length} samples, not {wanted}")
-        if not table.shape[0]:
-            return np.zeros(0, dtype=np.float32)
-        with torch.inference_mode():
-            latent = self._network.quantizer.decode(table.unsqueeze(0).to(self.device))
-            wave: Wave = self._network.decoder(latent)[0, 0, :wanted].cpu().numpy()
-        return wave
+        for latent in self._latents(waves):
+            with torch.inference_mode():
+                tokens = self._network.quantizer.encode(latent)[0].cpu().numpy()
+            yield tokens[:, 0] if self.config.quantizer.num_codebooks == 1 else tokens
 
-    def _latent(self, wave: Wave) -> Tensor:
-        samples = np.asarray(wave, dtype=np.float32)
-        if samples.ndim != 1:
-            raise ValueError(f"a wave must have one dimension, not {samples.ndim}")
-        if not np.isfinite(samples).all():
-            raise ValueError("the wave holds values that are not finite")
-        if not len(samples):
-            return torch.zeros(1, self.config.latent_dim, 0)
-        padded = np.pad(samples, (0, -len(samples) % self.hop))
+    def decode(
+        self, tokens: npt.NDArray[np.integer], num_samples: int | None = None, start: int = 0
+    ) -> Wave:
+        """The wave of tokens: int (T,) or (T, K) to float32 (num_samples,) at 16 kHz.
+
+        `num_samples` is at most T * hop - start, and that by default. With `start` the result is
+        exactly what the whole wave has from that sample on; the expensive part of the decoder
+        runs over what is asked for only.
+
+        Raises:
+            ValueError: wrong shape, a token outside the codebook, or samples beyond the end.
+        """
+        length = len(tokens) * self.hop
+        stop = length if num_samples is None else start + num_samples
+        if not 0 <= start <= stop <= length:
+            raise ValueError(f"{len(tokens)} tokens give {length} samples, not {start} to {stop}")
+        frames = (start // self.hop, -(-stop // self.hop))
+        pieces = self.decode_stream([tokens], frames) if stop > start else iter(())
+        wave = np.concatenate([np.zeros(0, dtype=np.float32), *pieces])
+        offset = start - frames[0] * self.hop
+        return wave[offset : offset + stop - start]
+
+    def decode_stream(
+        self,
+        tokens: Iterable[npt.NDArray[np.integer]],
+        frames: tuple[int, int | None] = (0, None),
+    ) -> Iterator[Wave]:
+        """Samples of tokens that come in pieces of any length, as they complete.
+
+        Joined they are the T * hop samples of `decode`, however the tokens were cut; with
+        `frames`, only the samples of that range of frames.
+
+        Raises:
+            ValueError: wrong shape, or a token outside the codebook.
+        """
+        stream = StreamDecoder(self._network, frames)
+        for piece in tokens:
+            table = self._check_tokens(piece)
+            for rows in torch.split(table, CHUNK_FRAMES):
+                yield from self._samples(stream, rows)
+        yield from self._samples(stream, None)
+
+    @torch.inference_mode()
+    def _samples(self, stream: StreamDecoder, rows: Tensor | None) -> list[Wave]:
+        if rows is None:
+            pieces = stream.finish()
+        else:
+            pieces = stream.push(rows.t().unsqueeze(0).to(self.device))
+        return [piece[0, 0].cpu().numpy() for piece in pieces]
+
+    def _latents(self, waves: Iterable[Wave]) -> Iterator[Tensor]:
+        stream = StreamEncoder(self._network)
+        for wave in waves:
+            samples = torch.from_numpy(_checked(wave))
+            for piece in torch.split(samples, CHUNK_FRAMES * self.hop):
+                with torch.inference_mode():
+                    found = list(stream.push(piece.view(1, 1, -1).to(self.device)))
+                yield from found
         with torch.inference_mode():
-            latent: Tensor = self._network.encoder(
-                torch.from_numpy(padded).view(1, 1, -1).to(self.device)
-            )
-        return latent
+            found = list(stream.finish())
+        yield from found
+
+    def _no_tokens(self) -> Tokens:
+        codebooks = self.config.quantizer.num_codebooks
+        return np.zeros((0,) if codebooks == 1 else (0, codebooks), dtype=np.int64)
 
     def _check_tokens(self, tokens: npt.NDArray[np.integer]) -> Tensor:
         quantizer = self.config.quantizer
@@ -129,6 +177,15 @@ class Codec:
         if array.size and (array.min() < 0 or array.max() >= quantizer.codebook_size):
             raise ValueError(f"tokens must be in [0, {quantizer.codebook_size})")
         return torch.from_numpy(array.astype(np.int64))
+
+
+def _checked(wave: Wave) -> Wave:
+    samples = np.ascontiguousarray(wave, dtype=np.float32)
+    if samples.ndim != 1:
+        raise ValueError(f"a wave must have one dimension, not {samples.ndim}")
+    if not np.isfinite(samples).all():
+        raise ValueError("the wave holds values that are not finite")
+    return samples
 
 
 def read_model(name_or_path: str | Path) -> LoadedModel:

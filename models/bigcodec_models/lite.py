@@ -83,11 +83,18 @@ class LiteEncoder(nn.Module):
         return spectrum
 
     def forward(self, wave: Tensor) -> Tensor:
-        x = self.embed(self.spectrum(wave))
+        return self.back(self.lstm(self.front(wave)))
+
+    def front(self, wave: Tensor) -> Tensor:
+        """What comes before the LSTM: (B, 1, T*hop) to (B, width, T)."""
+        x: Tensor = self.embed(self.spectrum(wave))
         x = self.norm_in(x.transpose(1, 2)).transpose(1, 2)
         for block in self.blocks:
             x = block(x)
-        x = self.lstm(x)
+        return x
+
+    def back(self, x: Tensor) -> Tensor:
+        """What comes after the LSTM: (B, width, T) to (B, dim, T)."""
         latent: Tensor = self.project(self.norm_out(x.transpose(1, 2))).transpose(1, 2)
         return latent
 
@@ -115,9 +122,15 @@ class LiteDecoder(nn.Module):
         self.head = nn.Linear(width, config.n_fft + 2)
 
     def forward(self, latent: Tensor) -> Tensor:
-        x = self.embed(latent)
-        x = self.norm_in(x.transpose(1, 2)).transpose(1, 2)
-        x = self.lstm(x)
+        return self.back(self.lstm(self.front(latent)))
+
+    def front(self, latent: Tensor) -> Tensor:
+        """What comes before the LSTM: (B, dim, T) to (B, width, T)."""
+        x: Tensor = self.norm_in(self.embed(latent).transpose(1, 2)).transpose(1, 2)
+        return x
+
+    def back(self, x: Tensor) -> Tensor:
+        """What comes after the LSTM: (B, width, T) to wave (B, 1, T*hop)."""
         for block in self.blocks:
             x = block(x)
         x = self.head(self.norm_out(x.transpose(1, 2))).float()

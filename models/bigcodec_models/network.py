@@ -25,8 +25,8 @@ class CodecNetwork(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        self.encoder: nn.Module
-        self.decoder: nn.Module
+        self.encoder: LiteEncoder | BigCodecEncoder
+        self.decoder: LiteDecoder | BigCodecDecoder
         if isinstance(config, LiteConfig):
             self.encoder, self.decoder = LiteEncoder(config), LiteDecoder(config)
         else:

@@ -37,8 +37,10 @@ class CodeUsage:
         dead = (self.counts == 0).nonzero().flatten()
         live = quantized.projected.flatten(0, 1)
         fresh = live[torch.randint(len(live), (len(dead),)).to(live.device)]
-        if self._first.config.unit_codes:
-            fresh = F.normalize(fresh, dim=-1)
+        # The search looks at directions only. The length of the codes in use is kept, or the
+        # decoder would from one step to the next see codes of another scale.
+        length = self._first.codes[self.counts > 0].norm(dim=-1).mean()
+        fresh = length * F.normalize(fresh, dim=-1)
         self._first.codes[dead] = fresh
         ema["quantizer.codebooks.0.codes"][dead] = fresh
         shares = self.counts.double() / self.counts.sum()

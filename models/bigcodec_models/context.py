@@ -1,0 +1,72 @@
+"""How far each part of a network looks to either side: what exact chunking rests on."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from bigcodec_models.config import BigCodecConfig, LiteConfig
+
+_ACTIVATION = 5  # of the alias-free activation: two filters of 12 taps at twice the rate
+_FIRST_CONV = _LAST_CONV = 3  # kernel 7
+
+
+class Context(NamedTuple):
+    """Frames before and after a chunk that its outputs depend on."""
+
+    left: int
+    right: int
+
+
+class Contexts(NamedTuple):
+    """Contexts of the four parts that have any: before and after the LSTM, on each side."""
+
+    encoder_front: Context
+    encoder_back: Context
+    decoder_front: Context
+    decoder_back: Context
+
+
+def contexts_of(config: BigCodecConfig | LiteConfig) -> Contexts:
+    """Contexts of a model, in frames."""
+    return _lite(config) if isinstance(config, LiteConfig) else _bigcodec(config)
+
+
+def _lite(config: LiteConfig) -> Contexts:
+    half = config.kernel_size // 2
+    # A frame's window reaches (n_fft - hop) / 2 samples beyond the hop on both sides.
+    spectrum = -(-(config.n_fft // 2 - config.hop // 2) // config.hop)
+    front = spectrum + 1 + config.encoder_blocks * half
+    back = config.decoder_blocks * half + spectrum
+    return Contexts(Context(front, front), Context(0, 0), Context(half, half), Context(back, back))
+
+
+def _bigcodec(config: BigCodecConfig) -> Contexts:
+    units = sum(2 * _ACTIVATION + 3 * dilation for dilation in config.dilations)
+    around = _ACTIVATION + 1
+    return Contexts(
+        _encoder_front(config, units),
+        Context(around, around),
+        Context(_FIRST_CONV, _FIRST_CONV),
+        _decoder_back(config, units),
+    )
+
+
+def _encoder_front(config: BigCodecConfig, units: int) -> Context:
+    """Walks from the frames back to the samples, at each rate in its own unit."""
+    left = right = 0
+    for stride in reversed(config.encoder_strides):
+        padding = (stride + 1) // 2
+        left = left * stride + padding + _ACTIVATION + units
+        right = right * stride + (stride - padding) + _ACTIVATION + units
+    left, right = left + _FIRST_CONV, right + _FIRST_CONV
+    return Context(-(-left // config.hop), -(-right // config.hop))
+
+
+def _decoder_back(config: BigCodecConfig, units: int) -> Context:
+    """Walks from the samples back to the frames."""
+    left = right = _LAST_CONV + _ACTIVATION
+    for stride in reversed(config.decoder_strides):
+        padding = (stride + 1) // 2
+        left = (left + units + 2 * stride - 1 - padding) // stride + _ACTIVATION
+        right = (right + units + padding - 1) // stride + _ACTIVATION
+    return Context(left, right)

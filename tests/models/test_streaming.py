@@ -1,0 +1,199 @@
+"""Exact chunking: the same tokens and samples however a file is cut, on both families."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+
+from bigcodec_models import PRESETS, Codec, streaming
+from bigcodec_models.config import BigCodecConfig, QuantizerConfig
+from bigcodec_models.context import contexts_of
+from bigcodec_models.model_file import LoadedModel, ModelInfo
+from bigcodec_models.network import CodecNetwork
+from bigcodec_models.quantizer import Codebook
+
+Wave = npt.NDArray[np.float32]
+FAMILIES = ["toy", "toy-lite"]
+
+
+@pytest.fixture(autouse=True)
+def short_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half a second, so that short waves have many chunks."""
+    monkeypatch.setattr(streaming, "CHUNK_FRAMES", 40)
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def codec(request: pytest.FixtureRequest) -> Codec:
+    torch.manual_seed(5)
+    config = PRESETS[request.param]
+    tensors = CodecNetwork(config).state_dict()
+    return Codec(LoadedModel(config=config, info=ModelInfo(name="", licence=""), tensors=tensors))
+
+
+def noise(samples: int, seed: int = 0) -> Wave:
+    random = np.random.default_rng(seed)
+    return (0.1 * random.standard_normal(samples)).astype(np.float32)
+
+
+def cut(array: npt.NDArray[np.generic], random: np.random.Generator, longest: int) -> Iterator:  # type: ignore[type-arg]
+    at = 0
+    while at < len(array):
+        size = int(random.integers(0, longest))
+        yield array[at : at + size]
+        at += size
+
+
+LENGTHS = [1, 200, 7999, 8000, 15999, 16001, 23456, 90001]
+
+
+@pytest.mark.parametrize("samples", LENGTHS)
+def test_cuts_change_nothing(codec: Codec, samples: int) -> None:
+    random = np.random.default_rng(samples)
+    wave = noise(samples)
+    tokens = codec.encode(wave)
+    for longest in (300, 20_000):
+        pieces = list(codec.encode_stream(cut(wave, random, longest)))
+        assert np.array_equal(np.concatenate(pieces), tokens)
+    whole = codec.decode(tokens)
+    for longest in (3, 100):
+        parts = list(codec.decode_stream(cut(tokens, random, longest)))
+        assert np.array_equal(np.concatenate(parts), whole)
+
+
+@pytest.mark.parametrize("samples", LENGTHS)
+def test_chunks_agree_with_a_single_pass(codec: Codec, samples: int) -> None:
+    wave = noise(samples)
+    padded = torch.from_numpy(np.pad(wave, (0, -samples % 200))).view(1, 1, -1)
+    network = codec._network
+    with torch.inference_mode():
+        latent = network.encoder(padded)
+        expected = network.quantizer.encode(latent)
+        restored = network.decoder(network.quantizer.decode(expected))[0, 0].numpy()
+    tokens = codec.encode(wave)
+    for frame in np.flatnonzero(tokens != expected[0, :, 0].numpy()):
+        assert score_gap(network, latent[0, :, frame], tokens[frame]) < 1e-5
+    assert np.abs(codec.decode(expected[0, :, 0].numpy()) - restored).max() < 1e-4
+
+
+def score_gap(network: CodecNetwork, latent: torch.Tensor, token: int) -> float:
+    """How much better the best code's cosine similarity is than that of `token`."""
+    (codebook,) = network.quantizer.codebooks
+    assert isinstance(codebook, Codebook)
+    vector = torch.nn.functional.normalize(codebook.in_proj(latent), dim=0)
+    similarity = torch.nn.functional.normalize(codebook.codes, dim=1) @ vector
+    return float(similarity.max() - similarity[token])
+
+
+def test_other_chunk_sizes_agree(codec: Codec, monkeypatch: pytest.MonkeyPatch) -> None:
+    wave = noise(50_000)
+    latents, waves = [], []
+    tokens = codec.encode(wave)
+    for size in (17, 40, 1000):
+        monkeypatch.setattr(streaming, "CHUNK_FRAMES", size)
+        latents.append(codec.latents(wave))
+        waves.append(codec.decode(tokens))
+    for other in (1, 2):
+        assert np.abs(latents[0] - latents[other]).max() < 1e-5
+        assert np.abs(waves[0] - waves[other]).max() < 1e-4
+
+
+@pytest.mark.parametrize(("start", "stop"), [(0, 1), (199, 201), (8000, 16000), (37_123, 49_999)])
+def test_a_part_is_exactly_that_of_the_whole(codec: Codec, start: int, stop: int) -> None:
+    tokens = codec.encode(noise(50_000))
+    part = codec.decode(tokens, stop - start, start)
+    assert np.array_equal(part, codec.decode(tokens)[start:stop])
+
+
+def test_parts_beyond_the_end_are_refused(codec: Codec) -> None:
+    tokens = codec.encode(noise(1000))
+    assert codec.decode(tokens, 0, 1000).shape == (0,)
+    for count, start in ((1, 1000), (1, -1), (-1, 5)):
+        with pytest.raises(ValueError):
+            codec.decode(tokens, count, start)
+
+
+def test_a_part_costs_no_more_far_into_the_file(
+    codec: Codec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The expensive half of the decoder runs over the windows of the part and no others."""
+    tokens = codec.encode(noise(90_000))
+    decoder = codec._network.decoder
+    seen: list[int] = []
+    original = decoder.back
+
+    def counting(x: torch.Tensor) -> torch.Tensor:
+        seen.append(x.shape[-1])
+        return original(x)
+
+    monkeypatch.setattr(decoder, "back", counting)
+    codec.decode(tokens, 2000, 80_000)
+    assert len(seen) <= 2
+
+
+def test_output_begins_before_input_ends(codec: Codec) -> None:
+    pulled = 0
+
+    def pieces() -> Iterator[Wave]:
+        nonlocal pulled
+        for _ in range(100):
+            pulled += 1
+            yield noise(2000)
+
+    stream = codec.encode_stream(pieces())
+    assert len(next(stream)) > 0
+    assert pulled < 20
+
+
+def test_buffers_do_not_grow(codec: Codec) -> None:
+    encoder = streaming.StreamEncoder(codec._network)
+    largest = 0
+    with torch.inference_mode():
+        for index in range(150):
+            list(encoder.push(torch.from_numpy(noise(1600, index)).view(1, 1, -1)))
+            largest = max(largest, encoder.buffered())
+    contexts = contexts_of(codec.config)
+    window = 40 + sum(contexts.encoder_front)
+    assert largest <= 200 * (2 * window) + 200
+
+
+@pytest.mark.parametrize("preset", [*FAMILIES, "bigcodec-like"])
+def test_contexts_are_as_wide_as_needed_and_hardly_wider(preset: str) -> None:
+    """A change outside the context changes nothing at all; the outermost frames inside it act
+    through the smallest taps of many filters, below double precision."""
+    torch.manual_seed(1)
+    odd = BigCodecConfig(
+        encoder_width=2, encoder_strides=(2, 4, 5, 5), latent_dim=8, decoder_width=32,
+        decoder_strides=(5, 5, 4, 2), quantizer=QuantizerConfig(codebook_size=64),
+    )  # fmt: skip
+    network = CodecNetwork(PRESETS.get(preset, odd)).double().eval()
+    contexts = contexts_of(network.config)
+    with torch.no_grad():
+        for part, context, channels, unit in (
+            (network.encoder.front, contexts.encoder_front, 1, 200),
+            (network.decoder.back, contexts.decoder_back, lstm_width(network), 1),
+        ):
+            frames, middle = 150, 75
+            x = torch.randn(1, channels, frames * unit, dtype=torch.float64)
+            reach = [i - middle for i in range(frames) if changes(part, x, unit, middle, i)]
+            assert -context.left <= min(reach) <= -0.7 * context.left
+            assert 0.7 * context.right <= max(reach) <= context.right
+
+
+def lstm_width(network: CodecNetwork) -> int:
+    return next(m.hidden_size for m in network.decoder.modules() if isinstance(m, torch.nn.LSTM))
+
+
+def changes(part, x: torch.Tensor, unit: int, frame: int, at: int) -> bool:  # type: ignore[no-untyped-def]
+    """Whether a change of input frame `at` is seen in output frame `frame`."""
+    if abs(at - frame) > 35 or abs(at - frame) < 3:
+        return False if abs(at - frame) > 35 else True
+    other = x.clone()
+    other[..., at * unit : (at + 1) * unit] += 1.0
+    before, after = part(x), part(other)
+    step = before.shape[-1] // (x.shape[-1] // unit)
+    window = slice(frame * step, (frame + 1) * step)
+    return bool((before[..., window] - after[..., window]).abs().max() > 0)
