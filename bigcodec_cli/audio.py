@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from pathlib import Path
 
 import numpy as np
@@ -40,14 +41,17 @@ def read_audio(path: Path) -> Audio:
     if path.is_dir():
         raise CliError(f"{path}: is a folder, not an audio file")
     try:
-        with soundfile.SoundFile(path) as file:
+        with soundfile.SoundFile(os.fsencode(path)) as file:
             if file.frames * file.channels > _MAX_SAMPLES:
                 raise CliError(f"{path}: declares more samples than can be read")
             rate, samples = file.samplerate, file.read(dtype="float32", always_2d=True)
     except FileNotFoundError:
         raise CliError(f"{path}: no such file") from None
-    except (soundfile.LibsndfileError, OSError) as error:
-        if not path.exists():
+    except MemoryError:
+        raise CliError(f"{path}: does not fit into memory") from None
+    except (soundfile.LibsndfileError, OSError, TypeError, ValueError) as error:
+        # TypeError: a name that ends in .raw, for which soundfile wants to be told the rate
+        if not os.path.lexists(path):
             raise CliError(f"{path}: no such file") from None
         raise CliError(f"{path}: cannot be read as audio: {_reason(error)}") from error
     if not np.isfinite(samples).all():
@@ -63,7 +67,7 @@ def write_wav(path: Path, audio: Audio) -> None:
     """
     scaled = np.round(np.clip(audio.samples.T, -1.0, 1.0) * 32767).astype(np.int16)
     try:
-        soundfile.write(path, scaled, audio.rate, format="WAV", subtype="PCM_16")
+        soundfile.write(os.fsencode(path), scaled, audio.rate, format="WAV", subtype="PCM_16")
     except soundfile.LibsndfileError as error:
         raise OSError(_reason(error)) from error
 

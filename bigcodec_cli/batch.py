@@ -48,6 +48,12 @@ def run_batch(
         except CliError as error:
             failures += 1
             error_line(str(error))
+        except OSError as error:
+            failures += 1
+            error_line(f"{source}: {error.strerror or error}")
+        except (MemoryError, RuntimeError) as error:  # torch's way to run out of memory
+            failures += 1
+            error_line(f"{source}: {str(error).splitlines()[0] if str(error) else 'no memory'}")
     if failures and len(pairs) > 1:
         error_line(f"{failures} of {len(pairs)} files failed")
     if failures:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from pathlib import Path
 
 import bcdc
@@ -14,10 +15,16 @@ def open_container(path: Path) -> bcdc.Container:
     Raises:
         CliError: missing, unreadable, or not a good container.
     """
-    if path.is_dir():
-        raise CliError(f"{path}: is a folder, not a .bcdc file")
     try:
-        return bcdc.read(path.read_bytes())
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
+            raise CliError(f"{path}: is a folder, not a .bcdc file")
+        if not stat.S_ISREG(mode):
+            raise CliError(f"{path}: is not a regular file")
+        with path.open("rb") as file:
+            start = file.read(bcdc.HEADER_BYTES)
+            bcdc.check_start(start)  # before the whole of some other file is read
+            return bcdc.read(start + file.read())
     except FileNotFoundError:
         raise CliError(f"{path}: no such file") from None
     except OSError as error:

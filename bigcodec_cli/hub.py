@@ -22,10 +22,10 @@ def fetch(name: str, folder: Path) -> Path:
         known = ", ".join(sorted(PUBLISHED))
         raise CliError(f"{name}: no published model of this name; there is: {known}")
     repository, filename = PUBLISHED[name]
-    from huggingface_hub import HfApi, hf_hub_download
+    from huggingface_hub import hf_hub_download
 
     try:
-        declared = _declared_hash(HfApi(), repository, filename)
+        declared = _declared_hash(repository, filename)
         path = Path(hf_hub_download(repository, filename, local_dir=folder))
     except CliError:
         raise
@@ -40,12 +40,11 @@ def fetch(name: str, folder: Path) -> Path:
     return path
 
 
-def _declared_hash(api: object, repository: str, filename: str) -> str:
+def _declared_hash(repository: str, filename: str) -> str:
     from huggingface_hub import HfApi
     from huggingface_hub.hf_api import RepoFile
 
-    assert isinstance(api, HfApi)
-    for entry in api.get_paths_info(repository, [filename]):
+    for entry in HfApi().get_paths_info(repository, [filename]):
         if isinstance(entry, RepoFile) and entry.lfs is not None:
             return entry.lfs.sha256
     raise CliError(f"the hub declares no SHA-256 for {filename} in {repository}")

@@ -69,6 +69,9 @@ def main() -> None:
     except CliError as error:
         error_line(str(error))
         sys.exit(1)
+    except OSError as error:
+        error_line(f"{error.filename or 'error'}: {error.strerror or error}")
+        sys.exit(1)
 
 
 def _terminate(_number: int, _frame: FrameType | None) -> None:

@@ -17,15 +17,20 @@ class CliError(Exception):
     """Something failed; the message is one line that says what, where and what to do."""
 
 
+def visible(text: str) -> str:
+    """Text from outside (file names, tags) as it may reach a terminal: control characters and
+    bytes that are no UTF-8 are written out."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
 def error_line(message: str) -> None:
-    """One line on stderr. Control characters in it (from file names) are made visible."""
-    shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in message)
-    print(f"bigcodec: {shown}", file=sys.stderr)
+    """One line on stderr that says what failed."""
+    print(f"bigcodec: {visible(message)}", file=sys.stderr)
 
 
 def note(message: str) -> None:
     """A line of information on stderr."""
-    print(message, file=sys.stderr)
+    print(visible(message), file=sys.stderr)
 
 
 @contextlib.contextmanager
@@ -37,7 +42,7 @@ def atomic_output(path: Path, *, overwrite: bool) -> Iterator[Path]:
         OSError: the file cannot be written or renamed.
     """
     _refuse_existing(path, overwrite)
-    temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(4)}.tmp")
+    temporary = path.with_name(f".{path.name[:40]}.{secrets.token_hex(4)}.tmp")
     try:
         yield temporary
         if overwrite:
@@ -51,6 +56,8 @@ def atomic_output(path: Path, *, overwrite: bool) -> Iterator[Path]:
 def _refuse_existing(path: Path, overwrite: bool) -> None:
     if path.is_dir():
         raise CliError(f"{path}: is a folder; name a file, or use --output-dir")
+    if path.exists() and not path.is_file():
+        raise CliError(f"{path}: is not a regular file and cannot be replaced by one")
     if not overwrite and os.path.lexists(path):
         raise CliError(f"{path}: already exists; use -f to overwrite it")
 

@@ -16,7 +16,7 @@ from bigcodec_models.codec import Codec
 class CompressOptions:
     """Choices of `compress` that change the bytes."""
 
-    coder: bcdc.Coder = bcdc.Coder.RAW
+    coder: bcdc.Coder
     downmix: bool = False
 
 

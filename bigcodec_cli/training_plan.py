@@ -18,6 +18,7 @@ import click
 from bigcodec_cli.output import CliError
 from bigcodec_models.config import (
     PRESETS,
+    SAMPLE_RATE,
     ConfigError,
     ModelConfig,
     build_dataclass,
@@ -99,7 +100,8 @@ def make_plan(options: Options) -> Plan:
         model, train = _resolve(preset, given, earlier)
     except ConfigError as error:
         raise click.UsageError(str(error)) from error
-    if earlier is not None and options.init is not None:
+    init = _absolute_init(options.init)
+    if earlier is not None and init not in (None, earlier.get("init")):
         raise click.UsageError(f"{options.run} holds a run already; --init begins a new one")
     data = _choose_data(options, earlier)
     return Plan(
@@ -111,7 +113,7 @@ def make_plan(options: Options) -> Plan:
         data=data,
         validation=options.validation or _path(earlier, "validation"),
         noise=options.noise or _path(earlier, "noise"),
-        init=options.init or (earlier or {}).get("init"),
+        init=init or (earlier or {}).get("init"),
     )
 
 
@@ -121,7 +123,7 @@ def parse_duration(text: str) -> float:
     Raises:
         click.UsageError: anything else, or nothing.
     """
-    if text.isdigit():
+    if text.isdecimal() and text.isascii():
         return float(text)
     match = _DURATION.fullmatch(text)
     if not text or match is None:
@@ -141,6 +143,8 @@ def _resolve(
     model = config_from_dict(_merged(start, changes))
     recipe = earlier["train"] if earlier else dataclasses.asdict(recipe_for(model))
     train: TrainConfig = build_dataclass(TrainConfig, _merged(recipe, given))
+    if train.crop_seconds * SAMPLE_RATE < 2 * model.hop + max(train.mel_windows):
+        raise ConfigError("crop_seconds is too short for the hop of this model")
     if earlier and model != config_from_dict(earlier["model"]):
         raise ConfigError("the model of a run cannot change; begin a new one with --init RUN")
     return model, train
@@ -190,7 +194,7 @@ def _choose_preset(
     preset = options.preset or given.pop("preset", None) or (earlier or {}).get("preset")
     given.pop("preset", None)
     preset = preset or DEFAULT_PRESET
-    if preset not in PRESETS:
+    if not isinstance(preset, str) or preset not in PRESETS:
         raise click.UsageError(f"no preset {preset!r}; there are: {', '.join(PRESETS)}")
     if earlier is not None and preset != earlier["preset"]:
         raise click.UsageError(f"{options.run} holds a run of preset {earlier['preset']!r}")
@@ -239,6 +243,11 @@ def _read_earlier(run: Path | None) -> dict[str, Any] | None:
     except (OSError, ValueError, TypeError) as error:
         raise CliError(f"{path}: cannot be read: {error}") from error
     return dict(data)
+
+
+def _absolute_init(init: str | None) -> str | None:
+    """A path made absolute; a model's name as it is."""
+    return str(Path(init).absolute()) if init is not None and Path(init).exists() else init
 
 
 def _path(earlier: Mapping[str, Any] | None, key: str) -> Path | None:

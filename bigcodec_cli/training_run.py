@@ -70,8 +70,8 @@ class StopRequest:
 def _train(plan: Plan, trainer: Trainer, stop: StopRequest) -> None:
     steps = plan.train.max_steps
     pace = _Pace(trainer, plan) if trainer.device.type == "cpu" else stop
+    stop.listen()
     with RunLog(plan.run, max_steps=steps, config=plan.to_json(), start=trainer.step) as log:
-        stop.listen()
         callbacks = Callbacks(
             progress=log.progress,
             validation=log.validation,
@@ -171,7 +171,8 @@ def _start_from(init: str, trainer: Trainer) -> None:
         again = int(found.facts.get("inexact_resumes", 0)) + 1
         note("going on from a portable checkpoint is not exact: the optimiser starts anew")
         _fit(trainer, init, found.weights)
-        facts = {**found.facts, "inexact_resumes": again}
+        # The clips may be others here, and the best weights did not travel.
+        facts = {**found.facts, "inexact_resumes": again, "best_mel": None}
         trainer.start_from(found.weights, found.ema, found.discriminators, found.step, facts)
         return
     checkpoint = load_checkpoint(folder) if folder.is_dir() else None

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+import bcdc
 from bigcodec_cli.batch import make_folder, output_paths, run_batch
 from bigcodec_cli.output import CliError, atomic_output, note
 from bigcodec_cli.store import default_model
@@ -53,6 +54,9 @@ def command(
     from bigcodec_cli.loading import load_codec
     from bigcodec_cli.pipeline import CompressOptions, compress
 
+    # auto: the smallest for the file; at present there is one coder to choose from.
+    chosen = bcdc.Coder.RAW if coder == "auto" else bcdc.Coder[coder.upper()]
+    options = CompressOptions(coder=chosen, downmix=downmix)
     codec, description = load_codec(model or default_model(), device)
     note(description)
 
@@ -62,7 +66,7 @@ def command(
         audio = read_audio(source)
         try:
             with atomic_output(target, overwrite=force) as temporary, temporary.open("wb") as file:
-                compress(audio, codec, CompressOptions(downmix=downmix), file)
+                compress(audio, codec, options, file)
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or str(error)
             raise CliError(f"{source}: cannot write {target}: {reason}") from error

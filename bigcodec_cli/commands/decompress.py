@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+import bcdc
 from bigcodec_cli.batch import make_folder, output_paths, run_batch
 from bigcodec_cli.output import CliError, atomic_output
 
@@ -53,6 +54,8 @@ def command(
         try:
             with atomic_output(target, overwrite=force) as temporary:
                 write_wav(temporary, decompress(container, codec))
+        except bcdc.BcdcError as error:
+            raise CliError(f"{source}: {error}") from error
         except OSError as error:
             raise CliError(f"{source}: cannot write {target}: {error.strerror or error}") from error
 

@@ -42,11 +42,15 @@ def command(
     folders = find_checkpoints(run)
     if not folders:
         raise CliError(f"{run}: holds no checkpoint of a training run")
+    if portable and (best or half or name is not None):
+        raise click.UsageError("--portable takes everything as it is: no --best, --half or --name")
     try:
         if portable:
             _export_portable(run, output)
         else:
             source = run / "best.safetensors" if best else folders[-1] / "ema.safetensors"
+            if not source.is_file():
+                raise CliError(f"{run}: has had no validation yet; leave --best out")
             _export_model(source, output, name or run.name, licence, half, force)
     except OSError as error:
         raise CliError(f"{output}: cannot be written: {error.strerror}") from error

@@ -10,7 +10,7 @@ import click
 
 import bcdc
 from bigcodec_cli.containers import open_container
-from bigcodec_cli.output import CliError, error_line
+from bigcodec_cli.output import CliError, error_line, visible
 from bigcodec_cli.store import find_by_fingerprint
 
 
@@ -62,7 +62,7 @@ def describe(path: Path, container: bcdc.Container) -> dict[str, Any]:
         "entropy_bits": container.entropy,
         "approx_kbps": container.entropy * token_rate / 1000,
         "kbps_on_disk": container.size * 8 / seconds / 1000 if seconds else None,
-        "tags": dict(header.tags),
+        "tags": [list(pair) for pair in header.tags],
     }
 
 
@@ -80,5 +80,6 @@ def _as_text(facts: dict[str, Any]) -> str:
     ]
     if facts["kbps_on_disk"] is not None:
         rows.append(("on disk", f"{facts['kbps_on_disk']:.3f} kbit/s"))
-    rows += [(f"tag {name}", value) for name, value in facts["tags"].items()]
-    return "\n".join([f"{facts['file']}:"] + [f"  {name:<12} {text}" for name, text in rows])
+    rows += [(f"tag {name}", value) for name, value in facts["tags"]]
+    lines = [f"  {name:<12} {text}" for name, text in rows]
+    return "\n".join(visible(line) for line in [f"{facts['file']}:", *lines])

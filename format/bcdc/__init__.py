@@ -11,12 +11,13 @@ from bcdc.errors import (
     TruncatedError,
     UnsupportedError,
 )
-from bcdc.header import MODEL_RATE, VERSION, Coder, Geometry, Header
+from bcdc.header import HEADER_BYTES, MODEL_RATE, VERSION, Coder, Geometry, Header, check_start
 from bcdc.reader import Block, Container, read
 from bcdc.tokens import TokenCounts, Tokens
 from bcdc.writer import Writer
 
 __all__ = [
+    "HEADER_BYTES",
     "MODEL_RATE",
     "VERSION",
     "BcdcError",
@@ -33,5 +34,6 @@ __all__ = [
     "TruncatedError",
     "UnsupportedError",
     "Writer",
+    "check_start",
     "read",
 ]

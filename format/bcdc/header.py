@@ -17,7 +17,7 @@ from bcdc.integers import check16, get_varint, put_varint
 
 MAGIC = b"BCDC"
 VERSION = 1
-FIXED_BYTES = 18
+HEADER_BYTES = 18
 FINGERPRINT_BYTES = 6
 MODEL_RATE = 16000
 """Samples per second that tokens are counted at, whatever the file's own rate."""
@@ -131,24 +131,33 @@ def read_header(data: bytes) -> tuple[Header, int]:
         NotBcdcError, TruncatedError, CorruptError, UnsupportedError, LimitError: tested in the
             order magic, checksum, version, flags and coder, structure.
     """
-    if data[:4] != MAGIC[: len(data)] or not data:
-        raise NotBcdcError("not a .bcdc file: it does not start with BCDC")
-    if len(data) < FIXED_BYTES:
+    check_start(data)
+    if len(data) < HEADER_BYTES:
         raise TruncatedError("the data end inside the header")
-    checked = data[6:FIXED_BYTES]
+    checked = data[6:HEADER_BYTES]
     if check16(checked) != data[4:6]:
         raise CorruptError("the header is damaged: its checksum does not match")
     if checked[0] != VERSION:
-        raise UnsupportedError(f"container version {checked[0]} is newer than this reader's 1")
+        raise UnsupportedError(f"container version {checked[0]} is not this reader's, {VERSION}")
     flags, coder = checked[1] & 15, checked[1] >> 4
     if flags & _FLAG_RESERVED:
         raise UnsupportedError("the header has a flag that this reader does not know")
     if coder not in Coder.__members__.values():
         raise UnsupportedError(f"the tokens are coded by coder {coder}, unknown to this reader")
-    extension, end = _read_extension_bytes(data) if flags else (b"", FIXED_BYTES)
+    extension, end = _read_extension_bytes(data) if flags else (b"", HEADER_BYTES)
     fields = _parse_extension(extension, flags)
     rate = int.from_bytes(checked[8:11], "little")
     return _build(fields, checked[2:8], rate, checked[11], Coder(coder)), end
+
+
+def check_start(data: bytes) -> None:
+    """Whether data can be a container, from at least their first four bytes.
+
+    Raises:
+        NotBcdcError: they cannot.
+    """
+    if data[:4] != MAGIC[: len(data)] or not data:
+        raise NotBcdcError("not a .bcdc file: it does not start with BCDC")
 
 
 def _build(
@@ -197,7 +206,7 @@ def _write_extension(header: Header) -> tuple[bytes, int]:
 
 
 def _read_extension_bytes(data: bytes) -> tuple[bytes, int]:
-    size, start = get_varint(data, FIXED_BYTES)
+    size, start = get_varint(data, HEADER_BYTES)
     if size > MAX_EXTENSION_BYTES:
         raise LimitError(f"the header extension declares {size} bytes, above the limit of 65536")
     end = start + size

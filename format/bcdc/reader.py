@@ -16,7 +16,7 @@ from bcdc.tokens import ENTROPY_UNIT, Tokens, unpack
 MAX_FRAMES = 1 << 40
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class Block:
     """Where a block lies: offsets of its length code, of its payload and of its end."""
 
@@ -94,6 +94,7 @@ def read(data: bytes) -> Container:
         raise LimitError(f"the file declares {frames} frames, above the limit of {MAX_FRAMES}")
     if -(-frames // header.geometry.block_frames) != len(blocks):
         raise CorruptError("the number of blocks does not fit the number of samples")
+    _check_lengths(header, blocks, frames)
     if trailer.index != seek_table([_stored_size(block) for block in blocks]):
         raise CorruptError("the seek table does not fit the blocks")
     return Container(
@@ -146,6 +147,15 @@ def _payload_size(data: bytes, at: int, full: int) -> tuple[int, int]:
     if size < 1:
         raise CorruptError("its length is not above 0")
     return size, at
+
+
+def _check_lengths(header: Header, blocks: list[Block], frames: int) -> None:
+    """Raw blocks have the length that their tokens give them, and no other (SPEC 6.1)."""
+    full = header.geometry.block_frames
+    for block in blocks:
+        wanted = header.geometry.raw_bytes(min(full, frames - block.index * full), header.channels)
+        if block.end - block.start != wanted:
+            raise CorruptError(f"block {block.index} has the wrong length for its tokens")
 
 
 @dataclasses.dataclass(frozen=True)

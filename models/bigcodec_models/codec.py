@@ -191,13 +191,19 @@ def _checked(wave: Wave) -> Wave:
 def read_model(name_or_path: str | Path) -> LoadedModel:
     """Read a built-in model by name, or a file: ours, or a published checkpoint.
 
+    A `Path` is always a file; a text that names a built-in model is that model.
+
     Raises:
         ModelFileError: no such built-in model or file, or the file is not a usable model.
     """
-    path = builtin_path(str(name_or_path)) or Path(name_or_path)
+    named = builtin_path(name_or_path) if isinstance(name_or_path, str) else None
+    path = named or Path(name_or_path)
     if not path.is_file():
         raise ModelFileError(f"{name_or_path}: no built-in model and no file of this name")
-    with path.open("rb") as file:
-        start = file.read(2)
+    try:
+        with path.open("rb") as file:
+            start = file.read(2)
+    except OSError as error:
+        raise ModelFileError(f"{path}: cannot be read: {error.strerror}") from error
     # A torch checkpoint is a zip file; anything else is taken for one of ours.
     return load_upstream(path) if start == b"PK" else load_model(path)

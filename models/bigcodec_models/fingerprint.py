@@ -9,8 +9,6 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-FINGERPRINT_BYTES = 32
-
 
 def fingerprint(tensors: Mapping[str, Tensor]) -> bytes:
     """SHA-256 over source tensors: for each, in order of name, a JSON line and then its bytes.

@@ -12,6 +12,7 @@ RUN/best.safetensors            the average with the lowest validation mel dista
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 from collections.abc import Mapping
@@ -56,8 +57,11 @@ def save_checkpoint(run: Path, checkpoint: Checkpoint) -> Path:
     All but the newest two are dropped, besides those at multiples of `keep_every`.
     """
     folder = run / "checkpoints" / f"step-{checkpoint.step:08d}"
+    if folder.exists():  # a step has one state, and this one is whole
+        return folder
+    for leftover in (run / "checkpoints").glob("*.partial"):
+        shutil.rmtree(leftover)  # of a process that was killed while it saved
     partial = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     info = ModelInfo(name=run.name, licence="unreleased", training=checkpoint.facts)
     save_model(partial / "model.safetensors", checkpoint.weights, checkpoint.model, info)
@@ -72,7 +76,7 @@ def save_checkpoint(run: Path, checkpoint: Checkpoint) -> Path:
         "facts": dict(checkpoint.facts),
     }
     (partial / "state.json").write_text(json.dumps(state, indent=1) + "\n", encoding="utf-8")
-    shutil.rmtree(folder, ignore_errors=True)
+    _sync(partial)
     partial.rename(folder)
     _drop_old(run, checkpoint.train.keep_every)
     return folder
@@ -108,6 +112,13 @@ def load_checkpoint(run: Path) -> Checkpoint | None:
         )
     except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
         raise ModelFileError(f"{folder}: damaged checkpoint: {error}") from error
+
+
+def _sync(folder: Path) -> None:
+    """Have the files on disk before the folder gets its name, should the power fail."""
+    for path in folder.iterdir():
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
 
 
 def _step_of(folder: Path) -> int:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
-from bigcodec_models.config import ConfigError, LiteConfig, ModelConfig
+from bigcodec_models.config import SAMPLE_RATE, ConfigError, LiteConfig, ModelConfig
 from bigcodec_models.discriminators import PRESETS as DISCRIMINATOR_PRESETS
 from bigcodec_models.losses import PAPER_WINDOWS
 
@@ -102,6 +103,10 @@ class TrainConfig:
             _require(0 <= getattr(self, name) < 1, f"{name} must be at least 0 and below 1")
         for name, allowed in _CHOICES.items():
             _require(getattr(self, name) in allowed, f"{name} must be one of {', '.join(allowed)}")
+        for name, value in dataclasses.asdict(self).items():
+            numbers = value if isinstance(value, tuple) else (value,)
+            finite = all(not isinstance(n, float) or math.isfinite(n) for n in numbers)
+            _require(finite, f"{name} must be finite")
         _require(self.seed < 1 << 31, "seed must be below 2^31")
         _require(self.noise_probability <= 1, "noise_probability must be at most 1")
         low_high = self.noise_snr_db
@@ -120,11 +125,12 @@ class TrainConfig:
         _require(
             bool(self.mel_windows) and usable, "mel_windows must be multiples of 4, at least 32"
         )
-        shortest = min(self.crop_seconds, self.validation_seconds) * 16000
+        longest = max((2048, *self.mel_windows)) / SAMPLE_RATE  # validation has windows to 2048
         _require(
-            shortest > max(self.mel_windows),
-            "crop_seconds and validation_seconds must be longer than the longest mel window",
+            self.crop_seconds > longest,
+            f"crop_seconds must be longer than the longest window, {longest:.3f}",
         )
+        _require(self.validation_seconds >= 0.5, "validation_seconds must be at least 0.5")
 
     def adversarial_at(self, step: int) -> bool:
         """Whether the discriminators take part in the step numbered `step` from 0."""

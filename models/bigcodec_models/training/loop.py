@@ -69,6 +69,7 @@ class Trainer:
         self.ema = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
         self.step = 0
         self.seconds = 0.0
+        self._in_step = False  # whether a step has begun to change things and not ended
         self.best_mel = math.inf
         self.history: dict[str, Any] = {}
         self.usage = CodeUsage(self.network.quantizer, self.device)
@@ -207,10 +208,12 @@ class Trainer:
                     self.save()
                     clock.saved()
         except NonFiniteError as error:
-            raise TrainingError(f"step {self.step}: {error}; the state is saved") from error
+            kept = "the last checkpoint stands" if self._in_step else "the state is saved"
+            raise TrainingError(f"step {self.step}: {error}; {kept}") from error
         finally:
             batches.close()
-            self.save()
+            if not self._in_step:
+                self.save()
 
     def _progress(self, window: Window) -> Progress:
         return window.progress(
@@ -263,6 +266,7 @@ class Trainer:
         if (self.step + 1) % config.revive_every == 0:
             self.usage.revive(made.quantized, self.ema)
         self.step += 1
+        self._in_step = False
         report |= {**losses, NORM + "generator": norm}
         return {name: value.detach() for name, value in report.items()}
 
@@ -277,6 +281,7 @@ class Trainer:
             self.discriminator_optimizer,
             self.config.clip_norm,
         )
+        self._in_step = True
         return {**losses, NORM + "discriminators": norm}
 
     def _precision(self) -> torch.autocast:
