@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import pytest
 import soundfile
 
 import bcdc
+from bcdc.integers import check16
 from bigcodec_models import Codec
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -174,7 +177,7 @@ def test_damaged_files_are_told_apart(bigcodec: Run, tmp_path: Path, toy_model: 
         good[:40]: "cut short",
         good[:50] + bytes([good[50] ^ 1]) + good[51:]: "is damaged",
         b"RIFF" + good: "not a .bcdc file",
-        newer: "version 2 is newer",
+        newer: "version 2 is not this reader's",
         good + b"x": "1 bytes follow",
     }
     for content, words in answers.items():
@@ -280,3 +283,58 @@ def test_every_command_has_help(bigcodec: Run) -> None:
         assert f"  {command} " in listed
         assert "Usage: bigcodec" in ok(bigcodec(command, "--help")).stdout
     assert ok(bigcodec("--version")).stdout.startswith("bigcodec, version ")
+
+
+def test_impossible_but_intact_containers_are_one_failed_file(
+    bigcodec: Run, tmp_path: Path, toy_model: Path
+) -> None:
+    """All checksums right, a token outside its codebook: found only when tokens are decoded."""
+    ok(bigcodec("models", "import", toy_model))
+    geometry = bcdc.Geometry(codebook_sizes=(1024,))
+    fingerprint = Codec.load(toy_model).fingerprint[:6]
+    header = bcdc.Header(fingerprint=fingerprint, sample_rate=16000, geometry=geometry)
+    with (tmp_path / "bad.bcdc").open("wb") as file, bcdc.Writer(file, header) as writer:
+        writer.write(np.zeros((1, 4, 1), np.int32))
+        writer.finish(800)
+    data = bytearray((tmp_path / "bad.bcdc").read_bytes())
+    block = bcdc.read(bytes(data)).blocks[0]
+    data[block.start : block.end] = b"\xff" * (block.end - block.start)
+    data[block.code + 2 : block.start] = check16(bytes(data[block.start : block.end]), 0)
+    data[-4:] = zlib.crc32(data[:-4]).to_bytes(4, "little")
+    (tmp_path / "bad.bcdc").write_bytes(data)
+    tone(tmp_path / "a.wav")
+    ok(bigcodec("compress", "a.wav", "--model", toy_model))
+    result = bigcodec("decompress", "bad.bcdc", "a.bcdc", "--output-dir", "out")
+    failed(result, 1, "bad.bcdc: block 0: ")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.wav"]
+
+
+def test_odd_names_and_files_are_failed_files(
+    bigcodec: Run, tmp_path: Path, toy_model: Path
+) -> None:
+    tone(tmp_path / "a.wav")
+    odd = tmp_path / os.fsdecode(b"not utf-8 \xff.wav")
+    tone(odd)
+    (tmp_path / "x.raw").write_bytes(bytes(100))
+    os.mkfifo(tmp_path / "pipe.bcdc")
+    inputs: list[str | Path] = ["x.raw", "n" * 300 + ".wav", odd, "a.wav"]
+    result = bigcodec("compress", *inputs, "--output-dir", "out", "--model", toy_model)
+    failed(result, 1, "2 of 4 files failed")
+    assert len(list((tmp_path / "out").iterdir())) == 2
+    failed(bigcodec("info", "pipe.bcdc", "/dev/zero"), 1, "/dev/zero: is not a regular file")
+    assert "pipe.bcdc: is not a regular file" in bigcodec("info", "pipe.bcdc").stderr
+    failed(
+        bigcodec("compress", "a.wav", "-f", "-o", "/dev/null", "--model", toy_model), 1, "regular"
+    )
+    assert not Path("/dev/null").is_file()
+
+
+def test_tags_cannot_command_the_terminal(bigcodec: Run, tmp_path: Path) -> None:
+    tags = (("title", "x\x1b]0;forged\x07\n  model  forged"), ("title", "second"))
+    header = bcdc.Header(fingerprint=b"abcdef", sample_rate=16000, tags=tags)
+    with (tmp_path / "a.bcdc").open("wb") as file, bcdc.Writer(file, header) as writer:
+        writer.finish(0)
+    text = ok(bigcodec("info", "a.bcdc")).stdout
+    assert "\x1b" not in text and "\n  model  forged" not in text and "second" in text
+    facts = json.loads(ok(bigcodec("info", "--json", "a.bcdc")).stdout)
+    assert facts["tags"] == [list(tag) for tag in tags]

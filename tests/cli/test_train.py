@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -128,7 +129,7 @@ def test_a_killed_run_goes_on_from_its_last_save(bigcodec: Run, tmp_path: Path, 
     result = ok(bigcodec("train", "--out", "run", "--set", f"max_steps={step + 3}"))
     assert f"resumed run at step {step}" in result.stderr
     leftovers = [p.name for p in (tmp_path / "run" / "checkpoints").iterdir()]
-    assert all(name.startswith("step-") for name in leftovers)
+    assert all(re.fullmatch(r"step-\d{8}", name) for name in leftovers)
 
 
 def start(folder: Path, *words: str) -> subprocess.Popen[str]:
@@ -234,8 +235,10 @@ def test_a_run_moves_between_machines(bigcodec: Run, tmp_path: Path, data: Path)
     ok(bigcodec(*arguments(data, "here", "max_steps=3")))
     ok(bigcodec("export", "here", "--portable", "-o", "parcel"))
     assert bigcodec("export", "here", "--portable", "-o", "parcel").returncode == 1
-    result = ok(bigcodec(*arguments(data, "there", "max_steps=5"), "--init", "parcel"))
+    again = [*arguments(data, "there", "max_steps=5"), "--init", "parcel"]
+    result = ok(bigcodec(*again))
     assert "not exact" in result.stderr and "saved at step 5" in result.stderr
+    assert "resumed there at step 5" in ok(bigcodec(*again)).stderr  # the very same command
     model = load_model(find_checkpoints(tmp_path / "there")[-1] / "ema.safetensors")
     assert model.info.training["inexact_resumes"] == 1
 

@@ -214,8 +214,8 @@ def test_malformed_pickles_are_our_error(tmp_path: Path, content: bytes) -> None
         assert content.startswith(b"\x80\x04Ncos")  # builds an inert placeholder, runs nothing
 
 
-def _torch_file(path: Path, change: Callable[[bytes], bytes]) -> Path:
-    torch.save({"x": torch.arange(6.0).view(2, 3)}, path)
+def _torch_file(path: Path, change: Callable[[bytes], bytes], size: int = 6) -> Path:
+    torch.save({"x": torch.arange(float(size)).view(2, -1)}, path)
     with zipfile.ZipFile(path) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
     with zipfile.ZipFile(path, "w") as archive:
@@ -244,3 +244,42 @@ def test_tensors_cannot_reach_outside_their_data(tmp_path: Path, old: bytes, new
 
     with pytest.raises(UnsafeCheckpointError):
         load_tensors(_torch_file(tmp_path / "t.pt", change))
+
+
+def _raw_pickle(path: Path, body: bytes) -> Path:
+    """The file of `_torch_file`, its pickle replaced: persistent id 0 is 240 floats."""
+    return _torch_file(path, lambda _: body, 240)
+
+
+STORAGE = (
+    b"(X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpuK\xf0tQ"
+)
+REBUILD = b"ctorch._utils\n_rebuild_tensor_v2\n("
+
+
+def _rebuilt(size: int) -> bytes:
+    return REBUILD + STORAGE + b"K\x00K" + bytes([size]) + b"\x85K\x01\x85tR"
+
+
+def test_hand_made_pickles_load(tmp_path: Path) -> None:
+    body = b"\x80\x02}X\x01\x00\x00\x00a" + _rebuilt(6) + b"s."
+    assert torch.equal(load_tensors(_raw_pickle(tmp_path / "t.pt", body))["a"], torch.arange(6.0))
+
+
+def test_small_files_cannot_become_large(tmp_path: Path) -> None:
+    """Each costs a few bytes in the pickle, and would cost megabytes if it were believed."""
+    huge_memo = b"\x80\x02}r\x00\x00\x00\x10."
+    huge_bytes = b"\x80\x05\x96" + (1 << 40).to_bytes(8, "little") + b"ab."
+    many = b"\x80\x02](" + _rebuilt(240) * 5000 + b"e."
+    for body in (huge_memo, huge_bytes, many):
+        with pytest.raises(UnsafeCheckpointError):
+            load_tensors(_raw_pickle(tmp_path / "t.pt", body))
+
+
+def test_a_pickle_cannot_set_the_state_of_tensors_or_storages(tmp_path: Path) -> None:
+    state = b"(K\x00K\x01K\x02t"
+    tensor = b"\x80\x02}X\x01\x00\x00\x00a" + _rebuilt(6) + state + b"bs."
+    assert torch.equal(load_tensors(_raw_pickle(tmp_path / "t.pt", tensor))["a"], torch.arange(6.0))
+    storage = REBUILD + STORAGE + b"}X\x06\x00\x00\x00valuesNsb" + b"K\x00K\x06\x85K\x01\x85tR"
+    body = b"\x80\x02}X\x01\x00\x00\x00a" + storage + b"s."
+    assert torch.equal(load_tensors(_raw_pickle(tmp_path / "t.pt", body))["a"], torch.arange(6.0))

@@ -95,6 +95,9 @@ def test_learning_rate_follows_the_published_schedule() -> None:
         {"noise_probability": 1.5},
         {"noise_snr_db": (3.0,)},
         {"validate_every": 0},
+        {"crop_seconds": math.inf},
+        {"gain_db": math.inf},
+        {"learning_rate": math.nan},
     ],
 )
 def test_impossible_settings_are_refused(changes: dict[str, object]) -> None:
@@ -216,6 +219,32 @@ def test_a_loss_that_is_not_finite_stops_before_the_step(folder: Path, tmp_path:
     assert trainer.step == 0
     assert all(torch.equal(v, before[k]) for k, v in trainer.network.state_dict().items())
     assert all(torch.equal(v, judges[k]) for k, v in trainer.objective.state_dict().items())
+
+
+def test_a_generator_that_fails_after_the_discriminators_stepped_is_not_saved(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Saved, its discriminators would do that step twice."""
+    trainer = train("toy-lite", folder, tmp_path, 2)
+    trainer.config = dataclasses.replace(trainer.config, max_steps=4)
+    bad = torch.tensor(math.nan, requires_grad=True)
+    monkeypatch.setattr(trainer.objective.mel, "forward", lambda *_: bad)
+    with pytest.raises(TrainingError, match="the last checkpoint stands"):
+        trainer.run(Callbacks())
+    checkpoint = load_checkpoint(tmp_path)
+    assert checkpoint is not None and checkpoint.step == 2
+    again = train("toy-lite", folder, tmp_path, 3)
+    whole = train("toy-lite", folder, tmp_path.with_name("whole"), 3)
+    for name, value in whole.objective.state_dict().items():
+        assert torch.equal(value, again.objective.state_dict()[name]), name
+
+
+def test_what_a_killed_save_left_is_removed(folder: Path, tmp_path: Path) -> None:
+    leftover = tmp_path / "checkpoints" / "step-00000009.partial"
+    leftover.mkdir(parents=True)
+    (leftover / "model.safetensors").write_bytes(b"half")
+    train("toy-lite", folder, tmp_path, 1)
+    assert [path.name for path in leftover.parent.iterdir()] == ["step-00000001"]
 
 
 def test_a_run_whose_loss_is_not_finite_is_saved_and_told(folder: Path, tmp_path: Path) -> None:
