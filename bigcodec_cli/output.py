@@ -6,11 +6,12 @@ import contextlib
 import os
 import secrets
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
 _T = TypeVar("_T")
+_LONG_SECONDS = 60
 
 
 class CliError(Exception):
@@ -71,6 +72,27 @@ def _place_new(temporary: Path, path: Path) -> None:
     except OSError:  # a file system without hard links
         _refuse_existing(path, False)
         os.replace(temporary, path)
+
+
+@contextlib.contextmanager
+def seconds_bar(total: float, label: str) -> Iterator[Callable[[float], None]]:
+    """A bar over seconds of audio, for files long enough to wait for, if stderr is a terminal.
+
+    Gives a function to call with the seconds done since its last call.
+    """
+    if total < _LONG_SECONDS or not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from tqdm import tqdm
+
+    shape = "{desc}: {percentage:3.0f}%|{bar}| {n:.0f}/{total:.0f} s of audio [{remaining} left]"
+    name = visible(label)
+    with tqdm(total=total, desc=name, file=sys.stderr, leave=False, bar_format=shape) as bar:
+
+        def advance(done: float) -> None:
+            bar.update(done)
+
+        yield advance
 
 
 def progress(items: Iterable[_T], total: int, label: str) -> Iterable[_T]:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import BinaryIO
 
 import numpy as np
 
 import bcdc
-from bigcodec_cli.audio import MODEL_RATE, Audio, resample
+from bigcodec_cli.audio import MODEL_RATE, Audio, Samples, resample
 from bigcodec_models.codec import Codec
+
+Progress = Callable[[float], None]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -27,8 +30,16 @@ def geometry_of(codec: Codec) -> bcdc.Geometry:
     return bcdc.Geometry(hop=codec.hop, codebook_sizes=sizes)
 
 
-def compress(audio: Audio, codec: Codec, options: CompressOptions, out: BinaryIO) -> None:
+def compress(
+    audio: Audio,
+    codec: Codec,
+    options: CompressOptions,
+    out: BinaryIO,
+    progress: Progress = lambda _: None,
+) -> None:
     """Encode audio, each channel by itself, and write a container.
+
+    `progress` is told of the seconds of audio done since it was last called.
 
     Raises:
         ValueError: more channels than a container can hold.
@@ -46,26 +57,54 @@ def compress(audio: Audio, codec: Codec, options: CompressOptions, out: BinaryIO
         coder=options.coder,
     )
     length = model_samples(count, audio.rate)
-    waves = (resample(wave, audio.rate, MODEL_RATE, length) for wave in samples)
-    tokens = np.stack([codec.encode(wave).reshape(-1, header.geometry.codebooks) for wave in waves])
+    share = 1 / samples.shape[0]
+    tokens = np.stack(
+        [
+            _encode(resample(wave, audio.rate, MODEL_RATE, length), codec, share, progress)
+            for wave in samples
+        ]
+    )
     with bcdc.Writer(out, header) as writer:
         writer.write(tokens)
         writer.finish(count)
 
 
-def decompress(container: bcdc.Container, codec: Codec) -> Audio:
+def decompress(
+    container: bcdc.Container, codec: Codec, progress: Progress = lambda _: None
+) -> Audio:
     """Decode every channel, at the original rate and length.
+
+    `progress` is told of the seconds of audio done since it was last called.
 
     Raises:
         CorruptError: the tokens are impossible.
     """
     rate, count = container.header.sample_rate, container.num_samples
     length = model_samples(count, rate)
+    share = 1 / container.header.channels
     waves = [
-        resample(codec.decode(tokens, length), MODEL_RATE, rate, count)
+        resample(_decode(tokens, codec, share, progress)[:length], MODEL_RATE, rate, count)
         for tokens in container.tokens()
     ]
     return Audio(np.stack(waves), rate)
+
+
+def _encode(wave: Samples, codec: Codec, share: float, progress: Progress) -> bcdc.Tokens:
+    """Tokens (T, K) of a wave (n,) at the model's rate."""
+    pieces: list[bcdc.Tokens] = [np.zeros((0, codec.config.quantizer.num_codebooks), np.int32)]
+    for tokens in codec.encode_stream([wave]):
+        pieces.append(tokens.astype(np.int32).reshape(len(tokens), -1))
+        progress(share * len(tokens) * codec.hop / MODEL_RATE)
+    return np.concatenate(pieces)
+
+
+def _decode(tokens: bcdc.Tokens, codec: Codec, share: float, progress: Progress) -> Samples:
+    """The wave (T * hop,) of tokens (T, K)."""
+    pieces = [np.zeros(0, np.float32)]
+    for wave in codec.decode_stream([tokens]):
+        pieces.append(wave)
+        progress(share * len(wave) / MODEL_RATE)
+    return np.concatenate(pieces)
 
 
 def model_samples(count: int, rate: int) -> int:

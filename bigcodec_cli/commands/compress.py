@@ -8,7 +8,7 @@ import click
 
 import bcdc
 from bigcodec_cli.batch import make_folder, output_paths, run_batch
-from bigcodec_cli.output import CliError, atomic_output, note
+from bigcodec_cli.output import CliError, atomic_output, note, seconds_bar
 from bigcodec_cli.store import default_model
 
 
@@ -65,8 +65,12 @@ def command(
 
         audio = read_audio(source)
         try:
-            with atomic_output(target, overwrite=force) as temporary, temporary.open("wb") as file:
-                compress(audio, codec, options, file)
+            with (
+                atomic_output(target, overwrite=force) as temporary,
+                temporary.open("wb") as file,
+                seconds_bar(audio.seconds, source.name) as done,
+            ):
+                compress(audio, codec, options, file, done)
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or str(error)
             raise CliError(f"{source}: cannot write {target}: {reason}") from error

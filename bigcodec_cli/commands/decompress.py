@@ -8,7 +8,7 @@ import click
 
 import bcdc
 from bigcodec_cli.batch import make_folder, output_paths, run_batch
-from bigcodec_cli.output import CliError, atomic_output
+from bigcodec_cli.output import CliError, atomic_output, seconds_bar
 
 
 @click.command()
@@ -52,8 +52,11 @@ def command(
         container = open_container(source)
         codec = codecs.codec_for(source, container)
         try:
-            with atomic_output(target, overwrite=force) as temporary:
-                write_wav(temporary, decompress(container, codec))
+            with (
+                atomic_output(target, overwrite=force) as temporary,
+                seconds_bar(container.seconds, source.name) as done,
+            ):
+                write_wav(temporary, decompress(container, codec, done))
         except bcdc.BcdcError as error:
             raise CliError(f"{source}: {error}") from error
         except OSError as error:
