@@ -232,7 +232,7 @@ def test_the_trainers_step_takes_the_published_losses_in_the_published_order(
         "feature_matching": published["fm_mpd"] + published["fm_spec"],
         "total": published["total"],
     }
-    found = {name: float(value) for name, value in {**first, **second}.items()}
+    found = {name: value.item() for name, value in {**first, **second}.items()}
     assert found == pytest.approx(expected, rel=1e-3)
 
 
