@@ -33,7 +33,7 @@ def ok(result: subprocess.CompletedProcess[str]) -> subprocess.CompletedProcess[
     return result
 
 
-def failed(result: subprocess.CompletedProcess[str], code: int, words: str) -> None:
+def check_failed(result: subprocess.CompletedProcess[str], code: int, words: str) -> None:
     assert result.returncode == code, result.stderr
     assert words in result.stderr
     assert "Traceback" not in result.stderr
@@ -112,11 +112,13 @@ def test_nothing_is_overwritten_without_force(
 ) -> None:
     tone(tmp_path / "a.wav")
     (tmp_path / "a.bcdc").write_text("precious")
-    failed(bigcodec("compress", "a.wav", "--model", toy_model), 1, "use -f to overwrite")
+    check_failed(bigcodec("compress", "a.wav", "--model", toy_model), 1, "use -f to overwrite")
     assert (tmp_path / "a.bcdc").read_text() == "precious"
     ok(bigcodec("compress", "-f", "a.wav", "--model", toy_model))
-    failed(bigcodec("decompress", "a.bcdc", "--model", toy_model), 1, "a.wav: already exists")
-    failed(bigcodec("compress", "-f", "a.wav", "-o", "a.wav", "--model", toy_model), 1, "also the")
+    check_failed(bigcodec("decompress", "a.bcdc", "--model", toy_model), 1, "a.wav: already exists")
+    check_failed(
+        bigcodec("compress", "-f", "a.wav", "-o", "a.wav", "--model", toy_model), 1, "also the"
+    )
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.bcdc", "a.wav"]
 
 
@@ -126,7 +128,7 @@ def test_a_batch_goes_on_after_failures(bigcodec: Run, tmp_path: Path, toy_model
     (tmp_path / "text.wav").write_text("not audio")
     inputs = ["missing.wav", "text.wav", tmp_path, "a.wav", "é \n.flac", "a.wav"]
     result = bigcodec("compress", *inputs, "--output-dir", "new/out", "--model", toy_model)
-    failed(result, 1, "missing.wav: no such file")
+    check_failed(result, 1, "missing.wav: no such file")
     assert "text.wav: cannot be read as audio" in result.stderr
     assert "is a folder" in result.stderr
     assert "was just written for another input" in result.stderr
@@ -138,7 +140,7 @@ def test_samples_that_are_not_numbers_are_refused(
     bigcodec: Run, tmp_path: Path, toy_model: Path
 ) -> None:
     soundfile.write(tmp_path / "a.wav", np.array([0, np.nan, 0]), 16000, subtype="FLOAT")
-    failed(bigcodec("compress", "a.wav", "--model", toy_model), 1, "not finite")
+    check_failed(bigcodec("compress", "a.wav", "--model", toy_model), 1, "not finite")
     assert not (tmp_path / "a.bcdc").exists()
 
 
@@ -153,18 +155,18 @@ def test_samples_that_are_not_numbers_are_refused(
     ],
 )
 def test_wrong_usage_exits_2(bigcodec: Run, arguments: list[str], words: str) -> None:
-    failed(bigcodec(*arguments), 2, words)
+    check_failed(bigcodec(*arguments), 2, words)
 
 
 def test_a_missing_model_is_named_with_its_cure(
     bigcodec: Run, tmp_path: Path, toy_model: Path
 ) -> None:
     tone(tmp_path / "a.wav")
-    failed(bigcodec("compress", "a.wav", "--model", "nobody"), 1, "bigcodec models list")
+    check_failed(bigcodec("compress", "a.wav", "--model", "nobody"), 1, "bigcodec models list")
     ok(bigcodec("compress", "a.wav", "--model", toy_model))
     fingerprint = Codec.load(toy_model).fingerprint[:6].hex()
     result = bigcodec("decompress", "-f", "a.bcdc")
-    failed(result, 1, f"needs the model with fingerprint {fingerprint}")
+    check_failed(result, 1, f"needs the model with fingerprint {fingerprint}")
     assert "models import" in result.stderr and "models pull" in result.stderr
 
 
@@ -183,7 +185,7 @@ def test_damaged_files_are_told_apart(bigcodec: Run, tmp_path: Path, toy_model: 
     for content, words in answers.items():
         (tmp_path / "bad.bcdc").write_bytes(content)
         for command in ("info", "decompress"):
-            failed(bigcodec(command, "bad.bcdc"), 1, words)
+            check_failed(bigcodec(command, "bad.bcdc"), 1, words)
     assert not (tmp_path / "bad.wav").exists()
 
 
@@ -207,7 +209,7 @@ def test_info_goes_on_after_a_failure(bigcodec: Run, tmp_path: Path, toy_model: 
     tone(tmp_path / "a.wav")
     ok(bigcodec("compress", "a.wav", "--model", toy_model))
     result = bigcodec("info", "--json", "a.wav", "a.bcdc")
-    failed(result, 1, "a.wav: not a .bcdc file")
+    check_failed(result, 1, "a.wav: not a .bcdc file")
     assert json.loads(result.stdout)["file"] == "a.bcdc"
 
 
@@ -224,14 +226,16 @@ def test_models_are_imported_listed_shown_and_chosen(
     tone(tmp_path / "a.wav")
     assert "model mine" in ok(bigcodec("compress", "a.wav")).stderr
     ok(bigcodec("decompress", "-f", "a.bcdc"))
-    failed(bigcodec("compress", "-f", "a.wav", BIGCODEC_MODEL="other"), 1, "other: no such model")
+    check_failed(
+        bigcodec("compress", "-f", "a.wav", BIGCODEC_MODEL="other"), 1, "other: no such model"
+    )
 
 
 @pytest.mark.parametrize("name", ["lite", "lite-1", "../up", "a b", ".hidden", ""])
 def test_bad_and_taken_model_names_are_refused(bigcodec: Run, toy_model: Path, name: str) -> None:
     result = bigcodec("models", "import", toy_model, "--name", name)
     if name:
-        failed(result, 1, name)
+        check_failed(result, 1, name)
     else:
         ok(result)  # an empty name means the one in the file
 
@@ -239,7 +243,7 @@ def test_bad_and_taken_model_names_are_refused(bigcodec: Run, toy_model: Path, n
 def test_two_models_cannot_share_a_name(bigcodec: Run, golden: Path, toy_model: Path) -> None:
     ok(bigcodec("models", "import", toy_model, "--name", "x"))
     ok(bigcodec("models", "import", toy_model, "--name", "x"))
-    failed(
+    check_failed(
         bigcodec("models", "import", golden / "golden_release.pt", "--name", "x"),
         1,
         "another model has this name",
@@ -258,10 +262,10 @@ def test_published_checkpoints_are_imported(
 
 def test_bad_model_files_are_one_line(bigcodec: Run, tmp_path: Path) -> None:
     (tmp_path / "bad.pt").write_bytes(b"PK\x03\x04 nothing")
-    failed(bigcodec("models", "import", "bad.pt"), 1, "not a usable BigCodec checkpoint")
-    failed(bigcodec("models", "import", "none.pt"), 1, "none.pt: no such file")
-    failed(bigcodec("models", "show", "none"), 1, "none: no such model")
-    failed(bigcodec("models", "default", "none"), 1, "none: no such model")
+    check_failed(bigcodec("models", "import", "bad.pt"), 1, "not a usable BigCodec checkpoint")
+    check_failed(bigcodec("models", "import", "none.pt"), 1, "none.pt: no such file")
+    check_failed(bigcodec("models", "show", "none"), 1, "none: no such model")
+    check_failed(bigcodec("models", "default", "none"), 1, "none: no such model")
 
 
 def test_help_and_info_load_no_torch(bigcodec: Run, tmp_path: Path, toy_model: Path) -> None:
@@ -305,7 +309,7 @@ def test_impossible_but_intact_containers_are_one_failed_file(
     tone(tmp_path / "a.wav")
     ok(bigcodec("compress", "a.wav", "--model", toy_model))
     result = bigcodec("decompress", "bad.bcdc", "a.bcdc", "--output-dir", "out")
-    failed(result, 1, "bad.bcdc: block 0: ")
+    check_failed(result, 1, "bad.bcdc: block 0: ")
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.wav"]
 
 
@@ -319,12 +323,12 @@ def test_odd_names_and_files_are_failed_files(
     os.mkfifo(tmp_path / "pipe.bcdc")
     inputs: list[str | Path] = ["x.raw", "n" * 300 + ".wav", odd, "a.wav"]
     result = bigcodec("compress", *inputs, "--output-dir", "out", "--model", toy_model)
-    failed(result, 1, "2 of 4 files failed")
+    check_failed(result, 1, "2 of 4 files failed")
     assert len(list((tmp_path / "out").iterdir())) == 2
-    failed(bigcodec("info", "pipe.bcdc", "/dev/zero"), 1, "/dev/zero: is not a regular file")
+    check_failed(bigcodec("info", "pipe.bcdc", "/dev/zero"), 1, "/dev/zero: is not a regular file")
     assert "pipe.bcdc: is not a regular file" in bigcodec("info", "pipe.bcdc").stderr
     to_device = bigcodec("compress", "a.wav", "-f", "-o", "/dev/null", "--model", toy_model)
-    failed(to_device, 1, "is not a regular file")
+    check_failed(to_device, 1, "is not a regular file")
     assert not Path("/dev/null").is_file()
 
 
