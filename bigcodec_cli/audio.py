@@ -15,7 +15,6 @@ from bigcodec_cli.output import CliError
 
 Samples = npt.NDArray[np.float32]
 
-MODEL_RATE = 16000
 _MAX_SAMPLES = 1 << 33
 
 

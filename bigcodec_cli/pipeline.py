@@ -9,7 +9,7 @@ from typing import BinaryIO
 import numpy as np
 
 import bcdc
-from bigcodec_cli.audio import MODEL_RATE, Audio, Samples, resample
+from bigcodec_cli.audio import Audio, Samples, resample
 from bigcodec_models.codec import Codec
 
 Progress = Callable[[float], None]
@@ -56,11 +56,11 @@ def compress(
         geometry=geometry_of(codec),
         coder=options.coder,
     )
-    length = model_samples(count, audio.rate)
+    length = header.model_samples(count)
     share = 1 / samples.shape[0]
     tokens = np.stack(
         [
-            _encode(resample(wave, audio.rate, MODEL_RATE, length), codec, share, progress)
+            _encode(resample(wave, audio.rate, bcdc.MODEL_RATE, length), codec, share, progress)
             for wave in samples
         ]
     )
@@ -80,10 +80,10 @@ def decompress(
         CorruptError: the tokens are impossible.
     """
     rate, count = container.header.sample_rate, container.num_samples
-    length = model_samples(count, rate)
+    length = container.header.model_samples(count)
     share = 1 / container.header.channels
     waves = [
-        resample(_decode(tokens, codec, share, progress)[:length], MODEL_RATE, rate, count)
+        resample(_decode(tokens, codec, share, progress)[:length], bcdc.MODEL_RATE, rate, count)
         for tokens in container.tokens()
     ]
     return Audio(np.stack(waves), rate)
@@ -94,7 +94,7 @@ def _encode(wave: Samples, codec: Codec, share: float, progress: Progress) -> bc
     pieces: list[bcdc.Tokens] = [np.zeros((0, codec.config.quantizer.num_codebooks), np.int32)]
     for tokens in codec.encode_stream([wave]):
         pieces.append(tokens.astype(np.int32).reshape(len(tokens), -1))
-        progress(share * len(tokens) * codec.hop / MODEL_RATE)
+        progress(share * len(tokens) * codec.hop / bcdc.MODEL_RATE)
     return np.concatenate(pieces)
 
 
@@ -103,10 +103,5 @@ def _decode(tokens: bcdc.Tokens, codec: Codec, share: float, progress: Progress)
     pieces = [np.zeros(0, np.float32)]
     for wave in codec.decode_stream([tokens]):
         pieces.append(wave)
-        progress(share * len(wave) / MODEL_RATE)
+        progress(share * len(wave) / bcdc.MODEL_RATE)
     return np.concatenate(pieces)
-
-
-def model_samples(count: int, rate: int) -> int:
-    """Samples at the model's rate that `count` samples at `rate` become (SPEC section 5.2)."""
-    return -(-count * MODEL_RATE // rate)

@@ -101,10 +101,13 @@ class Header:
         """Size of a full block, packed raw: no payload is larger."""
         return self.geometry.raw_bytes(self.geometry.block_frames, self.channels)
 
+    def model_samples(self, samples: int) -> int:
+        """Samples at 16 kHz that `samples` samples at the file's rate become (SPEC section 5.2)."""
+        return -(-samples * MODEL_RATE // self.sample_rate)
+
     def frames_of(self, samples: int) -> int:
         """Frames that `samples` samples at the file's rate take (SPEC section 5.2)."""
-        at_model_rate = -(-samples * MODEL_RATE // self.sample_rate)
-        return -(-at_model_rate // self.geometry.hop)
+        return -(-self.model_samples(samples) // self.geometry.hop)
 
 
 def write_header(header: Header) -> bytes:
