@@ -1,17 +1,22 @@
 """The .bcdc container for speech tokens. Specification: SPEC.md beside this package's source.
 
-Needs numpy and the standard library only; knows nothing of the models that make the tokens.
+Needs numpy, constriction and the standard library only; knows nothing of the models that make
+the tokens.
 """
 
+from bcdc.coders import Coding, header_for, usable_coders
 from bcdc.errors import (
     BcdcError,
     CorruptError,
     LimitError,
+    MissingPriorError,
     NotBcdcError,
+    PriorError,
     TruncatedError,
     UnsupportedError,
 )
 from bcdc.header import HEADER_BYTES, MODEL_RATE, VERSION, Coder, Geometry, Header, check_start
+from bcdc.prior_file import Prior, PriorShape, read_prior, write_prior
 from bcdc.reader import Block, Container, read
 from bcdc.tokens import TokenCounts, Tokens
 from bcdc.writer import Writer
@@ -23,17 +28,26 @@ __all__ = [
     "BcdcError",
     "Block",
     "Coder",
+    "Coding",
     "Container",
     "CorruptError",
     "Geometry",
     "Header",
     "LimitError",
+    "MissingPriorError",
     "NotBcdcError",
+    "Prior",
+    "PriorError",
+    "PriorShape",
     "TokenCounts",
     "Tokens",
     "TruncatedError",
     "UnsupportedError",
     "Writer",
     "check_start",
+    "header_for",
     "read",
+    "read_prior",
+    "usable_coders",
+    "write_prior",
 ]

@@ -4,20 +4,45 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bcdc.integers import put_varint
+from bcdc.errors import CorruptError
+from bcdc.integers import check16, get_varint, put_varint
 
 END_CODE = 0
-LONG_CODE = 255
+_LONG_CODE = 240
+_LOW_STEPS = 256 - _LONG_CODE
 INDEX_BLOCKS = 16
 """Blocks that one entry of the seek table covers."""
 
 
 def length_code(size: int, full: int) -> bytes:
-    """A payload length, told by how far it falls short of a full raw block (SPEC section 4.1)."""
+    """A payload's length, told by how far it falls short of a full raw block (SPEC section 4.1)."""
     short = full - size
-    if 0 <= short < LONG_CODE - 1:
+    if short < _LONG_CODE - 1:
         return bytes([1 + short])
-    return bytes([LONG_CODE]) + put_varint(size)
+    rest, low = divmod(short - (_LONG_CODE - 1), _LOW_STEPS)
+    return bytes([_LONG_CODE + low]) + put_varint(rest)
+
+
+def payload_size(data: bytes, at: int, full: int) -> tuple[int, int]:
+    """The payload's length that the code at offset `at` tells, and the offset after it.
+
+    Raises:
+        TruncatedError: the data end inside the code.
+        CorruptError: the code is malformed, or the length below 0.
+    """
+    code, at = data[at], at + 1
+    short = code - 1
+    if code >= _LONG_CODE:
+        rest, at = get_varint(data, at)
+        short = _LONG_CODE - 1 + code - _LONG_CODE + _LOW_STEPS * rest
+    if short > full:
+        raise CorruptError("its length is below 0")
+    return full - short, at
+
+
+def stored_block(payload: bytes, index: int, full: int) -> bytes:
+    """A block as it lies in the file: length code, checksum, payload (SPEC section 4)."""
+    return length_code(len(payload), full) + check16(payload, index) + payload
 
 
 def seek_entries(blocks: int) -> int:

@@ -6,6 +6,8 @@
     +-- CorruptError       a checksum or the structure is wrong
     +-- TruncatedError     the data end before the container does
     +-- LimitError         a declared size is above what a reader accepts
+    +-- MissingPriorError  undamaged, but its tokens need a prior that is not at hand
+    +-- PriorError         a prior file is damaged, too new, or something else
 
 Misuse by the caller is `ValueError` or `TypeError`. Any other exception raised while reading
 bytes is a bug in this package.
@@ -15,7 +17,7 @@ from __future__ import annotations
 
 
 class BcdcError(Exception):
-    """Base of every error that bad container bytes can cause."""
+    """Base of every error that the bytes of a container or of a prior can cause."""
 
 
 class NotBcdcError(BcdcError):
@@ -42,4 +44,19 @@ class TruncatedError(BcdcError):
 
 
 class LimitError(BcdcError):
-    """A declared size is above the reader's cap (SPEC section 8)."""
+    """A declared size is above the reader's cap (SPEC section 10)."""
+
+
+class MissingPriorError(BcdcError):
+    """The tokens need a prior, and none or another one was given.
+
+    `fingerprint` is what the container names it by, the first four bytes of its SHA-256.
+    """
+
+    def __init__(self, fingerprint: bytes) -> None:
+        super().__init__(f"its tokens are coded with the prior {fingerprint.hex()}")
+        self.fingerprint = fingerprint
+
+
+class PriorError(BcdcError):
+    """The bytes are not those of a prior that this reader can use."""

@@ -19,11 +19,13 @@ MAGIC = b"BCDC"
 VERSION = 1
 HEADER_BYTES = 18
 FINGERPRINT_BYTES = 6
+PRIOR_FINGERPRINT_BYTES = 4
 MODEL_RATE = 16000
 """Samples per second that tokens are counted at, whatever the file's own rate."""
 
 MAX_EXTENSION_BYTES = 1 << 16
 MAX_BLOCK_BYTES = 1 << 24
+MAX_CODED_TOKENS = 1 << 22
 MAX_RATE = 768_000
 _FLAG_PRIOR, _FLAG_TAGS, _FLAG_GEOMETRY, _FLAG_RESERVED = 1, 2, 4, 8
 
@@ -32,6 +34,24 @@ class Coder(enum.IntEnum):
     """How the tokens of a block become bytes (SPEC section 6)."""
 
     RAW = 0
+    STATIC = 1
+    ADAPTIVE = 2
+    PRIOR = 3
+
+    @property
+    def needs_prior(self) -> bool:
+        """Whether tokens cannot be read without the prior that the header names."""
+        return self in (Coder.STATIC, Coder.PRIOR)
+
+    @property
+    def block_units(self) -> int:
+        """Length of a block, in `Geometry.block_frames`."""
+        return 1 if self is Coder.RAW else 4
+
+    @property
+    def run_blocks(self) -> int:
+        """Blocks that share a context: to decode one, those of its run before it are needed."""
+        return 75 if self is Coder.ADAPTIVE else 1
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -61,7 +81,7 @@ class Geometry:
 
     @property
     def block_frames(self) -> int:
-        """Frames of a full block: as many as fit into two seconds."""
+        """Frames of a full raw block: as many as fit into two seconds."""
         return 2 * MODEL_RATE // self.hop
 
     def raw_bytes(self, frames: int, channels: int) -> int:
@@ -73,8 +93,9 @@ class Geometry:
 class Header:
     """What a reader must know before the first block.
 
-    `fingerprint` and `prior_fingerprint` are the first six bytes of the SHA-256 fingerprints of
-    the model and of the entropy prior. `tags` are pairs of a name and a value.
+    `fingerprint` is the first six bytes of the SHA-256 fingerprint of the model,
+    `prior_fingerprint` the first four of that of the prior, for the coders that need one. `tags`
+    are pairs of a name and a value.
     """
 
     fingerprint: bytes
@@ -86,20 +107,32 @@ class Header:
     tags: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
-        for name in (self.fingerprint, self.prior_fingerprint):
-            if name is not None and len(name) != FINGERPRINT_BYTES:
-                raise ValueError(f"a fingerprint must have {FINGERPRINT_BYTES} bytes")
+        if len(self.fingerprint) != FINGERPRINT_BYTES:
+            raise ValueError(f"a model's fingerprint must have {FINGERPRINT_BYTES} bytes")
+        if (self.prior_fingerprint is not None) != self.coder.needs_prior:
+            raise ValueError("the coders that need a prior must name it, and no others")
+        if self.prior_fingerprint and len(self.prior_fingerprint) != PRIOR_FINGERPRINT_BYTES:
+            raise ValueError(f"a prior's fingerprint must have {PRIOR_FINGERPRINT_BYTES} bytes")
         if not 1 <= self.sample_rate <= MAX_RATE:
             raise ValueError(f"sample rate must be between 1 and {MAX_RATE}")
         if not 1 <= self.channels <= 255:
             raise ValueError("channels must be between 1 and 255")
-        if self.full_block_bytes > MAX_BLOCK_BYTES:
-            raise ValueError("a block of this geometry would be above 16 MiB")
+        if not block_fits(self.geometry, self.channels, self.coder):
+            raise ValueError("a block of this geometry would be too large")
+
+    @property
+    def block_frames(self) -> int:
+        """Frames of a full block."""
+        return self.geometry.block_frames * self.coder.block_units
 
     @property
     def full_block_bytes(self) -> int:
         """Size of a full block, packed raw: no payload is larger."""
-        return self.geometry.raw_bytes(self.geometry.block_frames, self.channels)
+        return self.raw_bytes(self.block_frames)
+
+    def raw_bytes(self, frames: int) -> int:
+        """Size of a block of `frames` frames, packed raw."""
+        return self.geometry.raw_bytes(frames, self.channels)
 
     def model_samples(self, samples: int) -> int:
         """Samples at 16 kHz that `samples` samples at the file's rate become (SPEC section 5.2)."""
@@ -108,6 +141,14 @@ class Header:
     def frames_of(self, samples: int) -> int:
         """Frames that `samples` samples at the file's rate take (SPEC section 5.2)."""
         return -(-self.model_samples(samples) // self.geometry.hop)
+
+
+def block_fits(geometry: Geometry, channels: int, coder: Coder) -> bool:
+    """Whether a full block keeps to the limits of SPEC section 10."""
+    frames = geometry.block_frames * coder.block_units
+    tokens = frames * channels * geometry.codebooks
+    small = coder is Coder.RAW or tokens <= MAX_CODED_TOKENS
+    return small and geometry.raw_bytes(frames, channels) <= MAX_BLOCK_BYTES
 
 
 def write_header(header: Header) -> bytes:
@@ -170,9 +211,10 @@ def _build(
         raise CorruptError("the header declares no channels or a sample rate of 0")
     if rate > MAX_RATE:
         raise LimitError(f"the header declares {rate} Hz, above the limit of {MAX_RATE}")
-    blocks = fields.geometry.raw_bytes(fields.geometry.block_frames, channels)
-    if blocks > MAX_BLOCK_BYTES:
-        raise LimitError(f"a block would take {blocks} bytes, above the limit of 16 MiB")
+    if (fields.prior is not None) != coder.needs_prior:
+        raise CorruptError("the header names a prior without need, or none where one is needed")
+    if not block_fits(fields.geometry, channels, coder):
+        raise LimitError("a full block would be above 16 MiB, or above the limit of tokens")
     return Header(
         fingerprint=fingerprint,
         sample_rate=rate,
@@ -235,9 +277,9 @@ def _parse_fields(data: bytes, flags: int) -> _Extension:
     if flags & _FLAG_GEOMETRY:
         geometry, at = _parse_geometry(data)
     if flags & _FLAG_PRIOR:
-        prior = data[at : at + FINGERPRINT_BYTES]
-        at += FINGERPRINT_BYTES
-        if len(prior) < FINGERPRINT_BYTES:
+        prior = data[at : at + PRIOR_FINGERPRINT_BYTES]
+        at += PRIOR_FINGERPRINT_BYTES
+        if len(prior) < PRIOR_FINGERPRINT_BYTES:
             raise ValueError("it ends inside the prior's fingerprint")
     texts: list[str] = []
     while flags & _FLAG_TAGS and (at < len(data) or not texts):

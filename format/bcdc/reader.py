@@ -1,17 +1,18 @@
-"""Reading containers (SPEC sections 4, 5 and 7)."""
+"""Reading containers (SPEC sections 4, 5 and 9)."""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import zlib
 
-import numpy as np
-
-from bcdc.blocks import END_CODE, LONG_CODE, seek_entries, seek_table
+from bcdc.blocks import END_CODE, payload_size, seek_entries, seek_table
+from bcdc.decoding import Decoding
 from bcdc.errors import BcdcError, CorruptError, LimitError, TruncatedError
-from bcdc.header import Header, read_header
+from bcdc.header import Coder, Header, read_header
 from bcdc.integers import check16, get_varint, put_varint
-from bcdc.tokens import ENTROPY_UNIT, Tokens, unpack
+from bcdc.prior_file import Prior
+from bcdc.tokens import ENTROPY_UNIT, Tokens
 
 MAX_FRAMES = 1 << 40
 
@@ -52,32 +53,36 @@ class Container:
         """Bytes of coded tokens: the size of the file without everything else."""
         return sum(block.end - block.start for block in self.blocks)
 
-    def tokens(self, first: int = 0, last: int | None = None) -> Tokens:
+    @property
+    def bits_per_token(self) -> float:
+        """Bits of payload a token; 0 for no tokens."""
+        count = self.frames * self.header.channels * self.header.geometry.codebooks
+        return 8 * self.payload_bytes / count if count else 0.0
+
+    def tokens(self, first: int = 0, last: int | None = None, prior: Prior | None = None) -> Tokens:
         """Tokens of frames `first` up to but not including `last`: (channels, frames, codebooks).
 
-        Only the blocks that hold them are decoded.
+        Only the blocks that hold them are decoded, and those that they need for their context;
+        stretches that follow one another decode nothing twice.
 
         Raises:
             ValueError: the range does not lie within the file.
+            MissingPriorError: the container needs a prior, and `prior` is not it.
             CorruptError: a block's tokens are impossible.
         """
         last = self.frames if last is None else last
         if not 0 <= first <= last <= self.frames:
             raise ValueError(f"frames {first} to {last} are not within 0 to {self.frames}")
-        geometry, full = self.header.geometry, self.header.geometry.block_frames
-        parts = [np.zeros((self.header.channels, 0, geometry.codebooks), dtype=np.int32)]
-        for block in self.blocks[first // full : -(-last // full)]:
-            parts.append(self._decode(block, min(full, self.frames - block.index * full)))
-        joined = np.concatenate(parts, axis=1)
+        full = self.header.block_frames
+        found = self._decoding.blocks(first // full, -(-last // full), prior)
         offset = first // full * full
-        return joined[:, first - offset : last - offset]
+        return found[:, first - offset : last - offset]
 
-    def _decode(self, block: Block, frames: int) -> Tokens:
-        try:
-            payload = self.data[block.start : block.end]
-            return unpack(payload, self.header.geometry, self.header.channels, frames)
-        except CorruptError as error:
-            raise CorruptError(f"block {block.index}: {error}", block.index) from error
+    @functools.cached_property
+    def _decoding(self) -> Decoding:
+        view = memoryview(self.data)
+        payloads = [view[block.start : block.end] for block in self.blocks]
+        return Decoding(self.header, payloads, self.frames)
 
 
 def read(data: bytes) -> Container:
@@ -92,7 +97,7 @@ def read(data: bytes) -> Container:
     frames = header.frames_of(trailer.samples)
     if frames > MAX_FRAMES:
         raise LimitError(f"the file declares {frames} frames, above the limit of {MAX_FRAMES}")
-    if -(-frames // header.geometry.block_frames) != len(blocks):
+    if -(-frames // header.block_frames) != len(blocks):
         raise CorruptError("the number of blocks does not fit the number of samples")
     _check_lengths(header, blocks, frames)
     if trailer.index != seek_table([_stored_size(block) for block in blocks]):
@@ -124,7 +129,7 @@ def _walk(data: bytes, at: int, header: Header) -> tuple[list[Block], int]:
 def _walk_block(data: bytes, at: int, index: int, full: int) -> tuple[Block, int]:
     code = at
     try:
-        size, at = _payload_size(data, at, full)
+        size, at = payload_size(data, at, full)
     except TruncatedError as error:
         raise TruncatedError(f"the file ends inside block {index}: it was cut short") from error
     except BcdcError as error:
@@ -137,24 +142,13 @@ def _walk_block(data: bytes, at: int, index: int, full: int) -> tuple[Block, int
     return Block(index, code, start, end), end
 
 
-def _payload_size(data: bytes, at: int, full: int) -> tuple[int, int]:
-    if data[at] != LONG_CODE:
-        size, at = full - (data[at] - 1), at + 1
-    else:
-        size, at = get_varint(data, at + 1)
-        if full - size < LONG_CODE - 1:
-            raise CorruptError("its length is not in its shortest form, or too large")
-    if size < 1:
-        raise CorruptError("its length is not above 0")
-    return size, at
-
-
 def _check_lengths(header: Header, blocks: list[Block], frames: int) -> None:
-    """Raw blocks have the length that their tokens give them, and no other (SPEC 6.1)."""
-    full = header.geometry.block_frames
+    """Raw blocks have the length that their tokens give them, others at most that (SPEC 6.1)."""
+    full = header.block_frames
     for block in blocks:
-        wanted = header.geometry.raw_bytes(min(full, frames - block.index * full), header.channels)
-        if block.end - block.start != wanted:
+        size = block.end - block.start
+        raw = header.raw_bytes(min(full, frames - block.index * full))
+        if size > raw or (size < raw and header.coder is Coder.RAW):
             raise CorruptError(f"block {block.index} has the wrong length for its tokens")
 
 

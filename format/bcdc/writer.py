@@ -9,10 +9,15 @@ from typing import BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from bcdc.blocks import END_CODE, length_code, seek_table
-from bcdc.header import Header, write_header
-from bcdc.integers import check16, put_varint
-from bcdc.tokens import TokenCounts, Tokens, check_tokens, pack
+from bcdc.block_stream import BlockStream
+from bcdc.blocks import END_CODE
+from bcdc.coders import header_for, usable_coders
+from bcdc.header import Header, block_fits, write_header
+from bcdc.integers import put_varint
+from bcdc.prior_file import Prior
+from bcdc.tokens import TokenCounts, check_tokens
+
+_HELD_BLOCKS = 16
 
 
 class Writer:
@@ -21,19 +26,35 @@ class Writer:
     Tokens may come in pieces of any length; blocks are cut on the canonical grid. The file is
     complete after `finish`, which takes the sample count; leaving the `with` statement without
     it leaves a truncated container, on purpose.
+
+    The coder is that of the header. With `auto` it is the one that makes the file smallest,
+    among those that can be used with `prior`; then nothing is written before `finish`, and
+    `header` tells the choice after it.
+
+    Raises:
+        ValueError: the coder needs a prior and none was given, or that of another model.
     """
 
-    def __init__(self, file: BinaryIO, header: Header) -> None:
+    def __init__(
+        self, file: BinaryIO, header: Header, prior: Prior | None = None, auto: bool = False
+    ) -> None:
         self.header = header
         self._file = file
         self._crc = 0
-        self._pending: list[Tokens] = []
-        self._pending_frames = 0
         self._frames = 0
-        self._block_sizes: list[int] = []
         self._counts = TokenCounts(header.geometry)
         self._finished = False
-        self._put(write_header(header))
+        coders = usable_coders(prior) if auto else (header.coder,)
+        fitting = [c for c in coders if block_fits(header.geometry, header.channels, c)]
+        wanted = [header_for(header, coder, prior) for coder in fitting]
+        if not auto and wanted != [header]:
+            raise ValueError("the header names another prior than the one given")
+        hold = _HELD_BLOCKS if auto else 1
+        self._streams = [BlockStream(each, prior, hold) for each in wanted]
+        self._stored: list[list[bytes]] = [[] for _ in wanted]
+        self._auto = auto
+        if not auto:
+            self._put(write_header(header))
 
     def __enter__(self) -> Writer:
         return self
@@ -44,7 +65,8 @@ class Writer:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._pending.clear()
+        self._streams.clear()
+        self._stored.clear()
 
     def write(self, tokens: npt.NDArray[np.integer]) -> None:
         """Append tokens (channels, frames, codebooks), all channels for the same frames.
@@ -56,16 +78,12 @@ class Writer:
         if self._finished:
             raise ValueError("the container is already finished")
         checked = check_tokens(tokens, self.header.geometry, self.header.channels)
-        self._pending.append(checked)
-        self._pending_frames += checked.shape[1]
-        full = self.header.geometry.block_frames
-        if self._pending_frames >= full:
-            joined = np.concatenate(self._pending, axis=1)
-            whole = joined.shape[1] // full * full
-            for start in range(0, whole, full):
-                self._put_block(joined[:, start : start + full])
-            self._pending = [joined[:, whole:]]
-            self._pending_frames = joined.shape[1] - whole
+        self._frames += checked.shape[1]
+        self._counts.add(checked)
+        for stream, stored in zip(self._streams, self._stored, strict=True):
+            stored += stream.push(checked)
+        if not self._auto:
+            self._put_blocks(self._stored[0])
 
     def finish(self, num_samples: int) -> None:
         """Write what is left and the trailer. `num_samples` is a channel's length, at the
@@ -78,16 +96,20 @@ class Writer:
         if self._finished:
             raise ValueError("the container is already finished")
         expected = self.header.frames_of(num_samples)
-        if num_samples < 0 or expected != self._frames + self._pending_frames:
+        if num_samples < 0 or expected != self._frames:
             raise ValueError(
-                f"{num_samples} samples need {expected} frames, "
-                f"but {self._frames + self._pending_frames} were written"
+                f"{num_samples} samples need {expected} frames, but {self._frames} were written"
             )
-        if self._pending_frames:
-            self._put_block(np.concatenate(self._pending, axis=1))
-        self._pending.clear()
+        for stream, stored in zip(self._streams, self._stored, strict=True):
+            stored += stream.finish()
+        totals = [stream.total() for stream in self._streams]
+        best = totals.index(min(totals))
+        self.header = self._streams[best].header
+        if self._auto:
+            self._put(write_header(self.header))
+        self._put_blocks(self._stored[best])
         body = put_varint(num_samples) + self._counts.units().to_bytes(2, "little")
-        body += b"".join(put_varint(size) for size in seek_table(self._block_sizes))
+        body += self._streams[best].seek_table()
         # The length is reversed so that it can be read backwards from the end of the file.
         self._put(bytes([END_CODE]) + body + put_varint(len(body))[::-1])
         self._file.write(self._crc.to_bytes(4, "little"))
@@ -97,11 +119,6 @@ class Writer:
         self._file.write(data)
         self._crc = zlib.crc32(data, self._crc)
 
-    def _put_block(self, tokens: Tokens) -> None:
-        payload = pack(tokens, self.header.geometry)
-        data = length_code(len(payload), self.header.full_block_bytes)
-        data += check16(payload, len(self._block_sizes)) + payload
-        self._put(data)
-        self._block_sizes.append(len(data))
-        self._frames += tokens.shape[1]
-        self._counts.add(tokens)
+    def _put_blocks(self, blocks: list[bytes]) -> None:
+        self._put(b"".join(blocks))
+        blocks.clear()

@@ -46,7 +46,6 @@ headers = st.builds(
     sample_rate=st.integers(1, 768_000),
     channels=st.integers(1, 4),
     geometry=st.one_of(st.just(bcdc.Geometry()), geometries),
-    prior_fingerprint=st.one_of(st.none(), st.binary(min_size=6, max_size=6)),
     tags=st.lists(st.tuples(st.text(max_size=9), st.text(max_size=30)), max_size=3).map(tuple),
 )
 
@@ -99,8 +98,8 @@ def test_golden_bytes() -> None:
             "0102" + "0123456789ab"  # version 1; coder raw and flag tags; model
             "44ac00" + "01"  # 44100 Hz, one channel
             "0e" + "057469746c65" + "074772c3bcc39f65" + "d946"  # extension: name, value, check16
-            "fe" + "8417" + "0007ffe0000010"  # block: 253 bytes short of 260, check16, four tokens
-            "00" + "9d11" + "0020" + "04" + "8f720ee3"  # end, samples, 2 bits, length, CRC-32
+            "fe00" + "8417" + "0007ffe0000010"  # block: 253 short of 260, check16, four tokens
+            "00" + "9d11" + "0020" + "04" + "9c4835e2"  # end, samples, 2 bits, length, CRC-32
         )
     )
     container = bcdc.read(data)
@@ -157,7 +156,9 @@ def test_finish_wants_the_samples_of_the_frames_and_only_once() -> None:
         {"sample_rate": 768_001},
         {"channels": 0},
         {"channels": 256},
-        {"prior_fingerprint": b""},
+        {"prior_fingerprint": b"1234"},
+        {"coder": bcdc.Coder.PRIOR},
+        {"coder": bcdc.Coder.STATIC, "prior_fingerprint": b"123"},
     ],
 )
 def test_impossible_headers_cannot_be_made(fields: dict[str, object]) -> None:

@@ -1,4 +1,4 @@
-"""Every kind of bad file has an error class of its own (SPEC sections 3.1, 4, 5.5 and 8)."""
+"""Every kind of bad file has an error class of its own (SPEC sections 3.1, 4, 5.5 and 10)."""
 
 from __future__ import annotations
 
@@ -68,10 +68,16 @@ def test_a_damaged_header_is_corrupt_and_not_too_new(at: int) -> None:
         bcdc.read(replaced(GOOD, at, bytes([GOOD[at] ^ 0x55])))
 
 
-@pytest.mark.parametrize(("at", "value"), [(6, 0), (6, 2), (6, 255), (7, 8), (7, 0x10), (7, 0xF0)])
+@pytest.mark.parametrize(("at", "value"), [(6, 0), (6, 2), (6, 255), (7, 8), (7, 0x40), (7, 0xF0)])
 def test_newer_files_are_unsupported(at: int, value: int) -> None:
     with pytest.raises(bcdc.UnsupportedError):
         bcdc.read(with_header_checksum(replaced(GOOD, at, bytes([value]))))
+
+
+@pytest.mark.parametrize("value", [0x10, 0x30])
+def test_a_coder_without_the_prior_that_it_needs_is_corrupt(value: int) -> None:
+    with pytest.raises(bcdc.CorruptError, match="none where one is needed"):
+        bcdc.read(with_header_checksum(replaced(GOOD, 7, bytes([value]))))
 
 
 @pytest.mark.parametrize("at", [14, 17])
@@ -128,7 +134,7 @@ def test_padding_bits_must_be_zero() -> None:
     data = make(0.05)
     block = bcdc.read(data).blocks[0]
     payload = data[block.start : block.end - 1] + bytes([data[block.end - 1] | 1])
-    changed = replaced(data, block.code + 1, check16(payload, 0) + payload)
+    changed = replaced(data, block.start - 2, check16(payload, 0) + payload)
     container = bcdc.read(with_last_checksum(changed))
     with pytest.raises(bcdc.CorruptError, match="padding"):
         container.tokens()
@@ -138,7 +144,7 @@ def test_tokens_outside_the_codebook_are_corrupt() -> None:
     data = make(0.1, geometry=bcdc.Geometry(codebook_sizes=(300,)))
     block = bcdc.read(data).blocks[0]
     payload = b"\xff" * (block.end - block.start)
-    changed = replaced(data, block.code + 1, check16(payload, 0) + payload)
+    changed = replaced(data, block.start - 2, check16(payload, 0) + payload)
     container = bcdc.read(with_last_checksum(changed))
     with pytest.raises(bcdc.CorruptError, match="outside its codebook") as caught:
         container.tokens()
@@ -156,8 +162,9 @@ def extended(extension: bytes, flags: int) -> bytes:
     ("extension", "flags"),
     [
         (b"", 1),
+        (b"123", 1),
+        (b"1234", 1),  # raw needs no prior
         (b"12345", 1),
-        (b"1234567", 1),
         (b"", 2),
         (b"\x01a", 2),
         (b"\x01a\x02b", 2),
@@ -194,6 +201,14 @@ def test_a_block_above_the_limit_is_refused_before_it_is_read() -> None:
         bcdc.read(with_header_checksum(many_channels))
 
 
+def test_a_coded_block_of_too_many_tokens_is_refused() -> None:
+    """A thousand times fewer bytes than tokens, so that bytes alone are no limit."""
+    geometry = put_varint(1) + bytes([32]) + put_varint(2) * 32
+    many = replaced(extended(geometry, 4), 7, bytes([4 | bcdc.Coder.ADAPTIVE << 4]))
+    with pytest.raises(bcdc.LimitError, match="limit of tokens"):
+        bcdc.read(with_header_checksum(replaced(many, 17, b"\x02")))
+
+
 def test_a_declared_length_above_the_limit_is_refused() -> None:
     end = bcdc.read(GOOD).blocks[-1].end
     body = put_varint((1 << 56) - 1) + b"\0\0"
@@ -202,7 +217,7 @@ def test_a_declared_length_above_the_limit_is_refused() -> None:
         bcdc.read(with_last_checksum(data))
 
 
-@pytest.mark.parametrize("code", [b"\xff\x00", b"\xff\x81\x02", b"\xff\x84\x02", b"\xff\x85\x00"])
+@pytest.mark.parametrize("code", [b"\xf0\x80\x00", b"\xf6\x01", b"\xff\xff\x7f", b"\xf0\x90\x00"])
 def test_length_codes_that_are_not_canonical_are_corrupt(code: bytes) -> None:
     at = bcdc.read(GOOD).blocks[0].code
     with pytest.raises(bcdc.CorruptError):

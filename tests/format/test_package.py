@@ -33,11 +33,12 @@ def test_specification_and_reader_agree_on_version_and_coders() -> None:
     text = (ROOT / "format" / "SPEC.md").read_text(encoding="utf-8")
     assert f"container, version {bcdc.VERSION}\n" in text
     for coder in bcdc.Coder:
-        assert f"| {coder.value} | {coder.name.lower()} |" in text
+        needs, run = "yes" if coder.needs_prior else "no", coder.run_blocks
+        assert f"| {coder.value} | {coder.name.lower()} | {needs} | {run} |" in text
     assert f"| {len(bcdc.Coder)}-15 | reserved" in text
 
 
 def test_every_error_is_of_one_family() -> None:
-    names = ("NotBcdc", "Unsupported", "Corrupt", "Truncated", "Limit")
+    names = ("NotBcdc", "Unsupported", "Corrupt", "Truncated", "Limit", "MissingPrior", "Prior")
     for name in names:
         assert issubclass(getattr(bcdc, f"{name}Error"), bcdc.BcdcError)

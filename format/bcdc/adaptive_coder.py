@@ -1,0 +1,131 @@
+"""The coder `adaptive`: learns from the recording itself (SPEC section 6.5).
+
+A token is looked for first among those that followed the previous token before, itself always
+one of them; failing that it is coded by how often each has occurred.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bcdc import range_coder
+from bcdc.header import Coder, Geometry
+from bcdc.integer_math import count_frequencies
+from bcdc.range_coder import Frequencies
+from bcdc.tokens import Tokens
+
+REFRESH = 64
+"""Tokens of a codebook after which the table of how often each occurs is made anew."""
+_AGES = 32
+
+Coding = range_coder.Writer | range_coder.Reader
+
+
+class AdaptiveCoder:
+    """Codes the consecutive blocks of one recording, from the first of a run on."""
+
+    def __init__(self, geometry: Geometry, channels: int) -> None:
+        self._geometry, self._channels = geometry, channels
+        self._blocks = 0
+        self._forget()
+
+    def encode(self, blocks: list[Tokens]) -> list[bytes]:
+        """Payloads of the next blocks (channels, frames, codebooks)."""
+        payloads = []
+        for block in blocks:
+            writer = range_coder.Writer()
+            self._code(writer, block)
+            payloads.append(writer.finish())
+        return payloads
+
+    def decode(self, payloads: list[bytes], frames: int) -> list[Tokens]:
+        """Tokens of the payloads of the next blocks, all of `frames` frames.
+
+        Raises:
+            CorruptError: impossible tokens.
+        """
+        shape = (self._channels, frames, self._geometry.codebooks)
+        blank = np.zeros(shape, dtype=np.int32)
+        return [self._code(range_coder.Reader(payload), blank) for payload in payloads]
+
+    def learn(self, block: Tokens) -> None:
+        """Take note of the next block, whose tokens came by another way."""
+        self._code(range_coder.Writer(), block)
+
+    def _forget(self) -> None:
+        self._books = [_Codebook(size) for size in self._geometry.codebook_sizes]
+        self._last: list[int | None] = [None] * (self._channels * self._geometry.codebooks)
+
+    def _code(self, coding: Coding, block: Tokens) -> Tokens:
+        if self._blocks % Coder.ADAPTIVE.run_blocks == 0:
+            self._forget()
+        self._blocks += 1
+        found: list[int] = []
+        count = self._geometry.codebooks
+        for at, token in enumerate(block.reshape(-1).tolist()):
+            book, k = at // (block.shape[1] * count) * count + at % count, at % count
+            token = self._books[k].code(coding, self._last[book], token)
+            self._last[book] = token
+            found.append(token)
+        return np.array(found, dtype=np.int32).reshape(block.shape)
+
+
+class _Codebook:
+    """What has been learnt of one codebook so far."""
+
+    def __init__(self, size: int) -> None:
+        self._counts = np.ones(size, dtype=np.int64)
+        self._coded = 0
+        self._table = range_coder.Table(count_frequencies(self._counts))
+        self._followers: dict[int, _Followers] = {}
+        self._found = [[2, 1] for _ in range(_AGES)]
+
+    def code(self, coding: Coding, previous: int | None, token: int) -> int:
+        """Code a token after another, and learn from it."""
+        if previous is None:
+            token = coding.symbol_of(self._table, token)
+        else:
+            followers = self._followers.setdefault(previous, _Followers(previous))
+            found = self._found[followers.age()]
+            known = coding.symbol(_flag(*found), int(token in followers.tokens))
+            found[known] += 2
+            token = followers.code(coding, token) if known else coding.symbol_of(self._table, token)
+            followers.add(token)
+        self._counts[token] += 1
+        self._coded += 1
+        if self._coded % REFRESH == 0:
+            self._table = range_coder.Table(count_frequencies(self._counts))
+        return token
+
+
+class _Followers:
+    """Tokens that have followed a token, in order of their first time, and how often each."""
+
+    def __init__(self, token: int) -> None:
+        self.tokens, self._counts, self._total = [token], [1], 1
+
+    def age(self) -> int:
+        """How much is known, on a scale with two steps an octave."""
+        bits = self._total.bit_length()
+        half = self._total >> (bits - 2) & 1 if bits > 1 else 0
+        return min(2 * bits - 2 + half, _AGES - 1)
+
+    def code(self, coding: Coding, token: int) -> int:
+        """Code a token that is one of them."""
+        if len(self.tokens) == 1:
+            return self.tokens[0]
+        index = self.tokens.index(token) if token in self.tokens else 0
+        return self.tokens[coding.symbol(count_frequencies(np.array(self._counts)), index)]
+
+    def add(self, token: int) -> None:
+        """Take note of one more."""
+        self._total += 1
+        if token in self.tokens:
+            self._counts[self.tokens.index(token)] += 1
+        else:
+            self.tokens.append(token)
+            self._counts.append(1)
+
+
+def _flag(missed: int, found: int) -> Frequencies:
+    return count_frequencies(np.array([missed, found], dtype=np.int64))

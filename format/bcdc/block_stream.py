@@ -1,0 +1,66 @@
+"""Tokens that come in pieces, cut into coded blocks (SPEC section 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from bcdc.blocks import seek_table, stored_block
+from bcdc.coders import Coding
+from bcdc.header import Header, write_header
+from bcdc.integers import put_varint
+from bcdc.prior_file import Prior
+from bcdc.tokens import Tokens
+
+
+class BlockStream:
+    """Makes the blocks of one container. Up to `hold` full blocks wait to be coded together,
+    which is faster."""
+
+    def __init__(self, header: Header, prior: Prior | None, hold: int = 1) -> None:
+        self.header = header
+        self._coding = Coding(header, prior)
+        self._hold = hold
+        self._pending: list[Tokens] = []
+        self._pending_frames = 0
+        self._sizes: list[int] = []
+
+    def push(self, tokens: Tokens) -> list[bytes]:
+        """Take tokens (channels, frames, codebooks); the blocks that this completes."""
+        self._pending.append(tokens)
+        self._pending_frames += tokens.shape[1]
+        if self._pending_frames < self.header.block_frames * self._hold:
+            return []
+        return self._cut()
+
+    def finish(self) -> list[bytes]:
+        """The blocks that are left, the last of them perhaps short."""
+        blocks = self._cut()
+        if self._pending_frames:
+            blocks += self._stored(self._pending)
+        self._pending, self._pending_frames = [], 0
+        return blocks
+
+    def seek_table(self) -> bytes:
+        """The seek table of the blocks so far."""
+        return b"".join(put_varint(size) for size in seek_table(self._sizes))
+
+    def total(self) -> int:
+        """Bytes that depend on the coder: header, blocks and seek table."""
+        return len(write_header(self.header)) + sum(self._sizes) + len(self.seek_table())
+
+    def _cut(self) -> list[bytes]:
+        if not self._pending:
+            return []
+        joined, full = np.concatenate(self._pending, axis=1), self.header.block_frames
+        whole = joined.shape[1] // full * full
+        self._pending, self._pending_frames = [joined[:, whole:]], joined.shape[1] - whole
+        return self._stored([joined[:, start : start + full] for start in range(0, whole, full)])
+
+    def _stored(self, blocks: Sequence[Tokens]) -> list[bytes]:
+        full, first = self.header.full_block_bytes, len(self._sizes)
+        payloads = self._coding.encode(blocks)
+        stored = [stored_block(data, first + i, full) for i, data in enumerate(payloads)]
+        self._sizes += [len(data) for data in stored]
+        return stored

@@ -1,0 +1,82 @@
+"""Exact integer forms of the functions that decide a probability (SPEC section 7.1).
+
+Tables are filled by way of floats, once. No entry lies within 10^-6 of a rounding boundary (a test
+shows it), so any math library gives the same table.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+from bcdc.range_coder import MIN_FREQUENCY, TOTAL, Frequencies
+
+Ints = npt.NDArray[np.int64]
+
+UNIT_BITS = 10
+"""Logits and activations are in units of 2^-10: of a bit, and of one."""
+ONE_BITS = 15
+"""Values of sigmoid and tanh are in units of 2^-15, at most 2^15 - 1."""
+_TABLE_HALF = 8 << UNIT_BITS
+_EXP_BITS = 24
+
+
+@functools.cache
+def exp2_table() -> Ints:
+    """round(2^(24 - i / 1024)) for i in [0, 1024)."""
+    steps = range(1 << UNIT_BITS)
+    return np.array([round(2 ** (_EXP_BITS - i / (1 << UNIT_BITS))) for i in steps], np.int64)
+
+
+@functools.cache
+def sigmoid_table() -> Ints:
+    """min(32767, round(2^15 / (1 + exp(-i / 1024)))) for i from -8192 to 8191."""
+    return _filled(lambda x: 1 / (1 + math.exp(-x)))
+
+
+@functools.cache
+def tanh_table() -> Ints:
+    """min(32767, round(2^15 tanh(i / 1024))) for i from -8192 to 8191."""
+    return _filled(math.tanh)
+
+
+def _filled(function: Callable[[float], float]) -> Ints:
+    steps = range(-_TABLE_HALF, _TABLE_HALF)
+    exact = [round((1 << ONE_BITS) * function(i / (1 << UNIT_BITS))) for i in steps]
+    return np.minimum(np.array(exact, np.int64), (1 << ONE_BITS) - 1)
+
+
+def lookup(table: Ints, values: Ints) -> Ints:
+    """`table` at `values`, held to its range."""
+    return table[np.clip(values, -_TABLE_HALF, _TABLE_HALF - 1) + _TABLE_HALF]
+
+
+def frequencies(logits: Ints) -> Frequencies:
+    """Frequencies (..., n) from logits (..., n) in units of 1/1024 bit: integers in proportion to
+    2^logit, at least MIN_FREQUENCY, that add up to TOTAL. What rounding leaves over goes to the
+    first of the most likely symbols."""
+    below = logits.max(axis=-1, keepdims=True) - logits
+    shift = np.minimum(below >> UNIT_BITS, _EXP_BITS + 1)
+    weights = exp2_table()[below & ((1 << UNIT_BITS) - 1)] >> shift
+    return _shared(weights, logits.argmax(axis=-1))
+
+
+def count_frequencies(counts: Ints) -> Frequencies:
+    """Frequencies (n,) in proportion to counts (n,), not all 0, of less than 2^38 in all."""
+    return _shared(counts, counts.argmax())
+
+
+def _shared(weights: Ints, best: np.intp | npt.NDArray[np.intp]) -> Frequencies:
+    """Frequencies (..., n) in proportion to weights (..., n), of which `best` (...) names the
+    place that gets what rounding leaves over."""
+    free = TOTAL - MIN_FREQUENCY * weights.shape[-1]
+    found: Frequencies = weights * free
+    found //= weights.sum(axis=-1, keepdims=True)
+    found += MIN_FREQUENCY
+    rows = found.reshape(-1, weights.shape[-1])
+    rows[np.arange(len(rows)), np.reshape(best, -1)] += TOTAL - rows.sum(axis=1)
+    return found

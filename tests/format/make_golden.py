@@ -1,0 +1,54 @@
+"""Makes the coded containers in golden/, which must read back the same for ever.
+
+    python tests/format/make_golden.py
+
+Run it only when version 1 changes before its release; afterwards never.
+"""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+from conftest import MODEL, toy_prior_bytes  # type: ignore[import-not-found]
+
+import bcdc
+
+FOLDER = Path(__file__).parent / "golden"
+GEOMETRY = bcdc.Geometry(hop=1600, codebook_sizes=(300, 5))
+FRAMES = 190
+
+
+def tokens() -> bcdc.Tokens:
+    """Two channels that walk about in their codebooks; three blocks, the last short."""
+    random = np.random.default_rng(7)
+    walk = random.integers(-4, 5, (2, FRAMES, 2)).cumsum(axis=1) // 2
+    wrapped: bcdc.Tokens = (walk % np.array(GEOMETRY.codebook_sizes)).astype(np.int32)
+    return wrapped
+
+
+def container(coder: bcdc.Coder, prior: bcdc.Prior) -> bytes:
+    """The tokens, coded."""
+    header = bcdc.Header(fingerprint=MODEL, sample_rate=16000, channels=2, geometry=GEOMETRY)
+    file = io.BytesIO()
+    with bcdc.Writer(file, bcdc.header_for(header, coder, prior), prior) as writer:
+        writer.write(tokens())
+        writer.finish(FRAMES * GEOMETRY.hop)
+    return file.getvalue()
+
+
+def main() -> None:
+    FOLDER.mkdir(exist_ok=True)
+    stored = toy_prior_bytes(GEOMETRY)
+    (FOLDER / "toy.bcdp").write_bytes(stored)
+    (FOLDER / "tokens.txt").write_text(
+        "\n".join(" ".join(map(str, channel.reshape(-1).tolist())) for channel in tokens()) + "\n"
+    )
+    for coder in bcdc.Coder:
+        data = container(coder, bcdc.read_prior(stored))
+        (FOLDER / f"{coder.name.lower()}.bcdc").write_bytes(data)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,122 @@
+"""Committed containers read back, by the package and by a reader made from SPEC.md alone."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+import subprocess
+import sys
+from decimal import Decimal
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+import bcdc
+from bcdc.integer_math import exp2_table, sigmoid_table, tanh_table
+
+HERE = Path(__file__).parent
+GOLDEN = HERE / "golden"
+TOP = Decimal(32767)
+DIGEST = "9157fe0759bfc150905f43bc7964bf2e9d04f389d59e4d240c02180182711b3e"
+
+
+@pytest.fixture(scope="module")
+def reference() -> ModuleType:
+    """The reader made from the specification."""
+    spec = importlib.util.spec_from_file_location("reference", HERE / "reference.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def prior() -> bcdc.Prior:
+    return bcdc.read_prior((GOLDEN / "toy.bcdp").read_bytes())
+
+
+@pytest.fixture(scope="module")
+def tokens() -> bcdc.Tokens:
+    rows = (GOLDEN / "tokens.txt").read_text().splitlines()
+    return np.array([row.split() for row in rows], dtype=np.int32).reshape(2, 190, 2)
+
+
+@pytest.mark.parametrize("coder", bcdc.Coder)
+def test_golden_containers_read_back(
+    coder: bcdc.Coder, prior: bcdc.Prior, tokens: bcdc.Tokens
+) -> None:
+    container = bcdc.read((GOLDEN / f"{coder.name.lower()}.bcdc").read_bytes())
+    assert container.header.coder is coder
+    assert np.array_equal(container.tokens(prior=prior), tokens)
+
+
+@pytest.mark.parametrize("coder", bcdc.Coder)
+def test_the_same_tokens_still_give_the_golden_bytes(
+    coder: bcdc.Coder, prior: bcdc.Prior, tokens: bcdc.Tokens, tmp_path: Path
+) -> None:
+    data = (GOLDEN / f"{coder.name.lower()}.bcdc").read_bytes()
+    header = bcdc.read(data).header
+    with (tmp_path / "new").open("wb") as file, bcdc.Writer(file, header, prior) as writer:
+        writer.write(tokens)
+        writer.finish(190 * 1600)
+    assert (tmp_path / "new").read_bytes() == data
+
+
+@pytest.mark.parametrize("coder", [bcdc.Coder.STATIC, bcdc.Coder.ADAPTIVE, bcdc.Coder.PRIOR])
+def test_a_reader_made_from_the_specification_agrees(
+    coder: bcdc.Coder, prior: bcdc.Prior, tokens: bcdc.Tokens, reference: ModuleType
+) -> None:
+    """Also where a block would be larger than raw, and is not stored this way."""
+    file = reference.PriorFile((GOLDEN / "toy.bcdp").read_bytes())
+    header = bcdc.read((GOLDEN / f"{coder.name.lower()}.bcdc").read_bytes()).header
+    coding = bcdc.Coding(header, prior)
+    blocks = [tokens[:, :80], tokens[:, 80:160], tokens[:, 160:]]
+    payloads = [coding.encode_coded([block])[0] for block in blocks]
+    lengths = [80, 80, 30]
+    if coder is bcdc.Coder.ADAPTIVE:
+        found = list(reference.adaptive_blocks([300, 5], payloads, 2, lengths))
+    else:
+        read = reference.static_block if coder is bcdc.Coder.STATIC else reference.prior_block
+        found = [t for p, n in zip(payloads, lengths, strict=True) for t in read(file, p, 2, n)]
+    assert found == [t for block in blocks for t in block.reshape(-1).tolist()]
+
+
+def test_tables_are_those_of_the_specification_by_a_wide_margin() -> None:
+    """No value is so near to a half that another math library could round it otherwise."""
+    steps = [Decimal(i) / 1024 for i in range(-8192, 8192)]
+    powers = [Decimal(2) ** (24 - Decimal(i) / 1024) for i in range(1024)]
+    margins = [
+        _margin(sigmoid_table(), [min(32768 / (1 + (-x).exp()), TOP) for x in steps]),
+        _margin(tanh_table(), [min(32768 - 65536 / ((2 * x).exp() + 1), TOP) for x in steps]),
+        _margin(exp2_table(), powers),
+    ]
+    assert min(margins) > Decimal("1e-6")
+
+
+def _margin(table: npt.NDArray[np.int64], exact: list[Decimal]) -> Decimal:
+    """How far the exact values stay from being rounded to anything but the table's."""
+    half = Decimal("0.5")
+    nearest: list[int] = table.tolist()
+    return min(half - abs(x - n) for n, x in zip(nearest, exact, strict=True))
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"OPENBLAS_CORETYPE": "plain"}, {"MKL_CBWR": "COMPATIBLE"}]
+)
+def test_the_bytes_do_not_depend_on_how_matrices_are_multiplied(settings: dict[str, str]) -> None:
+    """One block or many at a time, and by whatever the library's oldest code for this kind of
+    processor does; the digest is that of every machine."""
+    plain = {"x86_64": "Prescott", "AMD64": "Prescott"}.get(platform.machine(), "ARMV8")
+    added = {name: plain if value == "plain" else value for name, value in settings.items()}
+    result = subprocess.run(
+        [sys.executable, HERE / "digest.py"],
+        env={**os.environ, **added},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert result.stdout.split() == [DIGEST, "False"]
