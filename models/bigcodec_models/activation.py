@@ -1,10 +1,16 @@
-"""The alias-free SnakeBeta activation (BigVGAN, arXiv 2206.04658; filters after StyleGAN3)."""
+"""The alias-free SnakeBeta activation (BigVGAN, arXiv 2206.04658; filters after StyleGAN3).
+
+Here are the module and its plain form, which is the reference and runs anywhere; where there are
+kernels for the device, `fused_activation` stands in for it.
+"""
 
 from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from bigcodec_models.fused_activation import kernels_for, snake_beta
 
 _HALF_FILTER = (
     0.002028964693,
@@ -26,9 +32,11 @@ class AliasFreeSnakeBeta(nn.Module):
     """Upsample twice, x + sin^2(e^alpha x) / (e^beta + 1e-9), downsample twice.
 
     Edges are replicate-padded before each filter. `alpha` and `beta` are logs, one a channel.
+    Setting `fused` to False, on an instance or on the class, keeps to the plain form.
     """
 
     taps: Tensor
+    fused = True
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -38,16 +46,23 @@ class AliasFreeSnakeBeta(nn.Module):
         self.register_buffer("taps", taps, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, channels, T) to the same shape."""
-        channels = x.shape[1]
+        """(..., channels, T) to the same shape."""
+        kernels = kernels_for(x) if self.fused else None
+        if kernels is None:
+            return self.plain(x)
+        return snake_beta(x, self.alpha, self.beta, kernels)
+
+    def plain(self, x: Tensor) -> Tensor:
+        """The reference for `forward`, in torch's own operations."""
+        shape, channels = x.shape, x.shape[-2]
         taps = self.taps.to(x.dtype).expand(channels, 1, TAPS)
         margin = TAPS // 2 - 1
-        x = F.pad(x, (margin, margin), mode="replicate")
+        x = F.pad(x.reshape(-1, channels, shape[-1]), (margin, margin), mode="replicate")
         x = 2 * F.conv_transpose1d(x, taps, stride=2, groups=channels)
         x = x[..., 3 * margin : -3 * margin]
         x = x + self.alpha_scaled_sine(x)
         x = F.pad(x, (margin, margin + 1), mode="replicate")
-        return F.conv1d(x, taps, stride=2, groups=channels)
+        return F.conv1d(x, taps, stride=2, groups=channels).view(shape)
 
     def alpha_scaled_sine(self, x: Tensor) -> Tensor:
         """The periodic part, sin^2(e^alpha x) / (e^beta + 1e-9)."""

@@ -7,10 +7,9 @@ discriminators (`a + b`) to sum over all of them, as the published recipe does.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 Outputs = Sequence[Sequence[Tensor]]
@@ -46,7 +45,7 @@ def feature_matching_loss(real: Outputs, fake: Outputs) -> Tensor:
     """
     return torch.stack(
         [
-            F.l1_loss(ours.float(), target.detach().float())
+            mean_distance(ours.float(), target.detach().float())
             for reals, fakes in zip(real, fake, strict=True)
             for target, ours in zip(reals[:-1], fakes[:-1], strict=True)
         ]
@@ -56,3 +55,26 @@ def feature_matching_loss(real: Outputs, fake: Outputs) -> Tensor:
 def _distance(outputs: Outputs, target: float) -> Tensor:
     scores = [features[-1].float() for features in outputs]
     return torch.stack([(score - target).square().mean() for score in scores]).sum()
+
+
+class _MeanDistance(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, ours: Tensor, target: Tensor) -> Tensor:
+        difference = ours - target
+        ctx.save_for_backward(difference)
+        return difference.abs().mean()
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        (difference,) = ctx.saved_tensors
+        return difference.sign().mul_(grad / difference.numel()), None
+
+
+def mean_distance(ours: Tensor, target: Tensor) -> Tensor:
+    """`l1_loss` with a gradient to `ours` only, made in one pass and in the layout of its input.
+
+    PyTorch's own takes three passes and forgets the layout, which slows down all that follows.
+    """
+    result: Tensor = _MeanDistance.apply(ours, target)  # type: ignore[no-untyped-call]
+    return result

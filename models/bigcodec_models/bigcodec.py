@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from bigcodec_models.activation import AliasFreeSnakeBeta
@@ -103,5 +104,9 @@ class BigCodecDecoder(nn.Module):
 
     def back(self, x: Tensor) -> Tensor:
         """What comes after the LSTM: (B, width, T) to wave (B, 1, T*hop)."""
-        wave: Tensor = self.backend(x)
+        *layers, project, bound = self.backend
+        for layer in layers:
+            x = layer(x)
+        with torch.autocast(x.device.type, enabled=False):
+            wave: Tensor = bound(project(x.to(next(project.parameters()).dtype)))
         return wave

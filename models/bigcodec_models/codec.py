@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import dataclasses
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Self
+from typing import Generic, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from bigcodec_models.batching import Advance, run_streams
 from bigcodec_models.checkpoint_adapter import load_upstream
 from bigcodec_models.config import SAMPLE_RATE, ModelConfig
 from bigcodec_models.fingerprint import fingerprint
+from bigcodec_models.inference import pipelines, prepare
 from bigcodec_models.model_file import (
     LoadedModel,
     ModelFileError,
@@ -22,11 +25,31 @@ from bigcodec_models.model_file import (
     load_model,
 )
 from bigcodec_models.registry import builtin_path
-from bigcodec_models.streaming import CHUNK_FRAMES, StreamDecoder, StreamEncoder
-from bigcodec_models.weight_norm import fold_weight_norm
+from bigcodec_models.streaming import CHUNK_FRAMES, Wanted
 
+PRECISIONS = ("float32", "bfloat16")
+Array = TypeVar("Array", bound=npt.NDArray[np.generic])
 Wave = npt.NDArray[np.float32]
 Tokens = npt.NDArray[np.int64]
+TokenArray = npt.NDArray[np.integer]
+
+
+Found = TypeVar("Found", Advance, "Piece[Tokens]", "Piece[Wave]")
+
+
+@dataclasses.dataclass(frozen=True)
+class Piece(Generic[Array]):
+    """What became complete of one source: tokens when encoding, samples when decoding.
+
+    `index` counts the sources from 0 in the order in which they were taken. `last` is true of
+    exactly one piece a source; `error` is what the source raised, and None in all but such a
+    last piece. `data` may be empty.
+    """
+
+    index: int
+    data: Array
+    last: bool
+    error: Exception | None = None
 
 
 class Codec:
@@ -35,23 +58,31 @@ class Codec:
     `config`, `info` and `fingerprint` (32 bytes) describe it; `hop` is its samples a token.
     """
 
-    def __init__(self, model: LoadedModel, device: str = "cpu") -> None:
+    def __init__(self, model: LoadedModel, device: str = "cpu", precision: str = "float32") -> None:
         self.config: ModelConfig = model.config
         self.info: ModelInfo = model.info
         self.fingerprint = fingerprint(model.tensors)
         self.device = torch.device(device)
-        network = build_network(model)
-        fold_weight_norm(network)
-        self._network = network.to(self.device).requires_grad_(False)
+        if precision not in PRECISIONS:
+            raise ValueError(f"precision must be one of {PRECISIONS}, not {precision!r}")
+        half = precision == "bfloat16"
+        self._network = prepare(build_network(model), self.device, half)
+        self._encoder, self._decoder = pipelines(self._network, self.device, half)
 
     @classmethod
-    def load(cls, name_or_path: str | Path, device: str = "cpu") -> Self:
+    def load(
+        cls, name_or_path: str | Path, device: str = "cpu", precision: str = "float32"
+    ) -> Self:
         """Load a built-in model by name, or a file: ours, or a published checkpoint.
+
+        `device` is torch's name of it: "cpu", "cuda", "cuda:N", "mps". `precision` "bfloat16"
+        decodes less exactly, where that is faster; encoding is in float32 always.
 
         Raises:
             ModelFileError: no such built-in model or file, or the file is not a usable model.
+            ValueError: unknown precision.
         """
-        return cls(read_model(name_or_path), device)
+        return cls(read_model(name_or_path), device, precision)
 
     @property
     def hop(self) -> int:
@@ -69,7 +100,8 @@ class Codec:
         Raises:
             ValueError: `wave` is not one-dimensional, or not finite.
         """
-        pieces = [latent[0].cpu().numpy() for latent in self._latents([wave])]
+        rounds = self._encoder_rounds([[wave]], 1)
+        pieces = [latent[0].cpu().numpy() for found in rounds for latent in _raised(found).pieces]
         empty = np.zeros((self.config.latent_dim, 0), dtype=np.float32)
         return np.concatenate([empty, *pieces], axis=1)
 
@@ -81,7 +113,18 @@ class Codec:
         Raises:
             ValueError: `wave` is not one-dimensional, or not finite.
         """
-        return np.concatenate([self._no_tokens(), *self.encode_stream([wave])])
+        return self.encode_batch([wave])[0]
+
+    def encode_batch(self, waves: Sequence[Wave], batch_size: int = 8) -> list[Tokens]:
+        """Tokens of many waves, those that `encode` gives of each; see `encode_streams`.
+
+        Raises:
+            ValueError: a wave is not one-dimensional, or not finite.
+        """
+        found: list[list[Tokens]] = [[self._no_tokens()] for _ in waves]
+        for piece in self.encode_streams(([wave] for wave in waves), batch_size):
+            found[piece.index].append(_raised(piece).data)
+        return [np.concatenate(pieces) for pieces in found]
 
     def encode_stream(self, waves: Iterable[Wave]) -> Iterator[Tokens]:
         """Tokens of a wave that comes in pieces of any length, (n,) each, as they complete.
@@ -92,14 +135,26 @@ class Codec:
         Raises:
             ValueError: a piece is not one-dimensional, or not finite.
         """
-        for latent in self._latents(waves):
-            with torch.inference_mode():
-                tokens = self._network.quantizer.encode(latent)[0].cpu().numpy()
-            yield tokens[:, 0] if self.config.quantizer.num_codebooks == 1 else tokens
+        for piece in self.encode_streams([waves]):
+            if len(_raised(piece).data):
+                yield piece.data
 
-    def decode(
-        self, tokens: npt.NDArray[np.integer], num_samples: int | None = None, start: int = 0
-    ) -> Wave:
+    def encode_streams(
+        self, sources: Iterable[Iterable[Wave]], batch_size: int = 1
+    ) -> Iterator[Piece[Tokens]]:
+        """Tokens of many waves, each in pieces of any length, up to `batch_size` side by side.
+
+        A source is opened when its turn comes; when one ends, the next is taken. Pieces of one
+        source come in order, those of different sources interleave. What a source raises, or a
+        ValueError about its data, ends that source alone and comes in its last piece. Tokens are
+        bit for bit those of `encode` on a CPU; elsewhere they may differ in near-ties, where
+        kernels round by the size of the batch. Memory: about one window a source.
+        """
+        for found in self._encoder_rounds(sources, batch_size):
+            tokens = [self._no_tokens(), *(self._quantized(latent) for latent in found.pieces)]
+            yield Piece(found.index, np.concatenate(tokens), found.last, found.error)
+
+    def decode(self, tokens: TokenArray, num_samples: int | None = None, start: int = 0) -> Wave:
         """The wave of tokens: int (T,) or (T, K) to float32 (num_samples,) at 16 kHz.
 
         `num_samples` is at most T * hop - start, and that by default. With `start` the result is
@@ -119,45 +174,78 @@ class Codec:
         offset = start - frames[0] * self.hop
         return wave[offset : offset + stop - start]
 
-    def decode_stream(
-        self,
-        tokens: Iterable[npt.NDArray[np.integer]],
-        frames: tuple[int, int | None] = (0, None),
-    ) -> Iterator[Wave]:
-        """Samples of tokens that come in pieces of any length, as they complete.
-
-        Joined they are the T * hop samples of `decode`, however the tokens were cut; with
-        `frames`, only the samples of that range of frames.
+    def decode_batch(self, tokens: Sequence[TokenArray], batch_size: int = 8) -> list[Wave]:
+        """The waves of many token sequences, T * hop samples of each; see `decode_streams`.
 
         Raises:
             ValueError: wrong shape, or a token outside the codebook.
         """
-        stream = StreamDecoder(self._network, frames)
-        for piece in tokens:
-            table = self._check_tokens(piece)
-            for rows in torch.split(table, CHUNK_FRAMES):
-                yield from self._samples(stream, rows)
-        yield from self._samples(stream, None)
+        found: list[list[Wave]] = [[np.zeros(0, np.float32)] for _ in tokens]
+        for piece in self.decode_streams(([table] for table in tokens), batch_size):
+            found[piece.index].append(_raised(piece).data)
+        return [np.concatenate(pieces) for pieces in found]
+
+    def decode_stream(
+        self, tokens: Iterable[TokenArray], frames: tuple[int, int | None] = (0, None)
+    ) -> Iterator[Wave]:
+        """Samples of tokens that come in pieces of any length, as they complete.
+
+        Joined they are the T * hop samples of `decode`, however the tokens were cut; with
+        `frames`, only the samples of that range of frames, and tokens well after it are not
+        asked for.
+
+        Raises:
+            ValueError: wrong shape, or a token outside the codebook.
+        """
+        for piece in self._decoder_pieces([tokens], 1, frames):
+            if len(_raised(piece).data):
+                yield piece.data
+
+    def decode_streams(
+        self, sources: Iterable[Iterable[TokenArray]], batch_size: int = 1
+    ) -> Iterator[Piece[Wave]]:
+        """Samples of many token sequences side by side, as `encode_streams` does for waves."""
+        yield from self._decoder_pieces(sources, batch_size, (0, None))
+
+    def _encoder_rounds(
+        self, sources: Iterable[Iterable[Wave]], batch_size: int
+    ) -> Iterator[Advance]:
+        frames = (self._sample_frames(source) for source in sources)
+        return run_streams(self._encoder, frames, self.device, batch_size)
+
+    def _decoder_pieces(
+        self, sources: Iterable[Iterable[TokenArray]], batch_size: int, frames: Wanted
+    ) -> Iterator[Piece[Wave]]:
+        tables = (self._token_frames(source) for source in sources)
+        for found in run_streams(self._decoder, tables, self.device, batch_size, frames):
+            waves = [piece[0, 0].cpu().numpy() for piece in found.pieces]
+            wave = np.concatenate([np.zeros(0, np.float32), *waves])
+            yield Piece(found.index, wave, found.last, found.error)
 
     @torch.inference_mode()
-    def _samples(self, stream: StreamDecoder, rows: Tensor | None) -> list[Wave]:
-        if rows is None:
-            pieces = stream.finish()
-        else:
-            pieces = stream.push(rows.t().unsqueeze(0).to(self.device))
-        return [piece[0, 0].cpu().numpy() for piece in pieces]
+    def _quantized(self, latent: Tensor) -> Tokens:
+        tokens: Tokens = self._network.quantizer.encode(latent)[0].cpu().numpy()
+        return tokens[:, 0] if self.config.quantizer.num_codebooks == 1 else tokens
 
-    def _latents(self, waves: Iterable[Wave]) -> Iterator[Tensor]:
-        stream = StreamEncoder(self._network)
+    def _sample_frames(self, waves: Iterable[Wave]) -> Iterator[Tensor]:
+        """Whole frames (1, 1, n * hop), the last one filled up with zeros."""
+        rest = np.zeros(0, np.float32)
         for wave in waves:
-            samples = torch.from_numpy(_checked(wave))
-            for piece in torch.split(samples, CHUNK_FRAMES * self.hop):
-                with torch.inference_mode():
-                    found = list(stream.push(piece.view(1, 1, -1).to(self.device)))
-                yield from found
-        with torch.inference_mode():
-            found = list(stream.finish())
-        yield from found
+            joined = np.concatenate([rest, _checked(wave)]) if len(rest) else _checked(wave)
+            whole = len(joined) // self.hop * self.hop
+            rest = joined[whole:].copy()
+            for piece in torch.split(torch.from_numpy(joined[:whole]), CHUNK_FRAMES * self.hop):
+                if len(piece):
+                    yield piece.view(1, 1, -1)
+        if len(rest):
+            yield torch.from_numpy(np.pad(rest, (0, self.hop - len(rest)))).view(1, 1, -1)
+
+    def _token_frames(self, tables: Iterable[TokenArray]) -> Iterator[Tensor]:
+        """Tokens as (1, K, n)."""
+        for table in tables:
+            for rows in torch.split(self._check_tokens(table), CHUNK_FRAMES):
+                if len(rows):
+                    yield rows.t().unsqueeze(0)
 
     def _no_tokens(self) -> Tokens:
         codebooks = self.config.quantizer.num_codebooks
@@ -177,6 +265,13 @@ class Codec:
         if array.size and (array.min() < 0 or array.max() >= quantizer.codebook_size):
             raise ValueError(f"tokens must be in [0, {quantizer.codebook_size})")
         return torch.from_numpy(array.astype(np.int64))
+
+
+def _raised(found: Found) -> Found:
+    """The very piece, unless it tells of an error, which is then raised."""
+    if found.error is not None:
+        raise found.error
+    return found
 
 
 def _checked(wave: Wave) -> Wave:

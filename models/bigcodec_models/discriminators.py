@@ -32,6 +32,8 @@ _PERIOD_SLOPE = 0.1
 
 _SPECTRAL_LAYERS = 5
 _SPECTRAL_SLOPE = 0.2
+_NARROW = 192  # channels up to which CPU convolutions are faster with the channels innermost
+
 _POWER_RANGE = (1e-7, 1e3)  # the upper bound acts at an FFT of 2048, and the published one has it
 
 
@@ -106,8 +108,21 @@ class WeightNormConv2d(_WeightNorm):
         self.stride = stride
         self.padding = (kernel_size[0] // 2, kernel_size[1] // 2)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return F.conv2d(x, self.weight(), self.bias, self.stride, self.padding)
+    def forward(self, x: Tensor, swapped: bool = False) -> Tensor:
+        """With `swapped`, `x` and the result have their last two axes in the other order."""
+        weight, stride, padding = self.weight(), self.stride, self.padding
+        if swapped:
+            weight, stride, padding = weight.transpose(2, 3), stride[::-1], padding[::-1]
+        if x.device.type == "cpu":
+            x = _channels_innermost(x) if max(weight.shape[:2]) <= _NARROW else x.contiguous()
+        return F.conv2d(x, weight, self.bias, stride, padding)
+
+
+def _channels_innermost(x: Tensor) -> Tensor:
+    """The same maps in the memory format `channels_last`, by its strides even for one channel."""
+    if x.shape[1] == 1:
+        return x.squeeze(1).contiguous().unsqueeze(3).permute(0, 3, 1, 2)
+    return x.contiguous(memory_format=torch.channels_last)
 
 
 class SubDiscriminator(nn.Module):
@@ -122,12 +137,16 @@ class SubDiscriminator(nn.Module):
 
     def forward(self, wave: Tensor) -> Features:
         x = self.front(wave)
+        # CPU convolutions are up to several times faster with the longer axis last.
+        swapped = x.shape[2] > x.shape[3]
+        x = x.transpose(2, 3) if swapped else x
         features: Features = []
         for layer in self.layers:
             # In place: nothing needs the values before it, and they are half of the memory.
-            x = F.leaky_relu(layer(x), self.slope, inplace=True)
+            x = F.leaky_relu(layer(x, swapped), self.slope, inplace=True)
             features.append(x)
-        return [*features, self.score(x)]
+        features.append(self.score(x, swapped))
+        return [x.transpose(2, 3) for x in features] if swapped else features
 
 
 class Discriminator(nn.Module):

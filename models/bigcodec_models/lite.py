@@ -133,10 +133,12 @@ class LiteDecoder(nn.Module):
         """What comes after the LSTM: (B, width, T) to wave (B, 1, T*hop)."""
         for block in self.blocks:
             x = block(x)
-        x = self.head(self.norm_out(x.transpose(1, 2))).float()
-        log_magnitude, phase = x.chunk(2, dim=-1)
-        spectrum = torch.polar(log_magnitude.clamp(max=_MAX_LOG_MAGNITUDE).exp(), phase)
-        return self.overlap_add(torch.fft.irfft(spectrum, n=self.config.n_fft)).unsqueeze(1)
+        with torch.autocast(x.device.type, enabled=False):
+            x = self.head(self.norm_out(x.to(self.head.weight.dtype).transpose(1, 2)))
+            log_magnitude, phase = x.chunk(2, dim=-1)
+            spectrum = torch.polar(log_magnitude.clamp(max=_MAX_LOG_MAGNITUDE).exp(), phase)
+            frames = torch.fft.irfft(spectrum, n=self.config.n_fft)
+            return self.overlap_add(frames).unsqueeze(1)
 
     def overlap_add(self, frames: Tensor) -> Tensor:
         """Windowed frames (B, T, n_fft) to samples (B, T*hop), the window's sum divided out.

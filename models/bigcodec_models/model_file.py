@@ -20,6 +20,7 @@ from torch import Tensor
 
 from bigcodec_models.config import ConfigError, ModelConfig, config_from_dict, config_to_dict
 from bigcodec_models.network import CodecNetwork
+from bigcodec_models.skeleton import build_unfilled
 
 _FORMAT = "bigcodec-model 1"
 _MAX_HEADER_BYTES = 16 << 20
@@ -98,8 +99,7 @@ def check_shapes(shapes: Mapping[str, tuple[int, ...]], config: ModelConfig) -> 
     Raises:
         ConfigError: something is missing, left over, or of another shape.
     """
-    with torch.device("meta"):
-        expected = {k: tuple(v.shape) for k, v in CodecNetwork(config).state_dict().items()}
+    expected = {k: tuple(v.shape) for k, v in build_unfilled(config).state_dict().items()}
     for name in sorted(set(expected) | set(shapes)):
         if shapes.get(name) != expected.get(name):
             raise ConfigError(
@@ -122,9 +122,7 @@ def check_dtypes(tensors: Mapping[str, Tensor]) -> None:
 
 def build_network(model: LoadedModel) -> CodecNetwork:
     """The network with the model's weights, in float32, in evaluation mode."""
-    with torch.device("meta"):
-        network = CodecNetwork(model.config)
-    # Constant buffers name their device, so that only parameters are on "meta" here.
+    network = build_unfilled(model.config)
     fresh = {name: tensor.float() for name, tensor in model.tensors.items()}
     network.load_state_dict(fresh, assign=True)
     return network.eval()

@@ -2,10 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Protocol, cast
+
+import torch
 from torch import Tensor, nn
+
+_ALONE_ON_CPU = True
 
 LSTMState = tuple[Tensor, Tensor]
 """Hidden and cell state, each (layers, B, width)."""
+
+
+class Recurrence(Protocol):
+    """A residual LSTM, run over many streams at once."""
+
+    def step_many(
+        self, pieces: Sequence[Tensor], states: Sequence[LSTMState | None]
+    ) -> list[tuple[Tensor, LSTMState]]:
+        """Advance streams that do not know of each other: (1, width, T) each, T at least 1."""
+        ...
+
+
+def find_recurrence(module: nn.Module) -> Recurrence | None:
+    """The residual LSTM inside a module, whichever does it, or None."""
+    for part in module.modules():
+        if hasattr(part, "step_many"):
+            return cast(Recurrence, part)
+    return None
 
 
 class ResidualLSTM(nn.Module):
@@ -25,3 +49,36 @@ class ResidualLSTM(nn.Module):
         frames = x.transpose(1, 2)
         output, after = self.lstm(frames, state)
         return (output + frames).transpose(1, 2), after
+
+    def step_many(
+        self, pieces: Sequence[Tensor], states: Sequence[LSTMState | None]
+    ) -> list[tuple[Tensor, LSTMState]]:
+        """Advance streams that do not know of each other: (1, width, T) each, T at least 1.
+
+        On a CPU one after another, so that each has the results it has alone; elsewhere those of
+        one length go together.
+        """
+        results: list[tuple[Tensor, LSTMState]] = [None] * len(pieces)  # type: ignore[list-item]
+        for group in _equal_lengths(pieces):
+            batch = torch.cat([pieces[index] for index in group])
+            output, after = self.step(batch, self._joined([states[index] for index in group]))
+            for row, index in enumerate(group):
+                hidden, cell = (part[:, row : row + 1] for part in after)
+                results[index] = (output[row : row + 1], (hidden, cell))
+        return results
+
+    def _joined(self, states: Sequence[LSTMState | None]) -> LSTMState:
+        example = next(self.lstm.parameters())
+        fresh = example.new_zeros(self.lstm.num_layers, 1, self.lstm.hidden_size)
+        known = [(fresh, fresh) if state is None else state for state in states]
+        hidden, cell = (torch.cat(parts, dim=1) for parts in zip(*known, strict=True))
+        return hidden, cell
+
+
+def _equal_lengths(pieces: Sequence[Tensor]) -> list[list[int]]:
+    """Indices of the pieces that share a batch."""
+    groups: dict[int, list[int]] = {}
+    for index, piece in enumerate(pieces):
+        alone = _ALONE_ON_CPU and piece.device.type == "cpu"
+        groups.setdefault(index if alone else -piece.shape[-1], []).append(index)
+    return list(groups.values())

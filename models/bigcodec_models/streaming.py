@@ -2,12 +2,15 @@
 
 The convolutional parts have a finite context and go over overlapping windows of one fixed shape,
 of which only the middle is kept; the LSTMs carry their state. The grid depends on nothing but
-positions in the file, so every way of coding a file goes through the very same shapes.
+positions in the file, so every way of coding a file goes through the very same shapes, and many
+files can be advanced side by side.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import dataclasses
+import itertools
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -15,51 +18,81 @@ from torch import Tensor
 from bigcodec_models.config import ModelConfig
 from bigcodec_models.context import Context, contexts_of
 from bigcodec_models.network import CodecNetwork
-from bigcodec_models.recurrent import LSTMState, ResidualLSTM
+from bigcodec_models.recurrent import LSTMState, Recurrence, find_recurrence
 
-CHUNK_FRAMES = 320
-"""Frames that a window adds to what is known: 4 s at 80 frames a second."""
+CHUNK_FRAMES = 640
+"""Frames that a window adds to what is known: 8 s at 80 frames a second."""
+
+Wanted = tuple[int, int | None]
+"""First frame that is asked for, and the one after the last."""
+Part = Callable[[Tensor], Tensor]
 
 
-class OverlapDiscard:
-    """A finite-context part over a stream of frames, chunk by chunk.
+@dataclasses.dataclass(frozen=True)
+class Window:
+    """Inputs (1, channels, n) of a finite-context part, and which of its outputs to keep."""
+
+    inputs: Tensor
+    first: int
+    last: int
+
+
+class Windows:
+    """The windows of a finite-context part over a stream of frames.
 
     Inputs are (1, channels, n * unit_in) with whole frames; outputs have `unit_out` values a
-    frame. A window is `left + CHUNK_FRAMES + right` frames, shifted inwards at both ends of the
-    stream so that no padding stands where the stream has data. A stream shorter than a window
-    is done in one piece. Chunks that lie outside [first, last) frames are not computed.
+    frame. A window is `left + CHUNK_FRAMES + right` frames; at the start of the stream it begins
+    where the stream does, so that no padding stands where the stream has data. The last window
+    has what remains, or with `reach_back` begins early enough to be as long as the others, for
+    devices that like one shape. A stream shorter than a window is done in one piece. Chunks that
+    lie outside the wanted frames are passed over.
     """
 
     def __init__(
         self,
-        part: Callable[[Tensor], Tensor],
         context: Context,
         unit_in: int,
         unit_out: int,
-        wanted: tuple[int, int | None] = (0, None),
+        wanted: Wanted = (0, None),
+        reach_back: bool = False,
     ) -> None:
-        self._part, self._context = part, context
-        self._unit_in, self._unit_out = unit_in, unit_out
+        self._context, self._unit_in, self._unit_out = context, unit_in, unit_out
         self._first, self._last = wanted
+        self._reach_back = reach_back
         self._window = context.left + CHUNK_FRAMES + context.right
         self._buffer: Tensor | None = None
         self._start = 0  # frame at which the buffer starts
-        self._done = 0  # frames already put out or passed over
+        self._done = 0  # frames already given out or passed over
+        self._closed = False
 
-    def push(self, frames: Tensor) -> Iterator[Tensor]:
-        """Take inputs; gives the outputs that they complete."""
-        joined = frames if self._buffer is None else torch.cat([self._buffer, frames], dim=-1)
-        self._buffer = joined
-        while self._available() >= self._next_start() + self._window:
-            start = self._next_start()
-            yield from self._emit(start, self._done + CHUNK_FRAMES)
-            self._forget(self._next_start())
+    def push(self, frames: Tensor) -> None:
+        """Take inputs."""
+        self._buffer = frames if self._buffer is None else torch.cat([self._buffer, frames], -1)
 
-    def finish(self) -> Iterator[Tensor]:
-        """The outputs of everything that is left."""
-        end = self._available()
-        if end > self._done:
-            yield from self._emit(max(0, end - self._window), end)
+    def close(self) -> None:
+        """No more inputs will come."""
+        self._closed = True
+
+    def take(self) -> Window | None:
+        """The next window that is complete and wanted, or None."""
+        while (plan := self._plan()) is not None:
+            start, end = plan
+            window = self._cut(start, end)
+            self._done = end
+            self._forget()
+            if window is not None:
+                return window
+        return None
+
+    def ready(self) -> bool:
+        """Whether `take` can get on; at the end it may still find nothing that is wanted."""
+        return self._plan() is not None
+
+    def finished(self) -> bool:
+        """Whether nothing more will come."""
+        if self._last is not None and self._done >= self._last:
+            return True
+        return self._closed and self._done >= self._available()
 
     def buffered(self) -> int:
         """Inputs held at present."""
@@ -68,110 +101,178 @@ class OverlapDiscard:
     def _available(self) -> int:
         return self._start + self.buffered() // self._unit_in
 
-    def _next_start(self) -> int:
-        return max(0, self._done - self._context.left)
+    def _plan(self) -> tuple[int, int] | None:
+        """Where the next window starts, and the frame after the last that it adds."""
+        if self.finished():
+            return None
+        available = self._available()
+        start = max(0, self._done - self._context.left)
+        if available >= start + self._window:
+            return start, self._done + CHUNK_FRAMES
+        if not self._closed:
+            return None
+        return max(0, min(start, self._earliest())), available
 
-    def _emit(self, start: int, end: int) -> Iterator[Tensor]:
-        begin, self._done = self._done, end
-        low, high = max(begin, self._first), end if self._last is None else min(end, self._last)
+    def _earliest(self) -> int:
+        """Where a window that ends with what there is begins, if it has to be as long as all."""
+        return self._available() - self._window if self._reach_back else self._available()
+
+    def _cut(self, start: int, end: int) -> Window | None:
+        low = max(self._done, self._first)
+        high = end if self._last is None else min(end, self._last)
         if low >= high:
-            return
+            return None
         assert self._buffer is not None
         offset = (start - self._start) * self._unit_in
-        window = self._buffer[..., offset : offset + self._window * self._unit_in]
-        output = self._part(window)
-        yield output[..., (low - start) * self._unit_out : (high - start) * self._unit_out]
+        inputs = self._buffer[..., offset : offset + self._window * self._unit_in]
+        return Window(inputs, (low - start) * self._unit_out, (high - start) * self._unit_out)
 
-    def _forget(self, before: int) -> None:
-        """Drop inputs that no later window needs: the last one of all may reach back a window."""
+    def _forget(self) -> None:
+        """Drop inputs that no later window needs."""
         assert self._buffer is not None
-        keep_from = max(self._start, min(before, self._available() - self._window))
-        self._buffer = self._buffer[..., (keep_from - self._start) * self._unit_in :]
-        self._start = keep_from
+        needed = min(self._done - self._context.left, self._earliest())
+        start = max(self._start, needed)
+        self._buffer = self._buffer[..., (start - self._start) * self._unit_in :]
+        self._start = start
 
 
-class _Recurrent:
-    """The residual LSTM, its state carried from piece to piece; or nothing, if there is none."""
+class Stream:
+    """One file's way through a `Pipeline`: its windows before and after the LSTM, its state."""
 
-    def __init__(self, module: torch.nn.Module) -> None:
-        found = [part for part in module.modules() if isinstance(part, ResidualLSTM)]
-        self._lstm = found[0] if found else None
-        self._state: LSTMState | None = None
+    def __init__(self, front: Windows, back: Windows) -> None:
+        self.front, self.back = front, back
+        self.state: LSTMState | None = None
 
-    def step(self, frames: Tensor) -> Tensor:
-        if self._lstm is None:
-            return frames
-        output, self._state = self._lstm.step(frames, self._state)
-        return output
+    def push(self, frames: Tensor) -> None:
+        """Take inputs, whole frames."""
+        self.front.push(frames)
 
+    def close(self) -> None:
+        """No more inputs will come."""
+        self.front.close()
 
-class StreamEncoder:
-    """Samples in, latents out: float32 (1, 1, n) pieces to (1, dim, T) pieces."""
+    def ready(self) -> bool:
+        """Whether the pipeline can advance it without more inputs."""
+        if self.front.finished():
+            return not self.back.finished()
+        return self.front.ready() or self.back.ready()
 
-    def __init__(self, network: CodecNetwork) -> None:
-        config: ModelConfig = network.config
-        contexts = contexts_of(config)
-        self._network, self._hop = network, config.hop
-        encoder = network.encoder
-        self._front = OverlapDiscard(encoder.front, contexts.encoder_front, config.hop, 1)
-        self._lstm = _Recurrent(encoder.lstm)
-        self._back = OverlapDiscard(encoder.back, contexts.encoder_back, 1, 1)
-        self._rest: Tensor | None = None
-
-    def push(self, samples: Tensor) -> Iterator[Tensor]:
-        """Take samples; gives the latents (1, dim, T) that they complete."""
-        joined = samples if self._rest is None else torch.cat([self._rest, samples], dim=-1)
-        whole = joined.shape[-1] // self._hop * self._hop
-        self._rest = joined[..., whole:]
-        if whole:
-            yield from self._onwards(self._front.push(joined[..., :whole]))
-
-    def finish(self) -> Iterator[Tensor]:
-        """Latents of what is left, the last frame filled up with zeros."""
-        if self._rest is not None and self._rest.shape[-1]:
-            missing = self._hop - self._rest.shape[-1]
-            last = torch.nn.functional.pad(self._rest, (0, missing))
-            yield from self._onwards(self._front.push(last))
-        yield from self._onwards(self._front.finish())
-        yield from self._back.finish()
+    def finished(self) -> bool:
+        """Whether nothing more will come out."""
+        return self.back.finished()
 
     def buffered(self) -> int:
-        """Samples held at present."""
-        return self._front.buffered()
-
-    def _onwards(self, pieces: Iterator[Tensor]) -> Iterator[Tensor]:
-        for piece in pieces:
-            yield from self._back.push(self._lstm.step(piece))
+        """Inputs held at present."""
+        return self.front.buffered()
 
 
-class StreamDecoder:
-    """Tokens in, samples out: int64 (1, K, T) pieces to float32 (1, 1, n) pieces.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Pipeline:
+    """Half of a codec: convolutions, LSTM, convolutions, and the shapes between them.
 
-    With `wanted`, only samples of those frames are made: the LSTM runs over all earlier frames,
-    the expensive part does not.
+    `batched` is for accelerators: windows have one shape, and those of one shape go together.
+    On a CPU every window is computed by itself: a batch gains nothing there, and the rounding
+    of matrix products depends on their shape. `short_lstm`, if there is one, does streams that
+    are shorter than a window, whatever stands beside them.
     """
 
-    def __init__(self, network: CodecNetwork, wanted: tuple[int, int | None] = (0, None)) -> None:
-        config: ModelConfig = network.config
-        contexts = contexts_of(config)
-        decoder = network.decoder
+    front: Part
+    lstm: Recurrence | None
+    back: Part
+    contexts: tuple[Context, Context]
+    unit_in: int
+    unit_out: int
+    batched: bool = False
+    short_lstm: Recurrence | None = None
 
-        def front(tokens: Tensor) -> Tensor:
-            return decoder.front(network.quantizer.decode(tokens.transpose(1, 2)))
+    def stream(self, wanted: Wanted = (0, None)) -> Stream:
+        """A new stream; with `wanted` frames, the part after the LSTM runs for those only."""
+        front = Windows(self.contexts[0], self.unit_in, 1, reach_back=self.batched)
+        back = Windows(self.contexts[1], 1, self.unit_out, wanted, self.batched)
+        return Stream(front, back)
 
-        self._front = OverlapDiscard(front, contexts.decoder_front, 1, 1)
-        self._lstm = _Recurrent(decoder.lstm)
-        self._back = OverlapDiscard(decoder.back, contexts.decoder_back, 1, config.hop, wanted)
+    def advance(self, streams: Sequence[Stream], at_once: int = 1) -> list[list[Tensor]]:
+        """One round: what each stream puts out, given at most `at_once` windows of each."""
+        pieces = self._through([stream.front for stream in streams], self.front, at_once)
+        self._recur(streams, pieces)
+        for stream in streams:
+            if stream.front.finished():
+                stream.back.close()
+        return self._through([stream.back for stream in streams], self.back, at_once)
 
-    def push(self, tokens: Tensor) -> Iterator[Tensor]:
-        """Take tokens; gives the samples that they complete."""
-        yield from self._onwards(self._front.push(tokens))
+    def _recur(self, streams: Sequence[Stream], pieces: Sequence[Sequence[Tensor]]) -> None:
+        groups: dict[bool, list[int]] = {True: [], False: []}
+        for index, found in enumerate(pieces):
+            if found:
+                stream = streams[index]
+                groups[stream.state is None and stream.front.finished()].append(index)
+        for whole, indices in groups.items():
+            joined = [torch.cat(list(pieces[index]), dim=-1) for index in indices]
+            lstm = self.short_lstm if whole and self.short_lstm is not None else self.lstm
+            if lstm is not None and indices:
+                after = lstm.step_many(joined, [streams[index].state for index in indices])
+                for index, (_, state) in zip(indices, after, strict=True):
+                    streams[index].state = state
+                joined = [output for output, _ in after]
+            for index, piece in zip(indices, joined, strict=True):
+                streams[index].back.push(piece)
 
-    def finish(self) -> Iterator[Tensor]:
-        """Samples of what is left."""
-        yield from self._onwards(self._front.finish())
-        yield from self._back.finish()
+    def _through(self, queues: Sequence[Windows], part: Part, at_once: int) -> list[list[Tensor]]:
+        taken = [
+            (index, window)
+            for index, queue in enumerate(queues)
+            for window in itertools.islice(iter(queue.take, None), at_once)
+        ]
+        inputs = [window.inputs for _, window in taken]
+        outputs = _by_shape(inputs, part) if self.batched else [part(one) for one in inputs]
+        results: list[list[Tensor]] = [[] for _ in queues]
+        for (index, window), output in zip(taken, outputs, strict=True):
+            results[index].append(output[..., window.first : window.last])
+        return results
 
-    def _onwards(self, pieces: Iterator[Tensor]) -> Iterator[Tensor]:
-        for piece in pieces:
-            yield from self._back.push(self._lstm.step(piece))
+
+def _by_shape(inputs: Sequence[Tensor], part: Part) -> list[Tensor]:
+    """A part over windows, those of one shape together."""
+    groups: dict[torch.Size, list[int]] = {}
+    for index, window in enumerate(inputs):
+        groups.setdefault(window.shape, []).append(index)
+    results: list[Tensor] = list(inputs)
+    for indices in groups.values():
+        outputs = part(torch.cat([inputs[index] for index in indices]))
+        for row, index in enumerate(indices):
+            results[index] = outputs[row : row + 1]
+    return results
+
+
+def encoder_pipeline(network: CodecNetwork, batched: bool = False) -> Pipeline:
+    """Samples (1, 1, n * hop) to latents (1, dim, n)."""
+    config: ModelConfig = network.config
+    contexts, encoder = contexts_of(config), network.encoder
+    return Pipeline(
+        front=encoder.front,
+        lstm=find_recurrence(encoder.lstm),
+        back=encoder.back,
+        contexts=(contexts.encoder_front, contexts.encoder_back),
+        unit_in=config.hop,
+        unit_out=1,
+        batched=batched,
+    )
+
+
+def decoder_pipeline(network: CodecNetwork, batched: bool = False) -> Pipeline:
+    """Tokens (1, K, n) to samples (1, 1, n * hop)."""
+    config: ModelConfig = network.config
+    contexts, decoder = contexts_of(config), network.decoder
+
+    def front(tokens: Tensor) -> Tensor:
+        return decoder.front(network.quantizer.decode(tokens.transpose(1, 2)))
+
+    return Pipeline(
+        front=front,
+        lstm=find_recurrence(decoder.lstm),
+        back=decoder.back,
+        contexts=(contexts.decoder_front, contexts.decoder_back),
+        unit_in=1,
+        unit_out=config.hop,
+        batched=batched,
+    )

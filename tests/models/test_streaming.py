@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 from bigcodec_models import PRESETS, Codec, streaming
+from bigcodec_models.batching import run_streams
 from bigcodec_models.config import BigCodecConfig, QuantizerConfig
 from bigcodec_models.context import contexts_of
 from bigcodec_models.model_file import LoadedModel, ModelInfo
@@ -148,16 +150,44 @@ def test_output_begins_before_input_ends(codec: Codec) -> None:
     assert pulled < 20
 
 
-def test_buffers_do_not_grow(codec: Codec) -> None:
-    encoder = streaming.StreamEncoder(codec._network)
+@pytest.mark.parametrize("batched", [False, True])
+def test_buffers_do_not_grow(codec: Codec, batched: bool) -> None:
+    pipeline = streaming.encoder_pipeline(codec._network, batched)
+    stream = pipeline.stream()
     largest = 0
     with torch.inference_mode():
         for index in range(150):
-            list(encoder.push(torch.from_numpy(noise(1600, index)).view(1, 1, -1)))
-            largest = max(largest, encoder.buffered())
+            stream.push(torch.from_numpy(noise(1600, index)).view(1, 1, -1))
+            largest = max(largest, stream.buffered())
+            while stream.ready():
+                pipeline.advance([stream])
     contexts = contexts_of(codec.config)
     window = 40 + sum(contexts.encoder_front)
     assert largest <= 200 * (2 * window) + 200
+
+
+def test_windows_of_batched_give_the_same(codec: Codec) -> None:
+    """What accelerators do, on a CPU: every window of a longer stream has the same length."""
+    wave = noise(50_000)
+    tokens, latents = codec.encode(wave), codec.latents(wave)
+    shapes: set[torch.Size] = set()
+    pipeline = streaming.encoder_pipeline(codec._network, batched=True)
+
+    def front(x: torch.Tensor) -> torch.Tensor:
+        shapes.add(x.shape)
+        return codec._network.encoder.front(x)
+
+    pipeline = dataclasses.replace(pipeline, front=front)
+    frames = torch.from_numpy(wave).view(1, 1, -1)
+    rounds = list(run_streams(pipeline, [[frames]], torch.device("cpu")))
+    found = torch.cat([piece for one in rounds for piece in one.pieces], dim=-1)[0].numpy()
+    assert len(shapes) == 1
+    assert np.abs(found - latents).max() < 1e-5
+    pipeline = streaming.decoder_pipeline(codec._network, batched=True)
+    table = torch.from_numpy(tokens).view(1, 1, -1)
+    rounds = list(run_streams(pipeline, [[table]], torch.device("cpu")))
+    samples = torch.cat([piece for one in rounds for piece in one.pieces], dim=-1)[0, 0].numpy()
+    assert np.abs(samples - codec.decode(tokens)).max() < 1e-5
 
 
 @pytest.mark.parametrize("preset", [*FAMILIES, "bigcodec-like"])

@@ -16,6 +16,7 @@ from bigcodec_models.config import ConfigError
 from bigcodec_models.model_file import load_model
 from bigcodec_models.network import CodecNetwork
 from bigcodec_models.training.checkpoint import Checkpoint, find_checkpoints, load_checkpoint
+from bigcodec_models.training.code_usage import UNREVIVED_WINDOW
 from bigcodec_models.training.config import TrainConfig, recipe_for
 from bigcodec_models.training.data import CropSource, excerpts, scan
 from bigcodec_models.training.events import Progress, Validation
@@ -270,6 +271,36 @@ def test_codes_never_drawn_move_onto_live_latents(
     codes = trainer.network.quantizer.codebooks[0].codes.detach()  # type: ignore[operator]
     assert len(torch.unique(codes, dim=0)) <= 80 + trainer.usage.used
     assert 1 <= trainer.usage.perplexity <= trainer.usage.used + 1e-6
+
+
+def test_the_published_recipe_moves_no_code_and_still_counts_them(
+    folder: Path, tmp_path: Path
+) -> None:
+    assert recipe_for(PRESETS["bigcodec"]).revive_every == 0
+    chosen = config("toy", revive_every=0, learning_rate=1e-9, final_learning_rate=1e-9)
+    trainer = Trainer(PRESETS["toy"], chosen, source(folder), tmp_path, "cpu")
+    before = trainer.ema["quantizer.codebooks.0.codes"].clone()
+    trainer.step = UNREVIVED_WINDOW - 1
+    trainer.train_step(torch.from_numpy(source(folder).batch(0, 2)).unsqueeze(1))
+    assert torch.allclose(trainer.ema["quantizer.codebooks.0.codes"], before, atol=1e-6)
+    assert trainer.usage.used >= 1
+    trainer.save()
+    resumed = Trainer(PRESETS["toy"], chosen, source(folder), tmp_path, "cpu")
+    assert resumed.resume()
+    assert resumed.usage.used == trainer.usage.used
+
+
+def test_a_run_too_short_for_an_interval_is_validated_at_its_end(
+    folder: Path, tmp_path: Path
+) -> None:
+    seen: list[Validation] = []
+    blip = ("blip", np.full(100, 0.5, dtype=np.float32))
+    validator = Validator([blip], torch.device("cpu"))
+    chosen = config("toy-lite", max_steps=2, validate_every=1000)
+    trainer = Trainer(PRESETS["toy-lite"], chosen, source(folder), tmp_path, "cpu", validator)
+    trainer.run(Callbacks(validation=seen.append))
+    assert [found.step for found in seen] == [2]
+    assert seen[0].stoi is None and math.isfinite(seen[0].mel)
 
 
 @FAMILIES

@@ -10,12 +10,15 @@ from torch import Tensor
 
 from bigcodec_models.quantizer import Codebook, Quantized, Quantizer
 
+UNREVIVED_WINDOW = 50
+"""Steps that usage is counted over in runs that revive nothing."""
+
 
 class CodeUsage:
-    """Counts of the codes drawn since the last check.
+    """Counts of the codes drawn since the last check; `used` and `perplexity` as of that check.
 
-    Early in training a codebook collapses unless codes that nothing draws are moved onto latents
-    that are live. Only the first codebook's are: what later ones see shrinks as training goes on.
+    At small batches a codebook collapses early unless codes that nothing draws are moved onto
+    live latents. Only the first codebook's are: what later ones see shrinks as training goes on.
     """
 
     def __init__(self, quantizer: Quantizer, device: torch.device) -> None:
@@ -31,19 +34,25 @@ class CodeUsage:
         self.counts += torch.bincount(tokens, minlength=len(self.counts))
 
     @torch.no_grad()
-    def revive(self, quantized: Quantized, ema: Mapping[str, Tensor]) -> None:
-        """Move codes never drawn since the last check onto latents of this step, drawn by
-        torch's random state, in the weights and in their average; note usage; start anew."""
-        dead = (self.counts == 0).nonzero().flatten()
+    def check(self) -> Tensor:
+        """Note usage, count anew; returns the counts so far, int64 (codebook_size,)."""
+        counts = self.counts
+        shares = counts.double() / counts.sum()
+        self.used = int((counts > 0).sum())
+        self.perplexity = float(torch.exp(torch.special.entr(shares).sum()))
+        self.counts = torch.zeros_like(counts)
+        return counts
+
+    @torch.no_grad()
+    def revive(self, counts: Tensor, quantized: Quantized, ema: Mapping[str, Tensor]) -> None:
+        """Move codes that have no counts onto latents of this step, drawn by torch's random
+        state, in the weights and in their average."""
+        dead = (counts == 0).nonzero().flatten()
         live = quantized.projected.flatten(0, 1)
         fresh = live[torch.randint(len(live), (len(dead),)).to(live.device)]
         # The search looks at directions only. The length of the codes in use is kept, or the
         # decoder would from one step to the next see codes of another scale.
-        length = self._first.codes[self.counts > 0].norm(dim=-1).mean()
+        length = self._first.codes[counts > 0].norm(dim=-1).mean()
         fresh = length * F.normalize(fresh, dim=-1)
         self._first.codes[dead] = fresh
         ema["quantizer.codebooks.0.codes"][dead] = fresh
-        shares = self.counts.double() / self.counts.sum()
-        self.used = int((self.counts > 0).sum())
-        self.perplexity = float(torch.exp(torch.special.entr(shares).sum()))
-        self.counts.zero_()

@@ -14,7 +14,6 @@ _AT_LEAST_ONE = (
     "batch_size",
     "decay_steps",
     "discriminator_every",
-    "revive_every",
     "log_every",
     "validate_every",
     "keep_every",
@@ -31,6 +30,7 @@ _NOT_NEGATIVE = (
     "adversarial_weight",
     "feature_weight",
     "validation_clips",
+    "revive_every",
 )
 _ABOVE_ZERO = (
     "crop_seconds",
@@ -83,7 +83,7 @@ class TrainConfig:
     generator_only_steps: int = 0
     discriminator_every: int = 1
     ema_decay: float = 0.999
-    revive_every: int = 50
+    revive_every: int = 0
     checkpoint_minutes: float = 5.0
     keep_every: int = 50_000
     log_every: int = 50
@@ -160,5 +160,6 @@ def recipe_for(model: ModelConfig) -> TrainConfig:
             discriminators="small",
             generator_only_steps=7_000,
             discriminator_every=2,
+            revive_every=50,
         )
     return TrainConfig()

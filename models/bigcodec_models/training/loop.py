@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from bigcodec_models.config import ModelConfig
 from bigcodec_models.model_file import ModelInfo, save_model
 from bigcodec_models.network import CodecNetwork
-from bigcodec_models.quantizer import Codebook
+from bigcodec_models.quantizer import Codebook, Quantized
 from bigcodec_models.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from bigcodec_models.training.code_usage import CodeUsage
+from bigcodec_models.training.code_usage import UNREVIVED_WINDOW, CodeUsage
 from bigcodec_models.training.config import TrainConfig
 from bigcodec_models.training.data import CropSource
 from bigcodec_models.training.events import Progress, Validation
@@ -141,6 +141,8 @@ class Trainer:
         self.seconds = float(facts.get("seconds", 0.0))
         best = facts.get("best_mel")
         self.best_mel = math.inf if best is None else float(best)
+        self.usage.used = int(facts.get("codes_used", 0))
+        self.usage.perplexity = float(facts.get("perplexity", 0.0))
         self.history = {k: v for k, v in facts.items() if k in ("init", "inexact_resumes")}
 
     def save(self) -> Path:
@@ -178,6 +180,8 @@ class Trainer:
             "seconds": round(self.seconds, 1),
             "audio_hours_seen": round(hours, 2),
             "best_mel": None if math.isinf(self.best_mel) else self.best_mel,
+            "codes_used": self.usage.used,
+            "perplexity": round(self.usage.perplexity, 1),
             "config": dataclasses.asdict(config),
         }
 
@@ -202,7 +206,7 @@ class Trainer:
                 if self.step % self.config.log_every == 0:
                     callbacks.progress(self._progress(window))
                     window = Window()
-                if self.step % self.config.validate_every == 0:
+                if self._validation_is_due():
                     self._validate(callbacks)
                 if self._save_is_due(clock):
                     self.save()
@@ -226,6 +230,10 @@ class Trainer:
     def _save_is_due(self, clock: Clock) -> bool:
         due = clock.since_save() >= 60 * self.config.checkpoint_minutes
         return due or self.step % self.config.keep_every == 0
+
+    def _validation_is_due(self) -> bool:
+        """At intervals, and at the end, so that the shortest run too has a best checkpoint."""
+        return self.step % self.config.validate_every == 0 or self.step == self.config.max_steps
 
     def _validate(self, callbacks: Callbacks) -> None:
         if not self.validator:
@@ -262,13 +270,19 @@ class Trainer:
             losses["total"], self.network.parameters(), self.generator_optimizer, config.clip_norm
         )
         self._update_average()
-        self.usage.add(made.quantized)
-        if (self.step + 1) % config.revive_every == 0:
-            self.usage.revive(made.quantized, self.ema)
+        self._watch_codes(made.quantized)
         self.step += 1
         self._in_step = False
         report |= {**losses, NORM + "generator": norm}
         return {name: value.detach() for name, value in report.items()}
+
+    def _watch_codes(self, quantized: Quantized) -> None:
+        self.usage.add(quantized)
+        every = self.config.revive_every
+        if (self.step + 1) % (every or UNREVIVED_WINDOW) == 0:
+            counts = self.usage.check()
+            if every:
+                self.usage.revive(counts, quantized, self.ema)
 
     def _discriminator_step(self, real: Tensor, generated: Tensor) -> dict[str, Tensor]:
         assert self.discriminator_optimizer is not None

@@ -36,8 +36,15 @@ class Objective(nn.Module):
         return [features for part in self.discriminators.values() for features in part(wave)]
 
     def discriminator_losses(self, real: Tensor, generated: Tensor) -> Losses:
-        """Losses of the discriminators on waves (B, 1, N); `generated` is detached here."""
-        loss = discriminator_loss(self.judge(real), self.judge(generated.detach()))
+        """Losses of the discriminators on waves (B, 1, N); `generated` is detached here.
+
+        Both go through in one batch, which is faster than two: nothing mixes the waves of a batch.
+        """
+        both = self.judge(torch.cat([real, generated.detach().to(real.dtype)]))
+        scores = [features[-1] for features in both]
+        loss = discriminator_loss(
+            [[score[: len(real)]] for score in scores], [[score[len(real) :]] for score in scores]
+        )
         total = self.config.adversarial_weight * (loss.real + loss.fake)
         return {"discriminator_real": loss.real, "discriminator_fake": loss.fake, "total": total}
 

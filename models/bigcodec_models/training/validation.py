@@ -23,7 +23,7 @@ class Validator:
     """Measures a network on clips, pairs of a name and a wave (n,) at 16 kHz."""
 
     def __init__(self, clips: Sequence[tuple[str, Wave]], device: torch.device) -> None:
-        self._clips = [(name, wave) for name, wave in clips if len(wave) > SAMPLE_RATE // 4]
+        self._clips = [(name, _at_least(wave, SAMPLE_RATE // 4)) for name, wave in clips]
         self._mel = MultiScaleMelLoss().to(device)
         self._device = device
 
@@ -66,6 +66,11 @@ class Validator:
         made = torch.func.functional_call(network, dict(weights), (inputs,))
         restored: Wave = made.wave[0, 0, : len(wave)].float().cpu().numpy()
         return restored
+
+
+def _at_least(wave: Wave, length: int) -> Wave:
+    """Zeros after a wave too short for the longest window."""
+    return np.pad(wave, (0, max(0, length - len(wave))))
 
 
 def _mean(values: Iterable[float | None]) -> float | None:
