@@ -1,0 +1,30 @@
+"""bigcodec compare"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from bigcodec_cli.evaluation.command_options import measures_option
+
+
+@click.command()
+@click.argument("original", metavar="A", type=click.Path(path_type=Path))
+@click.argument("restored", metavar="B", type=click.Path(path_type=Path))
+@click.option("--align/--no-align", default=True, help="Take away B's delay first (the default).")
+@measures_option
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+def command(
+    original: Path, restored: Path, align: bool, measures: tuple[str, ...], as_json: bool
+) -> None:
+    """Measure how much of the speech in A is left in B.
+
+    Both are mixed to one channel and resampled to 16 kHz; B is cut or padded to A's length.
+    """
+    from bigcodec_cli.evaluation.comparison import compare
+    from bigcodec_cli.evaluation.exports import comparison_json, comparison_text
+
+    found = compare(original, restored, align, measures)
+    click.echo(json.dumps(comparison_json(found)) if as_json else comparison_text(found))

@@ -1,0 +1,156 @@
+"""bigcodec eval"""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from bigcodec_cli.evaluation.command_options import measures_option, parsed
+from bigcodec_cli.evaluation.names import (
+    Bench,
+    PeerError,
+    model_name,
+    parse_peers,
+)
+from bigcodec_cli.options import device_option
+from bigcodec_cli.output import CliError, atomic_output, error_line, note
+from bigcodec_cli.store import default_model, model_path
+
+if TYPE_CHECKING:
+    from bigcodec_cli.evaluation.results import Evaluation
+
+_OUTPUT = click.Path(path_type=Path)
+
+
+@click.command()
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.option(
+    "--model",
+    "models",
+    metavar="NAME|PATH",
+    multiple=True,
+    help="Codec model; may be given more than once. Default: see 'models list'.",
+)
+@click.option(
+    "--against",
+    metavar="PEER,...",
+    default="",
+    help="Other codecs: opus:KBPS, codec2:MODE, encodec:KBPS, dac:KBPS.",
+)
+@measures_option
+@click.option("--report", metavar="FILE", type=_OUTPUT, help="An HTML page to read and hear.")
+@click.option("--json", "as_json", metavar="FILE", type=_OUTPUT, help="Everything as JSON.")
+@click.option("--csv", "as_csv", metavar="FILE", type=_OUTPUT, help="A row a file and codec.")
+@click.option(
+    "--by",
+    type=click.Choice(["folder", "prefix"]),
+    default="folder",
+    show_default=True,
+    help="Groups: DIR's subfolders, or file names up to the first '-' or '_'.",
+)
+@click.option(
+    "--players",
+    metavar="N",
+    type=click.IntRange(0, 200),
+    default=8,
+    show_default=True,
+    help="Files that can be heard on the page.",
+)
+@click.option(
+    "--jobs",
+    metavar="N",
+    type=click.IntRange(1, 256),
+    default=1,
+    show_default=True,
+    help="Processes. With several, speeds are those beside one another.",
+)
+@device_option
+@click.option("-f", "--force", is_flag=True, help="Overwrite existing files.")
+def command(
+    folder: Path,
+    models: tuple[str, ...],
+    against: str,
+    measures: tuple[str, ...],
+    report: Path | None,
+    as_json: Path | None,
+    as_csv: Path | None,
+    by: str,
+    players: int,
+    jobs: int,
+    device: str,
+    force: bool,
+) -> None:
+    """Measure models on the speech below a folder, beside other codecs.
+
+    Codes every audio file to bytes on disk and back, and tells how much of the speech is left
+    (PESQ, STOI, MCD, speaker similarity, ...) at how many bits, with 95 % bootstrap intervals.
+    The measures need the `eval` extra; those that are not installed are named and left out.
+    """
+    named = [path for path in (report, as_json, as_csv) if path is not None]
+    if len(set(named)) < len(named):
+        raise click.UsageError("--report, --json and --csv must name different files")
+    bench = Bench(
+        models=_check_models(models),
+        peers=parsed(parse_peers, against, "--against"),
+        measures=measures,
+        device=device,
+        jobs=jobs,
+    )
+    if not folder.is_dir():
+        raise CliError(f"{folder}: not a folder")
+    with contextlib.ExitStack() as stack:
+        for path in named:
+            if not path.parent.is_dir():
+                raise CliError(f"{path}: its folder does not exist")
+        files = {p: stack.enter_context(atomic_output(p, overwrite=force)) for p in named}
+        found = _evaluate(folder, by, players if report else 0, bench)
+        _write(found, files, report, as_json, as_csv)
+    if found.unread or any("coding" in result.failed for result in found.results):
+        raise click.exceptions.Exit(1)
+
+
+def _evaluate(folder: Path, by: str, heard: int, bench: Bench) -> Evaluation:
+    from bigcodec_cli.evaluation.clips import choose_heard, find_clips
+    from bigcodec_cli.evaluation.run import evaluate
+
+    clips, unread = find_clips(folder, by)
+    try:
+        return evaluate(folder, choose_heard(clips, heard), unread, bench, note)
+    except PeerError as error:
+        raise click.BadParameter(str(error), param_hint="--against") from error
+
+
+def _check_models(models: tuple[str, ...]) -> tuple[str, ...]:
+    """Models that are there, under different names; the default one if none is named."""
+    models = models or (default_model(),)
+    for model in models:
+        model_path(model)
+    names = [model_name(model) for model in models]
+    if len(set(names)) < len(names):
+        raise click.UsageError(f"models need different names: {', '.join(names)}")
+    return models
+
+
+def _write(
+    evaluation: Evaluation,
+    files: dict[Path, Path],
+    report: Path | None,
+    as_json: Path | None,
+    as_csv: Path | None,
+) -> None:
+    from bigcodec_cli.evaluation.exports import to_csv, to_json, to_text
+
+    for name, reason in evaluation.unread.items():
+        error_line(f"{name}: {reason}")
+    click.echo(to_text(evaluation), nl=False)
+    if report is not None:
+        from bigcodec_cli.evaluation.report import to_html
+
+        files[report].write_text(to_html(evaluation), encoding="utf-8")
+    if as_json is not None:
+        files[as_json].write_text(to_json(evaluation), encoding="utf-8")
+    if as_csv is not None:
+        files[as_csv].write_text(to_csv(evaluation), encoding="utf-8")

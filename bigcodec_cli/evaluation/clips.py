@@ -1,0 +1,61 @@
+"""Which files of a folder are measured, how they are grouped, and which are heard on the page."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from bigcodec_cli.evaluation.run import EvalClip, Unread
+from bigcodec_cli.output import CliError
+from bigcodec_models.training.index import Clip, DataError, scan
+
+
+def find_clips(folder: Path, by: str) -> tuple[list[EvalClip], list[Unread]]:
+    """The audio files below a folder, and those that cannot be read.
+
+    `by` "folder" groups them by the folder's own subfolders, "prefix" by their names up to the
+    first "-" or "_".
+
+    Raises:
+        CliError: it is no folder, or holds no readable audio.
+    """
+    unread: list[Unread] = []
+
+    def skipped(path: Path, reason: str) -> None:
+        unread.append(Unread(file=path.relative_to(folder).as_posix(), reason=reason))
+
+    try:
+        found = scan(folder, skipped=skipped)
+    except DataError as error:
+        raise CliError(str(error)) from error
+    clips = [EvalClip(path=c.path, name=c.name, group=_group(c, by)) for c in found]
+    return clips, unread
+
+
+def choose_heard(clips: Sequence[EvalClip], count: int) -> list[EvalClip]:
+    """The clips, up to `count` of them marked to be heard: in turn from each group, and evenly
+    spread over it."""
+    groups = collections.defaultdict[str, list[EvalClip]](list)
+    for clip in clips:
+        groups[clip.group].append(clip)
+    shares = dict.fromkeys(groups, 0)
+    wanted = min(count, len(clips))
+    while sum(shares.values()) < wanted:
+        for group, members in groups.items():
+            if shares[group] < len(members) and sum(shares.values()) < wanted:
+                shares[group] += 1
+    heard = {
+        members[(2 * k + 1) * len(members) // (2 * shares[group])].name
+        for group, members in groups.items()
+        for k in range(shares[group])
+    }
+    return [dataclasses.replace(clip, heard=clip.name in heard) for clip in clips]
+
+
+def _group(clip: Clip, by: str) -> str:
+    if by == "prefix":
+        return re.split(r"[-_]", clip.path.stem, maxsplit=1)[0]
+    return clip.folders[0] if clip.folders else ""

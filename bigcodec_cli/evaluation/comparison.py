@@ -1,0 +1,53 @@
+"""The measures for two files."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from bigcodec_cli.evaluation.alignment import align
+from bigcodec_cli.evaluation.meters import Meters
+from bigcodec_cli.evaluation.waves import RATE, Wave, fit, load_wave
+from bigcodec_cli.output import CliError
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Values by key; reasons for measures that failed or are not installed; `delay_ms` is what
+    was taken away, `seconds` the original's length, `surplus_seconds` how much longer the other
+    was."""
+
+    values: Mapping[str, float]
+    failed: Mapping[str, str]
+    missing: Mapping[str, str]
+    seconds: float
+    surplus_seconds: float
+    delay_ms: float
+
+
+def compare(original: Path, restored: Path, aligned: bool, keys: Sequence[str]) -> Comparison:
+    """Measure two files at 16 kHz by `keys`, without the second one's delay if `aligned`.
+
+    Raises:
+        CliError: one of them cannot be read or holds no samples.
+    """
+    first, second = _load(original), _load(restored)
+    moved, delay = align(first, second) if aligned else (fit(second, len(first)), 0)
+    meters = Meters(keys)
+    values, failed = meters.measure(first, moved)
+    return Comparison(
+        values=values,
+        failed=failed,
+        missing=meters.missing,
+        seconds=len(first) / RATE,
+        surplus_seconds=(len(second) - len(first)) / RATE,
+        delay_ms=delay * 1000 / RATE,
+    )
+
+
+def _load(path: Path) -> Wave:
+    wave = load_wave(path)
+    if not len(wave):
+        raise CliError(f"{path}: holds no samples")
+    return wave

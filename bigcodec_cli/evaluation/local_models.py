@@ -1,0 +1,38 @@
+"""Models of transformers whose weights are already on this machine; nothing is fetched."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bigcodec_cli.evaluation.packages import MissingError, load_package
+
+
+def load_local(repository: str, model: str) -> Any:
+    """A model of transformers, ready to use, from the Hugging Face cache.
+
+    Raises:
+        MissingError: transformers or the weights are not here.
+    """
+    network = _load(repository, model).eval()
+    return network.requires_grad_(False)
+
+
+def load_local_processor(repository: str, processor: str) -> Any:
+    """What prepares a model's input.
+
+    Raises:
+        MissingError: transformers or its settings are not here.
+    """
+    return _load(repository, processor)
+
+
+def _load(repository: str, kind: str) -> Any:
+    transformers = load_package("transformers")
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    try:
+        return getattr(transformers, kind).from_pretrained(repository, local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise MissingError(
+            f"the weights of {repository} are not on this machine (hf download {repository})"
+        ) from error

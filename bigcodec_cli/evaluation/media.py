@@ -1,0 +1,80 @@
+"""Sound and pictures for a page that stands alone: FLAC, and spectrograms as PNG."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import io
+import struct
+import zlib
+
+import numpy as np
+import numpy.typing as npt
+import soundfile
+
+from bigcodec_cli.evaluation.waves import RATE, Wave, to_int16
+
+SECONDS = 12
+"""What is longer is cut for the page."""
+
+_WINDOW, _HOP = 512, 200
+_RANGE_DB = 70.0
+_SHADES = 15
+
+
+@dataclasses.dataclass(frozen=True)
+class Sound:
+    """A clip for the page: FLAC and PNG files."""
+
+    flac: bytes
+    spectrogram: bytes
+
+
+def make_sound(wave: Wave, loudest: float) -> Sound:
+    """The first 12 s of a wave (n,); `loudest` is the magnitude that is drawn black."""
+    cut = wave[: SECONDS * RATE]
+    file = io.BytesIO()
+    soundfile.write(file, to_int16(cut), RATE, format="FLAC", subtype="PCM_16")
+    return Sound(file.getvalue(), spectrogram_png(cut, loudest))
+
+
+def loudest_magnitude(wave: Wave) -> float:
+    """The highest magnitude in a wave's spectrogram."""
+    return float(_magnitudes(wave).max())
+
+
+def spectrogram_png(wave: Wave, loudest: float) -> bytes:
+    """A spectrogram, 80 columns a second, 0 to 8 kHz in 128 rows, black at `loudest`, white
+    70 dB below."""
+    magnitudes = _magnitudes(wave)[:, :256].reshape(-1, 128, 2).max(axis=2)
+    decibels = 20 * np.log10(np.maximum(magnitudes, 1e-9) / max(loudest, 1e-9))
+    shades = np.round(np.clip(-decibels / _RANGE_DB, 0, 1) * _SHADES).astype(np.uint8)
+    return grey_png(shades.T[::-1])
+
+
+def grey_png(pixels: npt.NDArray[np.uint8]) -> bytes:
+    """A PNG file of pixels (rows, columns) in 16 shades, 0 black and 15 white (RFC 2083)."""
+    rows, columns = pixels.shape
+    padded = np.pad(pixels, ((0, 0), (0, columns % 2)))
+    packed = padded[:, ::2] << 4 | padded[:, 1::2]
+    lines = b"".join(b"\0" + row.tobytes() for row in packed)
+    header = struct.pack(">IIBBBBB", columns, rows, 4, 0, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(lines, 9)), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(*chunk) for chunk in chunks)
+
+
+def data_uri(kind: str, data: bytes) -> str:
+    """A file as an address that holds it."""
+    return f"data:{kind};base64,{base64.b64encode(data).decode('ascii')}"
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    checksum = zlib.crc32(kind + data)
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", checksum)
+
+
+def _magnitudes(wave: Wave) -> npt.NDArray[np.float64]:
+    """Magnitudes (frames, 257)."""
+    padded = np.pad(wave, _WINDOW // 2)
+    frames = np.lib.stride_tricks.sliding_window_view(padded, _WINDOW)[::_HOP]
+    return np.abs(np.fft.rfft(frames * np.hanning(_WINDOW), axis=1))
