@@ -1,0 +1,53 @@
+"""What a machine can do at most: its rates of matrix products and of reading memory."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import torch
+
+from benchmarks.report import best_of
+
+
+@dataclasses.dataclass(frozen=True)
+class Rates:
+    """Measured rates on the threads that torch has: 1e9 operations and 1e9 bytes a second."""
+
+    float32: float
+    bfloat16: float
+    reading: float
+
+
+def measure(width: int) -> Rates:
+    """Best rates seen: square products of 2048, and matrix-vector products over the recurrent
+    weights of four LSTM layers of a width."""
+    return Rates(_product(torch.float32), _product(torch.bfloat16), _reading(width))
+
+
+def _product(dtype: torch.dtype) -> float:
+    size = 2048
+    left, right = torch.randn(2, size, size).to(dtype)
+    return 2 * size**3 / _fastest(lambda: left @ right) / 1e9
+
+
+def _reading(width: int) -> float:
+    """With a share of the rows on each thread."""
+    threads = torch.get_num_threads()
+    weights = [torch.randn(4 * width, width) for _ in range(4)]
+    vector = torch.randn(width)
+
+    def share(index: int) -> None:
+        torch.set_num_threads(1)
+        for weight in weights:
+            torch.mv(weight.chunk(threads)[index], vector)
+
+    with ThreadPoolExecutor(threads) as pool:
+        seconds = _fastest(lambda: list(pool.map(share, range(threads))))
+    torch.set_num_threads(threads)
+    return 4 * 16 * width**2 / seconds / 1e9
+
+
+def _fastest(work: Callable[[], object]) -> float:
+    return best_of(15, {"": work})[""]
