@@ -1,21 +1,43 @@
-"""Reading any audio that soundfile reads, writing WAV, and resampling."""
+"""Reading audio by blocks: whatever soundfile reads, WAV from pipes, and raw PCM."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
+import stat
+import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO, cast
 
 import numpy as np
-import numpy.typing as npt
 import soundfile
-import soxr
 
 from bigcodec_cli.output import CliError
+from bigcodec_cli.pcm import Encoding, RawFormat
+from bigcodec_cli.resampling import resample
+from bigcodec_cli.samples import Samples
+from bigcodec_cli.wav import WavFormat, WavWriter, read_frames, read_header
 
-Samples = npt.NDArray[np.float32]
+__all__ = ["Audio", "AudioInput", "Samples", "open_audio", "read_audio", "resample", "write_wav"]
 
+_BLOCK_FRAMES = 1 << 16
 _MAX_SAMPLES = 1 << 33
+_COPY_BYTES = 1 << 20
+TAG_NAMES = (
+    "title",
+    "artist",
+    "album",
+    "date",
+    "tracknumber",
+    "genre",
+    "comment",
+    "copyright",
+    "license",
+)
+"""Tags that soundfile knows and that are carried through."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,31 +53,60 @@ class Audio:
         return int(self.samples.shape[1]) / self.rate
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AudioInput:
+    """An open audio file. `frames` is None where its length is not known beforehand.
+
+    `blocks` gives its samples (channels, n), float32, once; it raises CliError.
+    """
+
+    name: str
+    rate: int
+    channels: int
+    frames: int | None
+    blocks: Iterator[Samples]
+    tags: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def seconds(self) -> float | None:
+        """Duration, where it is known beforehand."""
+        return None if self.frames is None else self.frames / self.rate
+
+
+@contextlib.contextmanager
+def open_audio(path: Path | None, raw: RawFormat | None = None) -> Iterator[AudioInput]:
+    """Open an audio file, a pipe, or standard input (None), to be read by blocks.
+
+    Raises:
+        CliError: missing, unreadable, in no known format, or too large.
+    """
+    name = "stdin" if path is None else str(path)
+    with contextlib.ExitStack() as stack:
+        try:
+            found = _open(path, name, raw, stack)
+        except FileNotFoundError:
+            raise CliError(f"{name}: no such file") from None
+        except (soundfile.LibsndfileError, OSError, TypeError, ValueError) as error:
+            # TypeError: a name that ends in .raw, for which soundfile wants to be told the rate
+            if path is not None and not os.path.lexists(path):
+                raise CliError(f"{name}: no such file") from None
+            raise CliError(f"{name}: cannot be read as audio: {_reason(error)}") from error
+        yield dataclasses.replace(found, blocks=_checked(found))
+
+
 def read_audio(path: Path) -> Audio:
     """All of an audio file.
 
     Raises:
         CliError: missing, unreadable, in no known format, too large, or not finite.
     """
-    if path.is_dir():
-        raise CliError(f"{path}: is a folder, not an audio file")
-    try:
-        with soundfile.SoundFile(os.fsencode(path)) as file:
-            if file.frames * file.channels > _MAX_SAMPLES:
-                raise CliError(f"{path}: declares more samples than can be read")
-            rate, samples = file.samplerate, file.read(dtype="float32", always_2d=True)
-    except FileNotFoundError:
-        raise CliError(f"{path}: no such file") from None
-    except MemoryError:
-        raise CliError(f"{path}: does not fit into memory") from None
-    except (soundfile.LibsndfileError, OSError, TypeError, ValueError) as error:
-        # TypeError: a name that ends in .raw, for which soundfile wants to be told the rate
-        if not os.path.lexists(path):
-            raise CliError(f"{path}: no such file") from None
-        raise CliError(f"{path}: cannot be read as audio: {_reason(error)}") from error
-    if not np.isfinite(samples).all():
-        raise CliError(f"{path}: holds samples that are not finite numbers; repair it first")
-    return Audio(np.ascontiguousarray(samples.T), rate)
+    with open_audio(path) as source:
+        try:
+            empty = np.zeros((source.channels, 0), np.float32)
+            samples = np.concatenate([empty, *source.blocks], axis=1)
+        except MemoryError:
+            raise CliError(f"{path}: does not fit into memory") from None
+        return Audio(samples, source.rate)
 
 
 def write_wav(path: Path, audio: Audio) -> None:
@@ -64,19 +115,95 @@ def write_wav(path: Path, audio: Audio) -> None:
     Raises:
         OSError: the file cannot be written.
     """
-    scaled = np.round(np.clip(audio.samples.T, -1.0, 1.0) * 32767).astype(np.int16)
+    channels, frames = audio.samples.shape
+    form = WavFormat(rate=audio.rate, channels=channels, encoding=Encoding.S16, frames=frames)
+    with path.open("wb") as file:
+        writer = WavWriter(file, form)
+        writer.write(audio.samples)
+        writer.finish()
+
+
+def _open(
+    path: Path | None, name: str, raw: RawFormat | None, stack: contextlib.ExitStack
+) -> AudioInput:
+    if path is not None:
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
+            raise CliError(f"{path}: is a folder; use -r for the audio files in it")
+        if stat.S_ISREG(mode) and raw is None:
+            return _open_file(path, name, stack)
+    file = sys.stdin.buffer if path is None else stack.enter_context(path.open("rb"))
+    if raw is not None:
+        blocks = read_frames(file, raw.encoding, raw.channels, None)
+        return AudioInput(
+            name=name, rate=raw.rate, channels=raw.channels, frames=None, blocks=blocks
+        )
+    return _open_stream(cast(BinaryIO, file), name, stack)
+
+
+def _open_stream(file: BinaryIO, name: str, stack: contextlib.ExitStack) -> AudioInput:
+    """WAV is coded as it comes; what can only be read with seeking goes into a file first."""
+    form, start = read_header(file)
+    if form is not None:
+        return AudioInput(
+            name=name,
+            rate=form.rate,
+            channels=form.channels,
+            frames=form.frames,
+            blocks=_expected(read_frames(file, form.encoding, form.channels, form.frames), form),
+            tags=form.tags,
+        )
+    spool = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "input"
+    with spool.open("wb") as copy:
+        copy.write(start)
+        while data := file.read(_COPY_BYTES):
+            copy.write(data)
+    return _open_file(spool, name, stack)
+
+
+def _open_file(path: Path, name: str, stack: contextlib.ExitStack) -> AudioInput:
+    file = stack.enter_context(soundfile.SoundFile(os.fsencode(path)))
+    if file.frames * file.channels > _MAX_SAMPLES:
+        raise CliError(f"{name}: declares more samples than can be read")
+    tags = ((tag, getattr(file, tag)) for tag in TAG_NAMES)
+    return AudioInput(
+        name=name,
+        rate=file.samplerate,
+        channels=file.channels,
+        frames=file.frames,
+        blocks=_soundfile_blocks(file),
+        tags=tuple((tag, text) for tag, text in tags if text),
+    )
+
+
+def _soundfile_blocks(file: soundfile.SoundFile) -> Iterator[Samples]:
+    while True:
+        block = file.read(_BLOCK_FRAMES, dtype="float32", always_2d=True)
+        if not len(block):
+            return
+        yield np.ascontiguousarray(block.T)
+
+
+def _expected(blocks: Iterator[Samples], form: WavFormat) -> Iterator[Samples]:
+    count = 0
+    for block in blocks:
+        count += block.shape[1]
+        yield block
+    if form.frames is not None and count < form.frames:
+        raise CliError(f"ends after {count} of the {form.frames} samples that it declares")
+
+
+def _checked(source: AudioInput) -> Iterator[Samples]:
+    """The blocks of an input, every fault told as a CliError with its name."""
     try:
-        soundfile.write(os.fsencode(path), scaled, audio.rate, format="WAV", subtype="PCM_16")
-    except soundfile.LibsndfileError as error:
-        raise OSError(_reason(error)) from error
-
-
-def resample(wave: Samples, rate: int, new_rate: int, length: int) -> Samples:
-    """A wave (n,) at another rate, cut or zero-padded to `length` samples."""
-    changed = wave
-    if rate != new_rate and len(wave):
-        changed = np.asarray(soxr.resample(wave, rate, new_rate, quality="VHQ"), np.float32)
-    return np.pad(changed[:length], (0, max(0, length - len(changed))))
+        for block in source.blocks:
+            if not np.isfinite(block).all():
+                raise CliError("holds samples that are not finite numbers; repair it first")
+            yield block
+    except CliError as error:
+        raise CliError(f"{source.name}: {error}") from error
+    except (soundfile.LibsndfileError, OSError, ValueError) as error:
+        raise CliError(f"{source.name}: cannot be read as audio: {_reason(error)}") from error
 
 
 def _reason(error: Exception) -> str:

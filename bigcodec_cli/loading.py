@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-import bcdc
+from bigcodec_cli.containers import Headed
 from bigcodec_cli.output import CliError
 from bigcodec_cli.pipeline import geometry_of
 from bigcodec_cli.store import find_by_fingerprint, find_model, model_path
@@ -17,27 +17,32 @@ PULL_HINT = "for the paper's quality: bigcodec models pull bigcodec, then --mode
 
 
 def choose_device(wanted: str) -> str:
-    """The torch device for `auto`, `cpu` or `cuda`.
+    """The torch device for `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
 
     Raises:
-        CliError: cuda is wanted and not there.
+        CliError: it is not there.
     """
-    if wanted == "cuda" and not torch.cuda.is_available():
-        raise CliError("--device cuda: torch finds no CUDA device here; use --device cpu")
     if wanted == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
+    if wanted.startswith("cuda"):
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if int(wanted.partition(":")[2] or 0) >= count:
+            found = f"{count} CUDA devices" if count else "no CUDA device"
+            raise CliError(f"--device {wanted}: torch finds {found} here; use --device cpu")
+    if wanted == "mps" and not torch.backends.mps.is_available():
+        raise CliError("--device mps: torch finds no Apple GPU here; use --device cpu")
     return wanted
 
 
-def load_codec(name_or_path: str, device: str) -> tuple[Codec, str]:
-    """A codec, and a line that says what it is.
+def load_codec(name_or_path: str, device: str, precision: str = "float32") -> tuple[Codec, str]:
+    """A codec, and a line that says what it is; `precision` acts on decoding (see `Codec`).
 
     Raises:
         CliError: no such model, or it cannot be used.
     """
     entry = find_model(name_or_path)
     try:
-        codec = Codec.load(model_path(name_or_path), choose_device(device))
+        codec = Codec.load(model_path(name_or_path), choose_device(device), precision)
     except ModelFileError as error:
         raise CliError(str(error)) from error
     if entry is None:
@@ -49,14 +54,14 @@ def load_codec(name_or_path: str, device: str) -> tuple[Codec, str]:
 class CodecCache:
     """Codecs for a batch of containers, each loaded once, found by fingerprint."""
 
-    def __init__(self, model: str | None, device: str) -> None:
-        self._device = choose_device(device)
+    def __init__(self, model: str | None, device: str, precision: str = "float32") -> None:
+        self._device, self._precision = choose_device(device), precision
         self._codecs: dict[bytes, Codec] = {}
         if model is not None:
-            codec, _ = load_codec(model, device)
+            codec, _ = load_codec(model, device, precision)
             self._codecs[codec.fingerprint[:6]] = codec
 
-    def codec_for(self, source: Path, container: bcdc.Container) -> Codec:
+    def codec_for(self, source: Path, container: Headed) -> Codec:
         """The codec that made a container.
 
         Raises:
@@ -79,6 +84,6 @@ class CodecCache:
                 "('bigcodec models pull bigcodec' fetches the published one)"
             )
         try:
-            return Codec.load(entry.path, self._device)
+            return Codec.load(entry.path, self._device, self._precision)
         except ModelFileError as error:
             raise CliError(str(error)) from error

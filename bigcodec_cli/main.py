@@ -1,13 +1,17 @@
 """The command group: what commands there are, and how errors become exit codes.
 
-Exit codes: 0 all fine, 1 something failed, 2 wrong usage (click's own).
+Exit codes: 0 all fine, 1 something failed, 2 wrong usage (click's own); 130 and 143 after SIGINT
+and SIGTERM, as shells have it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import os
 import signal
 import sys
+from collections.abc import Sequence
 from types import FrameType
 
 import click
@@ -19,10 +23,18 @@ _COMMANDS = {
     "compress": "Compress audio files to .bcdc.",
     "decompress": "Restore audio from .bcdc files.",
     "info": "Show what .bcdc files hold.",
-    "models": "List, show, fetch, import and choose models.",
+    "test": "Check that .bcdc files are undamaged.",
+    "tokens": "Take tokens out of .bcdc files, or put them in.",
+    "models": "List, show, fetch, import, choose and remove models.",
     "train": "Train a model on a folder of speech.",
+    "train-prior": "Learn what a model's tokens are like, to make its files smaller.",
     "export": "Make a model file out of a training run.",
+    "eval": "Measure what models do to a folder of speech.",
+    "compare": "Measure how much one audio file differs from another.",
+    "completion": "Print a script that completes commands in a shell.",
 }
+INTERRUPTED = 130
+TERMINATED = 143
 
 
 class _LazyGroup(click.Group):
@@ -34,7 +46,7 @@ class _LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
             return None
-        module = importlib.import_module(f"bigcodec_cli.commands.{cmd_name}")
+        module = importlib.import_module(f"bigcodec_cli.commands.{cmd_name.replace('-', '_')}")
         command: click.Command = module.command
         return command
 
@@ -56,23 +68,40 @@ def cli() -> None:
 
 def main() -> None:
     """Entry point of the `bigcodec` command."""
-    signal.signal(signal.SIGTERM, _terminate)
+    for name in ("SIGTERM", "SIGHUP"):  # Windows has no SIGHUP
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), _terminate)
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run a command line, `bigcodec` itself left out; gives the exit code."""
     try:
-        code = cli.main(prog_name="bigcodec", standalone_mode=False)
-        sys.exit(code if isinstance(code, int) else 0)
+        code = cli.main(list(arguments), prog_name="bigcodec", standalone_mode=False)
+        sys.stdout.flush()
+        return code if isinstance(code, int) else 0
     except click.ClickException as error:
         error.show()
-        sys.exit(error.exit_code)
+        return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         error_line("interrupted")
-        sys.exit(130)
+        return INTERRUPTED
     except CliError as error:
         error_line(str(error))
-        sys.exit(1)
+    except BrokenPipeError:
+        _abandon_stdout()  # whoever read it has had enough, and needs no words from us
     except OSError as error:
         error_line(f"{error.filename or 'error'}: {error.strerror or error}")
-        sys.exit(1)
+    except MemoryError:
+        error_line("out of memory")
+    return 1
+
+
+def _abandon_stdout() -> None:
+    """Keep the interpreter from writing what is left in stdout's buffer when it ends."""
+    with contextlib.suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _terminate(_number: int, _frame: FrameType | None) -> None:
-    raise SystemExit(143)
+    raise SystemExit(TERMINATED)

@@ -6,12 +6,8 @@ import contextlib
 import os
 import secrets
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeVar
-
-_T = TypeVar("_T")
-_LONG_SECONDS = 60
 
 
 class CliError(Exception):
@@ -26,12 +22,53 @@ def visible(text: str) -> str:
 
 def error_line(message: str) -> None:
     """One line on stderr that says what failed."""
-    print(f"bigcodec: {visible(message)}", file=sys.stderr)
+    note(f"bigcodec: {message}")
 
 
 def note(message: str) -> None:
-    """A line of information on stderr."""
-    print(visible(message), file=sys.stderr)
+    """A line of information on stderr, above a progress bar if there is one."""
+    bars = sys.modules.get("tqdm")
+    if bars is not None:
+        bars.tqdm.write(visible(message), file=sys.stderr)
+    else:
+        print(visible(message), file=sys.stderr)
+
+
+class AtomicOutput:
+    """A file that gets its name only once it is whole.
+
+    Write to `temporary`, then `commit`; `discard` removes what was not committed.
+
+    Raises:
+        CliError: `path` exists and `overwrite` is false, or cannot be replaced by a file.
+    """
+
+    def __init__(self, path: Path, *, overwrite: bool) -> None:
+        _refuse_existing(path, overwrite)
+        self.path, self._overwrite = path, overwrite
+        self.temporary = path.with_name(f".{path.name[:40]}.{secrets.token_hex(4)}.tmp")
+
+    def commit(self, *, like: os.stat_result | None = None, durable: bool = False) -> None:
+        """Give the file its name, with the modification time of `like`; on disk, if `durable`.
+
+        Raises:
+            CliError: the name was taken meanwhile.
+            OSError: the file cannot be renamed.
+        """
+        if like is not None:
+            os.utime(self.temporary, ns=(like.st_atime_ns, like.st_mtime_ns))
+        if durable:
+            _sync(self.temporary)
+        if self._overwrite:
+            os.replace(self.temporary, self.path)
+        else:
+            _place_new(self.temporary, self.path)
+        if durable:
+            _sync(self.path.parent)
+
+    def discard(self) -> None:
+        """Remove the temporary file, if it is still there."""
+        self.temporary.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -42,16 +79,20 @@ def atomic_output(path: Path, *, overwrite: bool) -> Iterator[Path]:
         CliError: `path` exists and `overwrite` is false.
         OSError: the file cannot be written or renamed.
     """
-    _refuse_existing(path, overwrite)
-    temporary = path.with_name(f".{path.name[:40]}.{secrets.token_hex(4)}.tmp")
+    output = AtomicOutput(path, overwrite=overwrite)
     try:
-        yield temporary
-        if overwrite:
-            os.replace(temporary, path)
-        else:
-            _place_new(temporary, path)
+        yield output.temporary
+        output.commit()
     finally:
-        temporary.unlink(missing_ok=True)
+        output.discard()
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _refuse_existing(path: Path, overwrite: bool) -> None:
@@ -67,39 +108,9 @@ def _place_new(temporary: Path, path: Path) -> None:
     """Give the file its name, failing if the name was taken meanwhile."""
     try:
         os.link(temporary, path)
+        temporary.unlink()
     except FileExistsError:
         raise CliError(f"{path}: already exists; use -f to overwrite it") from None
     except OSError:  # a file system without hard links
         _refuse_existing(path, False)
         os.replace(temporary, path)
-
-
-@contextlib.contextmanager
-def seconds_bar(total: float, label: str) -> Iterator[Callable[[float], None]]:
-    """A bar over seconds of audio, for files long enough to wait for, if stderr is a terminal.
-
-    Gives a function to call with the seconds done since its last call.
-    """
-    if total < _LONG_SECONDS or not sys.stderr.isatty():
-        yield lambda _: None
-        return
-    from tqdm import tqdm
-
-    shape = "{desc}: {percentage:3.0f}%|{bar}| {n:.0f}/{total:.0f} s of audio [{remaining} left]"
-    name = visible(label)
-    with tqdm(total=total, desc=name, file=sys.stderr, leave=False, bar_format=shape) as bar:
-
-        def advance(done: float) -> None:
-            bar.update(done)
-
-        yield advance
-
-
-def progress(items: Iterable[_T], total: int, label: str) -> Iterable[_T]:
-    """`items` with a progress bar on stderr, if that is a terminal."""
-    if total < 2 or not sys.stderr.isatty():
-        return items
-    from tqdm import tqdm
-
-    bar: Iterable[_T] = tqdm(items, total=total, desc=label, unit="file", file=sys.stderr)
-    return bar

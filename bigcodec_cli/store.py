@@ -130,6 +130,24 @@ def register(name: str, fingerprint: bytes, licence: str, summary: str) -> None:
     _write_json(home() / "models.json", {**_index(), name: row})
 
 
+def unregister(name: str) -> None:
+    """Remove an imported model: from the index, its weights, and as the default.
+
+    Raises:
+        CliError: the index cannot be written, or the weights not be removed.
+    """
+    rows = _index()
+    rows.pop(name, None)
+    _write_json(home() / "models.json", rows)
+    if _settings().get("default") == name:
+        rest = {key: value for key, value in _settings().items() if key != "default"}
+        _write_json(home() / "settings.json", rest)
+    try:
+        imported_path(name).unlink(missing_ok=True)
+    except OSError as error:
+        raise CliError(f"{imported_path(name)}: cannot be removed: {error.strerror}") from error
+
+
 def imported_path(name: str) -> Path:
     """Where the weights of an imported model lie."""
     return home() / f"{name}.safetensors"

@@ -195,7 +195,7 @@ def _fitting(trainer: Trainer, found: Mapping[str, torch.Tensor]) -> Mapping[str
     wanted = trainer.objective.discriminators.state_dict()
     if found and {k: v.shape for k, v in found.items()} == {k: v.shape for k, v in wanted.items()}:
         return found
-    if found:
+    if found and wanted:
         note("its discriminators are not those of this run: new ones begin")
     return {}
 

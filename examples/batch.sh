@@ -1,6 +1,6 @@
 #!/bin/sh
-# Compresses every WAV and FLAC file under a folder, two processes at a time, forty files each.
+# Compresses every audio file under a folder into a folder like it. Stopped and started again, it
+# goes on where it was.
 #   batch.sh FOLDER OUTPUT_FOLDER
 set -eu
-find "$1" -type f \( -name '*.wav' -o -name '*.flac' \) -print0 |
-    xargs -0 -n 40 -P 2 bigcodec compress --output-dir "$2"
+bigcodec compress -r "$1" --output-dir "$2" --skip-existing

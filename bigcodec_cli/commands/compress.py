@@ -2,81 +2,87 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 import bcdc
-from bigcodec_cli.batch import make_folder, output_paths, run_batch
-from bigcodec_cli.output import CliError, atomic_output, note, seconds_bar
+from bigcodec_cli.batch import Batch, BatchOptions, check_stdout, make_folder
+from bigcodec_cli.inputs import AUDIO_SUFFIXES, InputOptions, plan
+from bigcodec_cli.options import (
+    batch_options,
+    batch_size_option,
+    device_option,
+    input_options,
+    raw_options,
+)
+from bigcodec_cli.output import CliError, note
+from bigcodec_cli.pcm import RawFormat
 from bigcodec_cli.store import default_model
+
+_CODERS = [coder.name.lower() for coder in bcdc.Coder]
 
 
 @click.command()
-@click.argument("inputs", metavar="IN...", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("-o", "--output", metavar="OUT", type=click.Path(path_type=Path))
-@click.option(
-    "--output-dir",
-    metavar="DIR",
-    type=click.Path(path_type=Path),
-    help="Folder for the outputs, made if missing.",
-)
+@input_options
 @click.option("--model", metavar="NAME|PATH", help="Codec model. Default: see 'models list'.")
 @click.option(
     "--coder",
-    type=click.Choice(["auto", "raw"]),
+    type=click.Choice(["auto", *_CODERS]),
     default="auto",
     show_default=True,
     help="How tokens become bytes; auto takes the smallest.",
 )
-@click.option(
-    "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True
-)
+@device_option
+@batch_size_option
 @click.option("--downmix", is_flag=True, help="Mix all channels to one; else each is coded.")
-@click.option("-f", "--force", is_flag=True, help="Overwrite existing files.")
+@raw_options
+@click.option("--no-verify", is_flag=True, help="Do not read the output back before naming it.")
+@batch_options
 def command(
-    inputs: tuple[Path, ...],
-    output: Path | None,
-    output_dir: Path | None,
+    where: InputOptions,
+    how: BatchOptions,
     model: str | None,
     coder: str,
     device: str,
+    batch_size: int,
     downmix: bool,
-    force: bool,
+    raw: RawFormat | None,
+    no_verify: bool,
 ) -> None:
     """Compress audio files to .bcdc.
 
     Reads what soundfile reads (WAV, FLAC, Ogg, Opus, MP3, ...) at any rate and channel count.
-    Without -o or --output-dir, speech.wav becomes speech.bcdc beside it.
+    Without -o or --output-dir, speech.wav becomes speech.bcdc beside it. '-' as the input is
+    stdin, coded as it comes if it is WAV or --raw; its output is stdout, if -o does not say
+    otherwise.
     """
-    targets = output_paths(inputs, output, output_dir, ".bcdc")
-    make_folder(output_dir)
+    if how.remove and no_verify:
+        raise click.UsageError("--rm removes what is verified; leave --no-verify out")
+    batch = Batch(plan(where, ".bcdc", AUDIO_SUFFIXES), how, "compress")
+    check_stdout(batch)
+    if where.output_dir is not None:
+        make_folder(where.output_dir)
+    from bigcodec_cli.compress_task import CompressSettings, open_tasks
     from bigcodec_cli.loading import load_codec
-    from bigcodec_cli.pipeline import CompressOptions, compress
+    from bigcodec_cli.pipeline import CompressOptions
+    from bigcodec_cli.pool import Pool
+    from bigcodec_cli.priors import prior_for_model
+    from bigcodec_models.codec import Codec
 
-    # auto: the smallest for the file; at present there is one coder to choose from.
-    chosen = bcdc.Coder.RAW if coder == "auto" else bcdc.Coder[coder.upper()]
-    options = CompressOptions(coder=chosen, downmix=downmix)
     codec, description = load_codec(model or default_model(), device)
-    note(description)
-
-    def work(source: Path, target: Path) -> None:
-        from bigcodec_cli.audio import read_audio
-
-        audio = read_audio(source)
-        try:
-            with (
-                atomic_output(target, overwrite=force) as temporary,
-                temporary.open("wb") as file,
-                seconds_bar(audio.seconds, source.name) as done,
-            ):
-                compress(audio, codec, options, file, done)
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or str(error)
-            raise CliError(f"{source}: cannot write {target}: {reason}") from error
-        if len(inputs) == 1:
-            size = target.stat().st_size
-            rate = f", {size * 8 / audio.seconds / 1000:.2f} kbit/s" if audio.seconds else ""
-            note(f"{source.name}: {audio.seconds:.2f} s to {size} bytes{rate}")
-
-    run_batch(inputs, targets, work, "compress")
+    if not how.quiet:
+        note(description)
+    chosen = None if coder == "auto" else bcdc.Coder[coder.upper()]
+    prior = prior_for_model(codec.fingerprint)
+    if chosen is not None and chosen not in bcdc.usable_coders(prior):
+        raise CliError(
+            f"--coder {coder}: there is no prior for this model; "
+            "'bigcodec train-prior' makes one, --coder adaptive needs none"
+        )
+    settings = CompressSettings(
+        codec=codec,
+        options=CompressOptions(coder=chosen, downmix=downmix, prior=prior),
+        raw=raw,
+        verify=not no_verify,
+    )
+    pool = Pool(Codec.encode_streams, batch_size, batch.failed)
+    batch.run(lambda jobs: pool.run(open_tasks(jobs, settings, batch)))

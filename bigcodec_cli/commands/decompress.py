@@ -6,60 +6,107 @@ from pathlib import Path
 
 import click
 
-import bcdc
-from bigcodec_cli.batch import make_folder, output_paths, run_batch
-from bigcodec_cli.output import CliError, atomic_output, seconds_bar
+from bigcodec_cli.batch import Batch, BatchOptions, check_stdout, make_folder
+from bigcodec_cli.inputs import InputOptions, plan
+from bigcodec_cli.options import (
+    SECONDS,
+    batch_options,
+    batch_size_option,
+    device_option,
+    input_options,
+)
+from bigcodec_cli.pcm import PCM_NAMES
+
+_FORMATS = ("wav", "flac", "ogg", "raw")
+_SUFFIXES = {".wav": "wav", ".flac": "flac", ".ogg": "ogg", ".oga": "ogg", ".raw": "raw"}
 
 
 @click.command()
-@click.argument("inputs", metavar="IN...", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("-o", "--output", metavar="OUT", type=click.Path(path_type=Path))
-@click.option(
-    "--output-dir",
-    metavar="DIR",
-    type=click.Path(path_type=Path),
-    help="Folder for the outputs, made if missing.",
-)
+@input_options
 @click.option(
     "--model", metavar="NAME|PATH", help="Where the model is, if it is not among 'models list'."
 )
+@device_option
+@batch_size_option
+@click.option("--start", metavar="S", type=SECONDS, default=0.0, help="Begin at this second.")
+@click.option("--duration", metavar="D", type=SECONDS, help="Stop after this many seconds.")
 @click.option(
-    "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True
+    "--format",
+    "kind",
+    type=click.Choice(_FORMATS),
+    help="Of the output. Default: what its suffix says, else wav.",
 )
-@click.option("-f", "--force", is_flag=True, help="Overwrite existing files.")
+@click.option("--raw", is_flag=True, help="PCM without a header: short for --format raw.")
+@click.option(
+    "--pcm",
+    type=click.Choice(list(PCM_NAMES)),
+    default="16",
+    show_default=True,
+    help="Bits of a sample, or 32-bit floating point, which is never clipped.",
+)
+@click.option(
+    "--recover",
+    is_flag=True,
+    help="Restore what is whole in damaged files, silence for the rest; exits 1 if any is lost.",
+)
+@batch_options
 def command(
-    inputs: tuple[Path, ...],
-    output: Path | None,
-    output_dir: Path | None,
+    where: InputOptions,
+    how: BatchOptions,
     model: str | None,
     device: str,
-    force: bool,
+    batch_size: int,
+    start: float,
+    duration: float | None,
+    kind: str | None,
+    raw: bool,
+    pcm: str,
+    recover: bool,
 ) -> None:
-    """Restore 16-bit WAV files from .bcdc files, with their original rate, channels and length.
+    """Restore audio from .bcdc files, with its original rate, channels and length.
 
-    Without -o or --output-dir, speech.bcdc becomes speech.wav beside it.
+    Without -o or --output-dir, speech.bcdc becomes speech.wav beside it. '-' as the input is
+    stdin; its output is stdout, if -o does not say otherwise.
+
+    With --start and --duration (seconds, or [hours:]minutes:seconds) only that part is decoded,
+    sample by sample as the whole file has it.
     """
-    targets = output_paths(inputs, output, output_dir, ".wav")
-    make_folder(output_dir)
-    from bigcodec_cli.audio import write_wav
-    from bigcodec_cli.containers import open_container
+    form = _form(where.output, "raw" if raw else kind)
+    _check_pcm(form, pcm)
+    if recover and how.remove:
+        raise click.UsageError("--recover leaves the damaged file where it is; leave --rm out")
+    batch = Batch(plan(where, f".{form}", frozenset([".bcdc"])), how, "decompress")
+    check_stdout(batch)
+    if where.output_dir is not None:
+        make_folder(where.output_dir)
+    from bigcodec_cli.decompress_task import DecompressSettings, decode_parts, open_tasks
     from bigcodec_cli.loading import CodecCache
-    from bigcodec_cli.pipeline import decompress
+    from bigcodec_cli.pool import Pool
+    from bigcodec_models.codec import Codec
 
-    codecs = CodecCache(model, device)
+    settings = DecompressSettings(
+        codecs=CodecCache(model, device),
+        kind=form,
+        encoding=PCM_NAMES[pcm],
+        start=start,
+        duration=duration,
+        recover=recover,
+    )
+    if settings.whole:
+        pool = Pool(Codec.decode_streams, batch_size, batch.failed)
+        batch.run(lambda jobs: pool.run(open_tasks(jobs, settings, batch)))
+    else:
+        batch.run(lambda jobs: decode_parts(jobs, settings, batch))
 
-    def work(source: Path, target: Path) -> None:
-        container = open_container(source)
-        codec = codecs.codec_for(source, container)
-        try:
-            with (
-                atomic_output(target, overwrite=force) as temporary,
-                seconds_bar(container.seconds, source.name) as done,
-            ):
-                write_wav(temporary, decompress(container, codec, done))
-        except bcdc.BcdcError as error:
-            raise CliError(f"{source}: {error}") from error
-        except OSError as error:
-            raise CliError(f"{source}: cannot write {target}: {error.strerror or error}") from error
 
-    run_batch(inputs, targets, work, "decompress")
+def _form(output: str | None, kind: str | None) -> str:
+    """The kind of file to write, by name or by the suffix of -o."""
+    if kind is not None:
+        return kind
+    suffix = Path(output or "").suffix.lower()
+    return _SUFFIXES.get(suffix, "wav")
+
+
+def _check_pcm(form: str, pcm: str) -> None:
+    if form == "flac" and pcm == "float":
+        raise click.UsageError("FLAC holds integers only; use --pcm 16 or 24, or --format wav")

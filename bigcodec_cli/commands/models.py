@@ -19,12 +19,13 @@ from bigcodec_cli.store import (
     imported_path,
     register,
     set_default,
+    unregister,
 )
 
 
 @click.group()
 def command() -> None:
-    """List, show, fetch, import and choose models."""
+    """List, show, fetch, import, choose and remove models."""
 
 
 @command.command("list")
@@ -92,6 +93,17 @@ def default(name: str | None) -> None:
         click.echo(default_model())
     else:
         set_default(name)
+
+
+@command.command()
+@click.argument("name")
+def remove(name: str) -> None:
+    """Remove an imported model. Files that it made can then not be restored any more."""
+    model = _need(name)
+    if model.builtin:
+        raise CliError(f"{name}: comes with the program and cannot be removed")
+    unregister(name)
+    note(f"removed {name}, fingerprint {model.fingerprint[:6].hex()}")
 
 
 def keep(file: Path, name: str | None, source: str | None) -> None:

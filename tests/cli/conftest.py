@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
+import io
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 
-from bigcodec_models import PRESETS
+import bcdc
+from bigcodec_cli.audio import Audio
+from bigcodec_cli.main import run
+from bigcodec_cli.pipeline import CompressOptions, compress
+from bigcodec_models import PRESETS, Codec
 from bigcodec_models.model_file import ModelInfo, save_model
 from bigcodec_models.network import CodecNetwork
 
@@ -32,3 +42,47 @@ def either_model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPa
 def toy_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model file, where the family does not matter."""
     return save_toy("toy-lite", tmp_path_factory.mktemp("models"))
+
+
+@dataclasses.dataclass(frozen=True)
+class Ran:
+    """What a command did in this process."""
+
+    code: int
+    stdout: bytes
+    stderr: str
+
+
+Here = Callable[..., Ran]
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Here:
+    """Runs a command in this process, in `tmp_path`: for what does not need one of its own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("BIGCODEC_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.delenv("BIGCODEC_MODEL", raising=False)
+
+    def started(*arguments: str | Path, stdin: bytes = b"") -> Ran:
+        with CliRunner().isolation(input=stdin) as (stdout, stderr, _):
+            code = run([str(argument) for argument in arguments])
+            sys.stdout.flush()
+            sys.stderr.flush()
+            return Ran(code, stdout.getvalue(), stderr.getvalue().decode())
+
+    return started
+
+
+@pytest.fixture(scope="session")
+def packed(toy_model: Path) -> bytes:
+    """A container of half a minute of noise, by the toy model."""
+    wave = 0.2 * np.random.default_rng(1).standard_normal((1, 480_000))
+    out = io.BytesIO()
+    compress(
+        Audio(wave.astype(np.float32), 16000),
+        Codec.load(toy_model),
+        CompressOptions(coder=bcdc.Coder.RAW),
+        out,
+    )
+    return out.getvalue()

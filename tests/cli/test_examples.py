@@ -35,9 +35,15 @@ def test_batch(tmp_path: Path, speech: Path) -> None:
     shutil.copy(speech, tmp_path / "in" / "one.flac")
     shutil.copy(speech, tmp_path / "in" / "deep er" / "zwei drei.flac")
     run(tmp_path, "batch.sh", "in", "out")
-    found = sorted(path.name for path in (tmp_path / "out").iterdir())
-    assert found == ["one.bcdc", "zwei drei.bcdc"]
+    found = sorted(str(path.relative_to(tmp_path / "out")) for path in tmp_path.rglob("*.bcdc"))
+    assert found == ["deep er/zwei drei.bcdc", "one.bcdc"]
     assert bcdc.read((tmp_path / "out" / "one.bcdc").read_bytes()).header.sample_rate == 16000
+
+
+def test_live(tmp_path: Path, speech: Path) -> None:
+    soundfile.write(tmp_path / "in.wav", *soundfile.read(speech, dtype="int16"))
+    assert "live.bcdc: ok" in run(tmp_path, "live.sh", "in.wav", "1.5", "2")
+    assert soundfile.info(tmp_path / "part.wav").frames == 32000
 
 
 def test_train_then_use(tmp_path: Path, speech: Path) -> None:

@@ -1,0 +1,128 @@
+"""bigcodec test"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+import bcdc
+from bigcodec_cli.batch import explain
+from bigcodec_cli.containers import read_bytes, token_stretches
+from bigcodec_cli.inputs import InputOptions, sources
+from bigcodec_cli.options import device_option, source_options
+from bigcodec_cli.output import CliError, error_line, visible
+
+Deep = Callable[[str, bcdc.Container], None]
+
+
+@click.command()
+@source_options
+@click.option("--deep", is_flag=True, help="Decode the audio too; needs the model.")
+@click.option("--model", metavar="NAME|PATH", help="For --deep, if 'models list' lacks it.")
+@device_option
+@click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a file.")
+def command(
+    where: InputOptions,
+    deep: bool,
+    model: str | None,
+    device: str,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Check that .bcdc files are undamaged; '-' is stdin.
+
+    Every checksum is verified and every token decoded, without the model. Where tokens are coded
+    with a prior that is not at hand, that is said and the checksums stand alone.
+    """
+    decode = _decoder(model, device) if deep else None
+    failures = 0
+    paths = sources(where, frozenset([".bcdc"]))
+    for path in paths:
+        name = "stdin" if path is None else str(path)
+        facts = _facts(name, path, decode)
+        failures += facts["status"] != "ok"
+        if as_json:
+            click.echo(json.dumps(facts))
+        if facts["status"] != "ok":
+            error_line(facts["error"])
+        elif not quiet and not as_json:
+            click.echo(visible(_words(facts)))
+    if failures and len(paths) > 1:
+        error_line(f"{failures} of {len(paths)} files failed")
+    if failures:
+        raise click.exceptions.Exit(1)
+
+
+def _facts(name: str, path: Path | None, decode: Deep | None) -> dict[str, Any]:
+    """What is to be said of a file."""
+    facts: dict[str, Any] = {"file": name, "status": "failed"}
+    try:
+        data = read_bytes(path)
+        try:
+            container = bcdc.read(data)
+            missing = _decode_tokens(container)
+        except bcdc.BcdcError as error:
+            raise CliError(f"{name}: {error}{_hope(data)}") from error
+        if decode is not None:
+            decode(name, container)
+    except (CliError, OSError, MemoryError) as error:
+        return facts | {"error": explain(error)}
+    done = {"seconds": container.seconds, "tokens_decoded": missing is None, "note": missing}
+    return facts | {"status": "ok", "audio_decoded": decode is not None} | done
+
+
+def _decode_tokens(container: bcdc.Container) -> str | None:
+    """Decode every token; gives the reason if the prior is missing."""
+    from bigcodec_cli.priors import prior_of_container
+
+    try:
+        prior = prior_of_container(container)
+    except CliError as error:
+        return str(error)
+    for _ in token_stretches(container, prior):
+        pass
+    return None
+
+
+def _hope(data: bytes) -> str:
+    """What can still be restored from a damaged file."""
+    from bcdc.recover import salvage
+    from bigcodec_cli.priors import prior_of_container
+
+    try:
+        found = salvage(data)
+        restored = found.decode(prior_of_container(found))
+    except (bcdc.BcdcError, CliError):
+        return ""
+    lost = sum(stop - start for start, stop in restored.lost) / max(restored.frames, 1)
+    whole = f"{(1 - lost) * restored.seconds:.2f} of {restored.seconds:.2f} s"
+    return f"; 'bigcodec decompress --recover' restores {whole}"
+
+
+def _decoder(model: str | None, device: str) -> Deep:
+    from bigcodec_cli.loading import CodecCache
+    from bigcodec_cli.pipeline import Decompressor, decode_part
+    from bigcodec_cli.priors import prior_of_container
+    from bigcodec_cli.samples import Discard
+
+    codecs = CodecCache(model, device)
+
+    def decode(name: str, container: bcdc.Container) -> None:
+        codec = codecs.codec_for(Path(name), container)
+        job = Decompressor(container, Discard(), prior=prior_of_container(container))
+        decode_part(job, codec)
+
+    return decode
+
+
+def _words(facts: dict[str, Any]) -> str:
+    kinds = {True: "checksums, tokens and audio", False: "checksums and tokens"}
+    what = kinds[facts["audio_decoded"]]
+    if facts["note"] is not None:
+        return f"{facts['file']}: ok by its checksums; tokens were not decoded: {facts['note']}"
+    return f"{facts['file']}: ok ({what}, {facts['seconds']:.2f} s)"

@@ -1,0 +1,97 @@
+"""bigcodec train-prior"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from bigcodec_cli.output import CliError, atomic_output, note
+from bigcodec_cli.store import default_model, model_path
+
+if TYPE_CHECKING:
+    from bigcodec_models.prior import FitReport
+
+_PATH = click.Path(path_type=Path)
+
+
+@click.command()
+@click.option("--model", metavar="NAME|PATH", help="Codec model. Default: see 'models list'.")
+@click.option(
+    "--data",
+    metavar="DIR",
+    multiple=True,
+    required=True,
+    type=_PATH,
+    help="Folder of speech, searched through; may be repeated.",
+)
+@click.option("-o", "--output", metavar="FILE", type=_PATH, help="Write here; do not install.")
+@click.option(
+    "--versions",
+    type=click.IntRange(1, 64),
+    default=1,
+    show_default=True,
+    help="Versions of each clip: as it is, and others of another speed and level.",
+)
+@click.option("--epochs", type=click.IntRange(1, 1000), default=9, show_default=True)
+@click.option("--width", type=click.IntRange(1, 1024), default=256, show_default=True)
+@click.option("--seed", type=click.IntRange(0, 1 << 31), default=0, show_default=True)
+@click.option(
+    "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True
+)
+@click.option("-f", "--force", is_flag=True, help="Overwrite an existing file.")
+def command(
+    model: str | None,
+    data: tuple[Path, ...],
+    output: Path | None,
+    versions: int,
+    epochs: int,
+    width: int,
+    seed: int,
+    device: str,
+    force: bool,
+) -> None:
+    """Learn what a model's tokens are like, so that its files get smaller.
+
+    Encodes the speech, fits a prior to the tokens, and installs it: from then on 'compress' uses
+    it for this model. Whoever decompresses such a file needs the prior's file too, in the folder
+    that is told at the end.
+    """
+    if output is not None and output.exists() and not force:
+        raise CliError(f"{output}: already exists; use -f to overwrite it")
+    path = model_path(model or default_model())
+    import bcdc
+    from bigcodec_cli.loading import load_codec
+    from bigcodec_cli.prior_training import fitted_file, gather, measured
+    from bigcodec_cli.priors import store_prior
+    from bigcodec_models.codec import read_model
+    from bigcodec_models.prior import FitConfig, PriorConfig
+    from bigcodec_models.prior.tokens import code_vectors
+
+    codec, description = load_codec(model or default_model(), device)
+    note(description)
+    gathered = gather(codec, data, versions)
+    count = sum(tokens.size for tokens in gathered.fitted)
+    note(f"{count} tokens of {len(gathered.fitted)} recordings; {len(gathered.held_out)} held out")
+    config = FitConfig(epochs=epochs, seed=seed, network=PriorConfig(width=width))
+    stored = fitted_file(codec, code_vectors(read_model(path)), gathered, config, _report)
+    prior = bcdc.read_prior(stored)
+    bits = measured(prior, gathered.held_out)
+    note("held out, bits a token: " + ", ".join(f"{name} {b:.3f}" for name, b in bits.items()))
+    if output is None:
+        place = store_prior(stored)
+    else:
+        place = output
+        with atomic_output(output, overwrite=force) as temporary:
+            temporary.write_bytes(stored)
+    note(f"prior {prior.name.hex()}, {len(stored) / 1e6:.2f} MB: {place}")
+
+
+def _report(state: FitReport) -> None:
+    done = 100 * state.tokens / state.total_tokens
+    if state.held_out_bits is not None:
+        note(f"epoch {state.epoch + 1}: {state.bits:.3f} bits, held out {state.held_out_bits:.3f}")
+    elif sys.stderr.isatty():
+        print(f"  {done:.1f} %  {state.bits:.3f} bits", end="\r", file=sys.stderr, flush=True)

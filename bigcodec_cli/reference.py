@@ -1,0 +1,46 @@
+"""The reference page of the commands, made of what they say of themselves.
+
+python -m bigcodec_cli.reference > docs/cli.md
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import click
+
+from bigcodec_cli.main import cli
+
+_INTRODUCTION = """\
+# Commands
+
+Made by `python -m bigcodec_cli.reference` from the commands themselves; do not edit.
+
+Exit codes: 0 all fine, 1 something failed, 2 wrong usage; 130 and 143 after Ctrl-C and SIGTERM.
+Messages go to stderr, nothing but data to stdout. A file appears under its name only when it is
+whole. Environment: `BIGCODEC_MODEL` (the default model), `BIGCODEC_HOME` (where models are kept).
+"""
+_WIDTH = 96
+
+
+def reference() -> str:
+    """The whole page, in Markdown."""
+    return "\n".join([_INTRODUCTION, *_pages(cli, "bigcodec", None)])
+
+
+def _pages(command: click.Command, path: str, parent: click.Context | None) -> Iterator[str]:
+    name = path.rpartition(" ")[2]
+    context = click.Context(
+        command, info_name=name, parent=parent, max_content_width=_WIDTH, terminal_width=_WIDTH
+    )
+    context.help_option_names = ["-h", "--help"]
+    yield f"## {path}\n\n```\n{command.get_help(context).rstrip()}\n```\n"
+    if isinstance(command, click.Group):
+        for child in command.list_commands(context):
+            found = command.get_command(context, child)
+            assert found is not None
+            yield from _pages(found, f"{path} {child}", context)
+
+
+if __name__ == "__main__":
+    print(reference(), end="")
