@@ -72,14 +72,20 @@ _ONE, _TWO = np.float32(1), np.float32(2)
 
 
 def _inner(function: Function) -> Function:
-    """Compile a part of a kernel; a * b + c may become one instruction."""
-    compiled = numba.njit(fastmath={"contract"}, error_model="numpy")(function)
+    """Compile a part of a kernel, into it; a * b + c may become one instruction.
+
+    Inlined by force: a part that is called would be found, in the process that compiles, in a
+    version optimised by itself, and in later ones in the kernel's own of the cache, and the two
+    round differently.
+    """
+    compiled = numba.njit(fastmath={"contract"}, error_model="numpy", forceinline=True)(function)
     return cast(Function, compiled)
 
 
 def _sums(function: Function) -> Function:
     """Compile a sum over an array; its order may change, the same way at every run."""
-    return cast(Function, numba.njit(fastmath={"contract", "reassoc"})(function))
+    compiled = numba.njit(fastmath={"contract", "reassoc"}, forceinline=True)(function)
+    return cast(Function, compiled)
 
 
 def _kernel(function: Callable[[Any], None]) -> Callable[[], int]:

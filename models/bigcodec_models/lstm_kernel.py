@@ -61,16 +61,24 @@ def round_to_bfloat16(values: Floats) -> npt.NDArray[np.uint16]:
     return (rounded >> np.uint32(16)).astype(np.uint16)
 
 
+_compiler = functools.partial(numba.njit, nogil=True, fastmath={"contract"}, error_model="numpy")
+"""a * b + c may become one instruction."""
+
+
+def _inner(function: Function) -> Function:
+    """Compile a part of the loop, into it: see `fused_activation_cpu._inner`."""
+    return cast(Function, _compiler(forceinline=True)(function))
+
+
 def _compiled(function: Function) -> Function:
-    """Compile on first use; a * b + c may become one instruction."""
-    compiler = functools.partial(numba.njit, nogil=True, fastmath={"contract"}, error_model="numpy")
+    """Compile on first use, then take it from numba's cache."""
     try:
-        return cast(Function, compiler(cache=True)(function))
+        return cast(Function, _compiler(cache=True)(function))
     except RuntimeError:  # no folder that a cache could be written to
-        return cast(Function, compiler()(function))
+        return cast(Function, _compiler()(function))
 
 
-@_compiled
+@_inner
 def _exp(x: Any) -> Any:
     """e^x in float32, |x| limited to 87: Cody-Waite reduction and a Taylor polynomial."""
     x = min(max(x, -_LIMIT), _LIMIT)
@@ -90,7 +98,7 @@ def _accumulate(sums: Any, inputs: Any, weights: Any) -> None:
     chosen(sums, inputs, weights)
 
 
-@_compiled
+@_inner
 def _accumulate_single(sums: Any, inputs: Any, weights: Any) -> None:
     for k in range(0, weights.shape[0], _UNROLL):
         a, b, c, d = inputs[k], inputs[k + 1], inputs[k + 2], inputs[k + 3]
@@ -103,7 +111,7 @@ def _accumulate_single(sums: Any, inputs: Any, weights: Any) -> None:
             )
 
 
-@_compiled
+@_inner
 def _accumulate_pairs(sums: Any, inputs: Any, weights: Any) -> None:
     for k in range(0, weights.shape[0], 2):
         a, b, c, d = inputs[2 * k], inputs[2 * k + 1], inputs[2 * k + 2], inputs[2 * k + 3]
@@ -127,7 +135,7 @@ def _choose_accumulate(sums: Any, inputs: Any, weights: Any) -> Any:
     return accumulate
 
 
-@_compiled
+@_inner
 def _multiply(gates: Any, hidden: Any, packed: Any, rows: int, backwards: bool) -> None:
     panels, words = packed.shape[0], packed.shape[1]
     inputs_a_word = hidden.shape[1] // words
@@ -142,7 +150,7 @@ def _multiply(gates: Any, hidden: Any, packed: Any, rows: int, backwards: bool) 
                 _accumulate(sums, inputs, packed[panel, low:high])
 
 
-@_compiled
+@_inner
 def _update(gates: Any, hidden: Any, cell: Any, output: Any) -> None:
     """One row's cell: gates in torch's order (input, forget, candidate, output)."""
     width = cell.shape[0]

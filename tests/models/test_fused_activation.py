@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import os
 import subprocess
 import sys
 import types
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -269,3 +271,29 @@ def test_the_lite_family_does_not_load_the_kernels() -> None:
         "sys.exit('bigcodec_models.fused_activation_cpu' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], timeout=120, check=False).returncode == 0
+
+
+_RESULTS = """
+import hashlib, torch
+from bigcodec_models import fused_activation_cpu
+from bigcodec_models.fast_lstm import FastResidualLSTM
+from bigcodec_models.recurrent import ResidualLSTM
+torch.manual_seed(0)
+x, grad, scales = torch.randn(2, 16, 4000), torch.randn(2, 16, 4000), torch.rand(16, 2) + 0.5
+lstm = FastResidualLSTM(ResidualLSTM(64, 2).requires_grad_(False))
+found = [fused_activation_cpu.forward(x, scales), *fused_activation_cpu.backward(x, grad, scales)]
+found.append(lstm(torch.randn(1, 64, 50)))
+print(*(hashlib.sha256(tensor.numpy().tobytes()).hexdigest() for tensor in found))
+"""
+
+
+def test_the_process_that_compiles_computes_what_later_ones_do(tmp_path: Path) -> None:
+    """Or the first run after an installation would give other samples than all later ones."""
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    command = [sys.executable, "-c", _RESULTS]
+    first, later = (
+        subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+        for _ in range(2)
+    )
+    assert first == later and len(first.split()) == 4
+    assert list(tmp_path.rglob("*.nbi"))
