@@ -96,6 +96,8 @@ def test_learning_rate_follows_the_published_schedule() -> None:
         {"noise_probability": 1.5},
         {"noise_snr_db": (3.0,)},
         {"validate_every": 0},
+        {"adversarial_seconds": 0.1},
+        {"adversarial_seconds": 1.1},
         {"crop_seconds": math.inf},
         {"gain_db": math.inf},
         {"learning_rate": math.nan},
@@ -133,7 +135,7 @@ def test_losses_fall(folder: Path, tmp_path: Path, preset: str) -> None:
 @pytest.mark.parametrize("cut", [3, 5])
 def test_resuming_is_exact(folder: Path, tmp_path: Path, preset: str, cut: int) -> None:
     """Stopped before or after the discriminators began, between two of their steps or not."""
-    options = {"generator_only_steps": 3, "discriminator_every": 2}
+    options = {"generator_only_steps": 3, "discriminator_every": 2, "adversarial_seconds": 0.25}
     whole = train(preset, folder, tmp_path / "whole", 8, **options)
     train(preset, folder, tmp_path / "cut", cut, **options)
     resumed = train(preset, folder, tmp_path / "cut", 8, **options)
@@ -151,6 +153,30 @@ def test_discriminators_step_as_often_as_told(folder: Path, tmp_path: Path) -> N
     wave = torch.from_numpy(source(folder).batch(0, 2)).unsqueeze(1)
     stepped = ["discriminator_real" in trainer.train_step(wave) for _ in range(5)]
     assert stepped == [False, False, True, False, True]
+
+
+def test_discriminators_are_shown_as_much_as_told(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same part of the real and of the restored crops, elsewhere in each step."""
+    chosen = config("toy-lite", adversarial_seconds=0.25, discriminator_every=1)
+    trainer = Trainer(PRESETS["toy-lite"], chosen, source(folder), tmp_path, "cpu")
+    shown: list[torch.Tensor] = []
+    judge = trainer.objective.judge
+
+    def record(wave: torch.Tensor) -> list[list[torch.Tensor]]:
+        shown.append(wave.detach())
+        return judge(wave)
+
+    monkeypatch.setattr(trainer.objective, "judge", record)
+    wave = torch.from_numpy(source(folder).batch(0, 2)).unsqueeze(1)
+    trainer.train_step(wave)
+    trainer.train_step(wave)
+    both, real, made, _, later, _ = shown  # joined, real and restored, of two steps
+    assert both.shape == (4, 1, 4000) and torch.equal(both, torch.cat([real, made]))
+    assert not torch.equal(real, later)
+    parts = wave.unfold(2, 4000, 1)[0, 0]
+    assert any(torch.equal(part, real[0, 0]) for part in parts)
 
 
 def test_codebook_loss_l1_is_the_mean_absolute_distance(folder: Path, tmp_path: Path) -> None:

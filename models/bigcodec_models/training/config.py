@@ -27,6 +27,7 @@ _NOT_NEGATIVE = (
     "weight_decay",
     "mel_weight",
     "vq_weight",
+    "adversarial_seconds",
     "adversarial_weight",
     "feature_weight",
     "validation_clips",
@@ -82,6 +83,7 @@ class TrainConfig:
     feature_weight: float = 1.0
     generator_only_steps: int = 0
     discriminator_every: int = 1
+    adversarial_seconds: float = 0.0
     ema_decay: float = 0.999
     revive_every: int = 0
     checkpoint_minutes: float = 5.0
@@ -130,11 +132,20 @@ class TrainConfig:
             self.crop_seconds > longest,
             f"crop_seconds must be longer than the longest window, {longest:.3f}",
         )
+        judged = self.adversarial_seconds
+        _require(
+            judged == 0 or longest < judged <= self.crop_seconds,
+            f"adversarial_seconds must be 0, or above {longest:.3f} and at most crop_seconds",
+        )
         _require(self.validation_seconds >= 0.5, "validation_seconds must be at least 0.5")
 
     def adversarial_at(self, step: int) -> bool:
         """Whether the discriminators take part in the step numbered `step` from 0."""
         return self.discriminators != "none" and step >= self.generator_only_steps
+
+    def judged_samples(self) -> int:
+        """Samples of a crop that the discriminators are shown; 0 for all of them."""
+        return round(self.adversarial_seconds * SAMPLE_RATE)
 
 
 def _require(condition: bool, message: str) -> None:

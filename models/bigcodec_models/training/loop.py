@@ -258,13 +258,14 @@ class Trainer:
         torch.manual_seed(config.seed * 1_000_003 + self.step)
         self._set_rate(learning_rate(self.step, config))
         adversarial = config.adversarial_at(self.step)
+        judged = self.objective.choose_judged(wave.shape[-1]) if adversarial else None
         with self._precision():
             made = self.network(wave)
         report: dict[str, Tensor] = {}
-        if adversarial and self.step % config.discriminator_every == 0:
-            report |= self._discriminator_step(wave, made.wave)
+        if judged is not None and self.step % config.discriminator_every == 0:
+            report |= self._discriminator_step(wave[..., judged], made.wave[..., judged])
         with self._precision():
-            losses = self.objective.generator_losses(wave, made, adversarial)
+            losses = self.objective.generator_losses(wave, made, judged)
         assert self.generator_optimizer is not None
         norm = apply_gradients(
             losses["total"], self.network.parameters(), self.generator_optimizer, config.clip_norm

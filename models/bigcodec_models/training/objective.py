@@ -48,8 +48,14 @@ class Objective(nn.Module):
         total = self.config.adversarial_weight * (loss.real + loss.fake)
         return {"discriminator_real": loss.real, "discriminator_fake": loss.fake, "total": total}
 
-    def generator_losses(self, real: Tensor, made: Reconstruction, adversarial: bool) -> Losses:
-        """Losses of the generator; with `adversarial` the discriminators take part, frozen.
+    def choose_judged(self, samples: int) -> slice:
+        """The part of this step's crops that the discriminators see: see `adversarial_seconds`."""
+        length = self.config.judged_samples() or samples
+        start = int(torch.randint(samples - length + 1, ())) if length < samples else 0
+        return slice(start, start + length)
+
+    def generator_losses(self, real: Tensor, made: Reconstruction, judged: slice | None) -> Losses:
+        """Losses of the generator; `judged` samples are put to the discriminators, frozen.
 
         Called after the discriminators' own step, so that it is the updated ones that judge; the
         features of the real wave are computed anew for the same reason.
@@ -60,11 +66,11 @@ class Objective(nn.Module):
             "vq": made.quantized.loss,
         }
         total = config.mel_weight * losses["mel"] + config.vq_weight * losses["vq"]
-        if adversarial:
+        if judged is not None:
             self.discriminators.requires_grad_(False)
             with torch.no_grad():
-                wanted = self.judge(real)
-            found = self.judge(made.wave)
+                wanted = self.judge(real[..., judged])
+            found = self.judge(made.wave[..., judged])
             losses["adversarial"] = generator_loss(found)
             losses["feature_matching"] = feature_matching_loss(wanted, found)
             total = total + config.adversarial_weight * losses["adversarial"]
