@@ -135,9 +135,12 @@ def parse_duration(text: str) -> float:
 def _resolve(
     preset: str, given: Mapping[str, Any], earlier: Mapping[str, Any] | None
 ) -> tuple[ModelConfig, TrainConfig]:
+    from bigcodec_models.discriminators import discriminators_setting
     from bigcodec_models.training.config import TrainConfig, recipe_for
 
     given = dict(given)
+    if isinstance(given.get("discriminators"), Mapping):
+        given["discriminators"] = discriminators_setting(given["discriminators"])
     changes = given.pop("model", {})
     start = earlier["model"] if earlier else config_to_dict(PRESETS[preset])
     model = config_from_dict(_merged(start, changes))

@@ -17,6 +17,7 @@ from bigcodec_cli.options import (
 )
 from bigcodec_cli.pcm import PCM_NAMES
 
+_PRECISIONS = ("float32", "bfloat16")
 _FORMATS = ("wav", "flac", "ogg", "raw")
 _SUFFIXES = {".wav": "wav", ".flac": "flac", ".ogg": "ogg", ".oga": "ogg", ".raw": "raw"}
 
@@ -28,6 +29,13 @@ _SUFFIXES = {".wav": "wav", ".flac": "flac", ".ogg": "ogg", ".oga": "ogg", ".raw
 )
 @device_option
 @batch_size_option
+@click.option(
+    "--precision",
+    type=click.Choice(_PRECISIONS),
+    default="float32",
+    show_default=True,
+    help="bfloat16 decodes faster where the processor or GPU multiplies it faster, almost alike.",
+)
 @click.option("--start", metavar="S", type=SECONDS, default=0.0, help="Begin at this second.")
 @click.option("--duration", metavar="D", type=SECONDS, help="Stop after this many seconds.")
 @click.option(
@@ -56,6 +64,7 @@ def command(
     model: str | None,
     device: str,
     batch_size: int,
+    precision: str,
     start: float,
     duration: float | None,
     kind: str | None,
@@ -85,7 +94,7 @@ def command(
     from bigcodec_models.codec import Codec
 
     settings = DecompressSettings(
-        codecs=CodecCache(model, device),
+        codecs=CodecCache(model, device, precision),
         kind=form,
         encoding=PCM_NAMES[pcm],
         start=start,

@@ -6,14 +6,24 @@ discriminators (`a + b`) to sum over all of them, as the published recipe does.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+
+_Term = Callable[[Tensor], Tensor]
 
 Outputs = Sequence[Sequence[Tensor]]
 """Per sub-discriminator, its feature maps, the last one being the score."""
+
+Weights = Sequence[float] | None
+"""A factor for the terms of each sub-discriminator; None for 1 everywhere."""
+
+KINDS = ("least_squares", "hinge", "bce")
+"""Least squares (LSGAN, arXiv 1611.04076), hinge (Geometric GAN, 1705.02894), and cross entropy
+with the score as logit and the generator's term that does not saturate (GAN, 1406.2661)."""
 
 
 class DiscriminatorLoss(NamedTuple):
@@ -23,38 +33,57 @@ class DiscriminatorLoss(NamedTuple):
     fake: Tensor
 
 
-def discriminator_loss(real: Outputs, fake: Outputs) -> DiscriminatorLoss:
-    """Least squares: real scores to 1, generated ones to 0 (LSGAN, arXiv 1611.04076).
+def discriminator_loss(
+    real: Outputs, fake: Outputs, kind: str = "least_squares"
+) -> DiscriminatorLoss:
+    """Losses of discriminators that tell real from generated waves, of one of `KINDS`.
 
-    The mean over a score map, without the paper's factor 1/2, summed over sub-discriminators.
-    `fake` must come from detached waves. At least one sub-discriminator is needed.
+    The mean over a score map, summed over sub-discriminators. Least squares has real scores at 1
+    and generated ones at 0, without the paper's factor 1/2. `fake` must come from detached waves.
+    At least one sub-discriminator is needed.
     """
-    return DiscriminatorLoss(_distance(real, 1.0), _distance(fake, 0.0))
+    terms: dict[str, tuple[_Term, _Term]] = {
+        "least_squares": (lambda x: (x - 1).square(), torch.square),
+        "hinge": (lambda x: F.relu(1 - x), lambda x: F.relu(1 + x)),
+        "bce": (lambda x: F.softplus(-x), F.softplus),
+    }
+    of_real, of_fake = terms[kind]
+    return DiscriminatorLoss(_total(real, of_real, None), _total(fake, of_fake, None))
 
 
-def generator_loss(fake: Outputs) -> Tensor:
-    """Least squares: generated scores to 1, the same sum (LSGAN, arXiv 1611.04076)."""
-    return _distance(fake, 1.0)
+def generator_loss(fake: Outputs, kind: str = "least_squares", weights: Weights = None) -> Tensor:
+    """Loss of the generator, the same sum, weighted: least squares has generated scores at 1,
+    hinge takes them as they are (it has no lower bound), cross entropy as logits of 1."""
+    terms: dict[str, _Term] = {
+        "least_squares": lambda x: (x - 1).square(),
+        "hinge": torch.neg,
+        "bce": lambda x: F.softplus(-x),
+    }
+    return _total(fake, terms[kind], weights)
 
 
-def feature_matching_loss(real: Outputs, fake: Outputs) -> Tensor:
+def feature_matching_loss(real: Outputs, fake: Outputs, weights: Weights = None) -> Tensor:
     """L1 between features of real and generated waves, scores excluded (MelGAN, arXiv 1910.06711).
 
-    The mean over a feature map, summed over layers and sub-discriminators without weights, as
-    HiFi-GAN's and the published code do. The gradient goes to `fake` only.
+    The mean over a feature map, summed over layers, and over sub-discriminators with `weights`;
+    HiFi-GAN's and the published code have none. The gradient goes to `fake` only.
     """
     return torch.stack(
         [
-            mean_distance(ours.float(), target.detach().float())
-            for reals, fakes in zip(real, fake, strict=True)
+            weight * mean_distance(ours.float(), target.detach().float())
+            for weight, reals, fakes in zip(_each(weights, fake), real, fake, strict=True)
             for target, ours in zip(reals[:-1], fakes[:-1], strict=True)
         ]
     ).sum()
 
 
-def _distance(outputs: Outputs, target: float) -> Tensor:
-    scores = [features[-1].float() for features in outputs]
-    return torch.stack([(score - target).square().mean() for score in scores]).sum()
+def _total(outputs: Outputs, term: _Term, weights: Weights) -> Tensor:
+    pairs = zip(_each(weights, outputs), outputs, strict=True)
+    return torch.stack([weight * term(found[-1].float()).mean() for weight, found in pairs]).sum()
+
+
+def _each(weights: Weights, outputs: Outputs) -> Sequence[float]:
+    return [1.0] * len(outputs) if weights is None else weights
 
 
 class _MeanDistance(torch.autograd.Function):

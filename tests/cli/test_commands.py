@@ -113,6 +113,21 @@ def test_downmix_codes_one_channel(bigcodec: Run, tmp_path: Path, toy_model: Pat
     assert np.array_equal(container.tokens()[0, :, 0], Codec.load(toy_model).encode(mixed))
 
 
+def test_bfloat16_restores_nearly_the_same(
+    bigcodec: Run, tmp_path: Path, speech: Path, either_model: Path
+) -> None:
+    ok(bigcodec("compress", speech, "-o", "a.bcdc", "--model", either_model))
+    decode = ("decompress", "a.bcdc", "--model", either_model, "--pcm", "float")
+    ok(bigcodec(*decode, "-o", "plain.wav"))
+    ok(bigcodec(*decode, "-o", "half.wav", "--precision", "bfloat16"))
+    plain, _ = soundfile.read(tmp_path / "plain.wav")
+    half, _ = soundfile.read(tmp_path / "half.wav")
+    assert plain.shape == half.shape
+    # Processors that multiply bfloat16 slowly round no more than the weights of the paper's LSTM.
+    assert "lite" in either_model.name or not np.array_equal(plain, half)
+    assert np.square(plain - half).sum() < 1e-2 * np.square(plain).sum()
+
+
 def test_one_second_costs_at_most_32_bytes_beside_its_tokens(
     bigcodec: Run, tmp_path: Path, toy_model: Path
 ) -> None:

@@ -356,8 +356,8 @@ def test_bad_settings_are_refused(kind: str, settings: dict[str, Any]) -> None:
 
 
 def test_unknown_or_mismatched_kinds_are_refused() -> None:
-    with pytest.raises(ConfigError, match="unknown discriminator 'msd'; known: mpd, spectral"):
-        build_discriminators({"msd": MultiPeriodConfig()})
+    with pytest.raises(ConfigError, match="unknown discriminator 'mfd'; known: mpd, mrd, msd"):
+        build_discriminators({"mfd": MultiPeriodConfig()})
     with pytest.raises(ConfigError, match="no configuration of"):
         build_discriminators({"mpd": SpectralConfig()})
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 import math
 
+from bigcodec_models.adversarial import KINDS as ADVERSARIAL_LOSSES
 from bigcodec_models.config import SAMPLE_RATE, ConfigError, LiteConfig, ModelConfig
-from bigcodec_models.discriminators import PRESETS as DISCRIMINATOR_PRESETS
-from bigcodec_models.losses import PAPER_WINDOWS
+from bigcodec_models.discriminators import choose_discriminators
+from bigcodec_models.losses import PAPER_WINDOWS, STFT_WINDOWS, fft_size_for
 
 _AT_LEAST_ONE = (
     "max_steps",
@@ -27,6 +28,9 @@ _NOT_NEGATIVE = (
     "weight_decay",
     "mel_weight",
     "vq_weight",
+    "wave_l1_weight",
+    "wave_l2_weight",
+    "stft_weight",
     "adversarial_seconds",
     "adversarial_weight",
     "feature_weight",
@@ -45,7 +49,7 @@ _CHOICES = {
     "decay": ("linear", "cosine"),
     "codebook_loss": ("l1", "l2"),
     "precision": ("float32", "bfloat16"),
-    "discriminators": (*DISCRIMINATOR_PRESETS, "none"),
+    "adversarial_loss": ADVERSARIAL_LOSSES,
 }
 
 
@@ -78,7 +82,12 @@ class TrainConfig:
     mel_weight: float = 15.0
     vq_weight: float = 1.0
     codebook_loss: str = "l2"
+    wave_l1_weight: float = 0.0
+    wave_l2_weight: float = 0.0
+    stft_windows: tuple[int, ...] = STFT_WINDOWS
+    stft_weight: float = 0.0
     discriminators: str = "published"
+    adversarial_loss: str = "least_squares"
     adversarial_weight: float = 1.0
     feature_weight: float = 1.0
     generator_only_steps: int = 0
@@ -120,6 +129,7 @@ class TrainConfig:
             0 <= self.final_learning_rate <= self.learning_rate,
             "final_learning_rate must be between 0 and learning_rate",
         )
+        choose_discriminators(self.discriminators)
         self._check_windows()
 
     def _check_windows(self) -> None:
@@ -127,7 +137,11 @@ class TrainConfig:
         _require(
             bool(self.mel_windows) and usable, "mel_windows must be multiples of 4, at least 32"
         )
-        longest = max((2048, *self.mel_windows)) / SAMPLE_RATE  # validation has windows to 2048
+        usable = all(32 <= window <= 1 << 14 for window in self.stft_windows)
+        _require(bool(self.stft_windows) and usable, "stft_windows must be between 32 and 16384")
+        # Validation has windows to 2048, and so have the discriminators.
+        windows = (2048, *self.mel_windows, *map(fft_size_for, self.stft_windows))
+        longest = max(windows) / SAMPLE_RATE
         _require(
             self.crop_seconds > longest,
             f"crop_seconds must be longer than the longest window, {longest:.3f}",

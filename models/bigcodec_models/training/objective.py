@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bigcodec_models.adversarial import (
@@ -12,8 +13,13 @@ from bigcodec_models.adversarial import (
     feature_matching_loss,
     generator_loss,
 )
-from bigcodec_models.discriminators import PRESETS, Features, build_discriminators
-from bigcodec_models.losses import MultiScaleMelLoss
+from bigcodec_models.discriminators import (
+    Discriminator,
+    Features,
+    build_discriminators,
+    choose_discriminators,
+)
+from bigcodec_models.losses import MultiResolutionStftLoss, MultiScaleMelLoss
 from bigcodec_models.network import Reconstruction
 from bigcodec_models.training.config import TrainConfig
 
@@ -22,14 +28,16 @@ Losses = dict[str, Tensor]
 
 
 class Objective(nn.Module):
-    """Mel loss and discriminators of a run, with their weights (paper section 2.4)."""
+    """Losses and discriminators of a run, with their weights (paper section 2.4)."""
 
     def __init__(self, config: TrainConfig) -> None:
         super().__init__()
         self.config = config
         self.mel = MultiScaleMelLoss(config.mel_windows)
-        named = {} if config.discriminators == "none" else PRESETS[config.discriminators]
-        self.discriminators = build_discriminators(named)
+        self.stft = MultiResolutionStftLoss(config.stft_windows)
+        chosen = choose_discriminators(config.discriminators)
+        self.shares = {name: choice.weight for name, choice in chosen.items()}
+        self.discriminators = build_discriminators({k: v.config for k, v in chosen.items()})
 
     def judge(self, wave: Tensor) -> list[Features]:
         """Features of a wave (B, 1, N) from every sub-discriminator."""
@@ -38,12 +46,17 @@ class Objective(nn.Module):
     def discriminator_losses(self, real: Tensor, generated: Tensor) -> Losses:
         """Losses of the discriminators on waves (B, 1, N); `generated` is detached here.
 
+        The weights of single discriminators do not act here: each has parameters of its own, and
+        one that counts for less with the generator should not learn less well for that.
+
         Both go through in one batch, which is faster than two: nothing mixes the waves of a batch.
         """
         both = self.judge(torch.cat([real, generated.detach().to(real.dtype)]))
         scores = [features[-1] for features in both]
         loss = discriminator_loss(
-            [[score[: len(real)]] for score in scores], [[score[len(real) :]] for score in scores]
+            [[score[: len(real)]] for score in scores],
+            [[score[len(real) :]] for score in scores],
+            self.config.adversarial_loss,
         )
         total = self.config.adversarial_weight * (loss.real + loss.fake)
         return {"discriminator_real": loss.real, "discriminator_fake": loss.fake, "total": total}
@@ -66,17 +79,46 @@ class Objective(nn.Module):
             "vq": made.quantized.loss,
         }
         total = config.mel_weight * losses["mel"] + config.vq_weight * losses["vq"]
+        for name, weight, loss in self._further_losses(real, made.wave):
+            losses[name] = loss
+            total = total + weight * loss
         if judged is not None:
-            self.discriminators.requires_grad_(False)
-            with torch.no_grad():
-                wanted = self.judge(real[..., judged])
-            found = self.judge(made.wave[..., judged])
-            losses["adversarial"] = generator_loss(found)
-            losses["feature_matching"] = feature_matching_loss(wanted, found)
+            losses |= self._adversarial_losses(real[..., judged], made.wave[..., judged])
             total = total + config.adversarial_weight * losses["adversarial"]
             total = total + config.feature_weight * losses["feature_matching"]
-            self.discriminators.requires_grad_(True)
         return {**losses, "total": total}
+
+    def _further_losses(self, real: Tensor, made: Tensor) -> Iterator[tuple[str, float, Tensor]]:
+        """Name, weight and value of each loss that is not part of the published recipe."""
+        config = self.config
+        if config.wave_l1_weight:
+            yield "wave_l1", config.wave_l1_weight, F.l1_loss(made.float(), real)
+        if config.wave_l2_weight:
+            yield "wave_l2", config.wave_l2_weight, F.mse_loss(made.float(), real)
+        if config.stft_weight:
+            yield "stft", config.stft_weight, self.stft(made.squeeze(1), real.squeeze(1))
+
+    def _adversarial_losses(self, real: Tensor, made: Tensor) -> Losses:
+        """Each discriminator's terms weighted as `discriminators` says."""
+        weights = self._weights()
+        self.discriminators.requires_grad_(False)
+        with torch.no_grad():
+            wanted = self.judge(real)
+        found = self.judge(made)
+        losses = {
+            "adversarial": generator_loss(found, self.config.adversarial_loss, weights),
+            "feature_matching": feature_matching_loss(wanted, found, weights),
+        }
+        self.discriminators.requires_grad_(True)
+        return losses
+
+    def _weights(self) -> list[float]:
+        """The weight of each sub-discriminator, in the order of `judge`."""
+        weights: list[float] = []
+        for name, found in self.discriminators.items():
+            assert isinstance(found, Discriminator)
+            weights += [self.shares.get(name, 1.0)] * len(found.parts)
+        return weights
 
 
 class NonFiniteError(Exception):
