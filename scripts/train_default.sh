@@ -1,14 +1,26 @@
 #!/bin/sh
-# The recipe of the default model. Start it again to go on where it stood.
-# DATA is the folder of training speech, one sub-folder a collection; RUN is the folder of the run.
+# The recipe of the default model, in stages. Start it again to go on where it stood; what follows
+# on the command line goes to every stage's `bigcodec train`, as in --max-time 2h.
+# DATA is the folder of training speech, one sub-folder a collection; RUN the folder of the runs.
+# STAGES and INIT begin later, from given weights: STAGES=3-adversarial INIT=lite
 set -eu
+here=$(dirname "$0")
 DATA=${DATA:-../shared/speech/train}
-RUN=${RUN:-runs/lite}
-set --
+RUN=${RUN:-runs/default}
+INIT=${INIT:-}
 for folder in "$DATA"/*/; do
     case $folder in
     */asterisk-es-sharealike/) ;; # its licence would bind the weights
     *) set -- "$@" --data "$folder" ;;
     esac
 done
-exec bigcodec train "$@" --preset lite --out "$RUN"
+for stage in ${STAGES:-1-generator 2-longer-crops 3-adversarial}; do
+    steps=$(sed -n 's/^max_steps = //p' "$here/lite/$stage.toml")
+    last=$RUN/$stage/checkpoints/step-$(printf %08d "$steps")
+    if ! [ -d "$last" ]; then
+        bigcodec train --preset lite --out "$RUN/$stage" --config "$here/lite/$stage.toml" \
+            ${INIT:+--init "$INIT"} "$@"
+        [ -d "$last" ] || exit 0 # stopped before its end
+    fi
+    INIT=$RUN/$stage
+done
