@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import signal
 import time
 from collections.abc import Mapping
@@ -10,11 +11,11 @@ from types import FrameType
 
 import torch
 
-from bigcodec_cli.loading import choose_device
 from bigcodec_cli.output import CliError, note
 from bigcodec_cli.run_log import RunLog
 from bigcodec_cli.run_summary import write_summary
 from bigcodec_cli.store import model_path
+from bigcodec_cli.team import agreed, joined, leader_first
 from bigcodec_cli.training_plan import Plan
 from bigcodec_models.checkpoint_adapter import load_upstream_discriminators
 from bigcodec_models.codec import read_model
@@ -24,6 +25,7 @@ from bigcodec_models.training.checkpoint import load_checkpoint
 from bigcodec_models.training.data import Clip, CropSource, DataError, excerpts, scan, split
 from bigcodec_models.training.loop import Callbacks, Trainer, TrainingError
 from bigcodec_models.training.portable import is_portable, load_portable
+from bigcodec_models.training.team import Team
 from bigcodec_models.training.validation import Validator
 
 
@@ -33,19 +35,37 @@ def carry_out(plan: Plan, device: str, seconds: float | None) -> None:
     Raises:
         CliError: the data, the weights to begin with or the run's state are unusable, a loss is
             not finite, or something cannot be written.
+        SystemExit: a signal asked for the stop; everything is saved.
     """
     stop = StopRequest(seconds)
     try:
-        plan.run.mkdir(parents=True, exist_ok=True)
-        trainer = _make_trainer(plan, choose_device(device))
-        _begin(plan, trainer)
-        plan.save()
-        _train(plan, trainer, stop)
-    except (TrainingError, ModelFileError, DataError) as error:
+        with joined(device) as (team, chosen):
+            plan = dataclasses.replace(plan, run=agreed(team, plan.run))
+            trainer = _prepared(plan, chosen, team)
+            _train(plan, trainer, stop)
+            _tell(trainer, f"saved at step {trainer.step} in {plan.run}")
+    except (TrainingError, ModelFileError, DataError, ConfigError) as error:
         raise CliError(str(error)) from error
     except OSError as error:
         raise CliError(f"{plan.run}: {error.strerror or error}") from error
-    note(f"saved at step {trainer.step} in {plan.run}")
+    if stop.received:
+        raise SystemExit(128 + stop.received)
+
+
+def _prepared(plan: Plan, device: str, team: Team) -> Trainer:
+    plan.run.mkdir(parents=True, exist_ok=True)
+    with leader_first(team):
+        trainer = _make_trainer(plan, device, team)
+        _begin(plan, trainer)
+        if team.leads:
+            plan.save()
+    return trainer
+
+
+def _tell(trainer: Trainer, message: str) -> None:
+    """A line of information, of one process only."""
+    if trainer.team.leads:
+        note(message)
 
 
 class StopRequest:
@@ -53,24 +73,28 @@ class StopRequest:
 
     def __init__(self, seconds: float | None) -> None:
         self._end = None if seconds is None else time.monotonic() + seconds
-        self._received = False
+        self.received = 0
+        """The number of the signal that came, or 0."""
 
     def listen(self) -> None:
         """From now on the two signals ask for a stop; before, they end the process at once."""
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._remember)
 
-    def _remember(self, _number: int, _frame: FrameType | None) -> None:
-        self._received = True
+    def _remember(self, number: int, _frame: FrameType | None) -> None:
+        self.received = number
 
     def __call__(self) -> bool:
-        return self._received or (self._end is not None and time.monotonic() >= self._end)
+        return bool(self.received) or (self._end is not None and time.monotonic() >= self._end)
 
 
 def _train(plan: Plan, trainer: Trainer, stop: StopRequest) -> None:
     steps = plan.train.max_steps
-    pace = _Pace(trainer, plan) if trainer.device.type == "cpu" else stop
+    pace = _Pace(trainer, plan) if trainer.device.type == "cpu" and trainer.team.leads else stop
     stop.listen()
+    if not trainer.team.leads:
+        trainer.run(Callbacks(should_stop=stop))
+        return
     with RunLog(plan.run, max_steps=steps, config=plan.to_json(), start=trainer.step) as log:
         callbacks = Callbacks(
             progress=log.progress,
@@ -103,9 +127,9 @@ def _hours(hours: float) -> str:
     return f"{hours / 24:.0f} days" if hours >= 72 else f"{hours:.1f} hours"
 
 
-def _make_trainer(plan: Plan, device: str) -> Trainer:
+def _make_trainer(plan: Plan, device: str, team: Team) -> Trainer:
     train = plan.train
-    training, held_out = _load_data(plan)
+    training, held_out = _load_data(plan, team)
     crop = round(train.crop_seconds * SAMPLE_RATE) // plan.model.hop * plan.model.hop
     noise = _scan(plan, plan.noise) if plan.noise is not None else []
     if train.noise_probability and not noise:
@@ -122,10 +146,10 @@ def _make_trainer(plan: Plan, device: str) -> Trainer:
     )
     clips = excerpts(held_out, train.validation_clips, train.validation_seconds)
     validator = Validator(clips, torch.device(device))
-    return Trainer(plan.model, train, source, plan.run, device, validator)
+    return Trainer(plan.model, train, source, plan.run, device, validator, team)
 
 
-def _load_data(plan: Plan) -> tuple[list[tuple[list[Clip], float | None]], list[Clip]]:
+def _load_data(plan: Plan, team: Team) -> tuple[list[tuple[list[Clip], float | None]], list[Clip]]:
     """Training clips with their shares, and validation clips."""
     training: list[tuple[list[Clip], float | None]] = []
     held_out: list[Clip] = []
@@ -138,10 +162,11 @@ def _load_data(plan: Plan) -> tuple[list[tuple[list[Clip], float | None]], list[
     if plan.validation is not None:
         held_out = _scan(plan, plan.validation)
     found = [clip for clips, _ in training for clip in clips]
-    note(
-        f"training on {len(found)} files, {sum(clip.seconds for clip in found) / 3600:.2f} hours; "
-        f"validating on excerpts of {len(held_out)} files"
-    )
+    if team.leads:
+        note(
+            f"training on {len(found)} files, {sum(clip.seconds for clip in found) / 3600:.2f} "
+            f"hours; validating on excerpts of {len(held_out)} files"
+        )
     return training, held_out
 
 
@@ -156,12 +181,12 @@ def _skipped(path: Path, reason: str) -> None:
 def _begin(plan: Plan, trainer: Trainer) -> None:
     """Resume the run, or start from the weights that the plan names, or anew."""
     if trainer.resume():
-        note(f"resumed {plan.run} at step {trainer.step}")
+        _tell(trainer, f"resumed {plan.run} at step {trainer.step}")
     elif plan.init is not None:
         _start_from(plan.init, trainer)
-        note(f"new run in {plan.run}, from {plan.init}")
+        _tell(trainer, f"new run in {plan.run}, from {plan.init}")
     else:
-        note(f"new run in {plan.run}")
+        _tell(trainer, f"new run in {plan.run}")
 
 
 def _start_from(init: str, trainer: Trainer) -> None:
@@ -169,7 +194,7 @@ def _start_from(init: str, trainer: Trainer) -> None:
     if is_portable(folder):
         found = load_portable(folder)
         again = int(found.facts.get("inexact_resumes", 0)) + 1
-        note("going on from a portable checkpoint is not exact: the optimiser starts anew")
+        _tell(trainer, "from a portable checkpoint, so not exactly: the optimiser starts anew")
         _fit(trainer, init, found.weights)
         # The clips may be others here, and the best weights did not travel.
         facts = {**found.facts, "inexact_resumes": again, "best_mel": None}
@@ -196,7 +221,7 @@ def _fitting(trainer: Trainer, found: Mapping[str, torch.Tensor]) -> Mapping[str
     if found and {k: v.shape for k, v in found.items()} == {k: v.shape for k, v in wanted.items()}:
         return found
     if found and wanted:
-        note("its discriminators are not those of this run: new ones begin")
+        _tell(trainer, "its discriminators are not those of this run: new ones begin")
     return {}
 
 

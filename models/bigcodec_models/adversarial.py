@@ -21,7 +21,7 @@ Outputs = Sequence[Sequence[Tensor]]
 Weights = Sequence[float] | None
 """A factor for the terms of each sub-discriminator; None for 1 everywhere."""
 
-KINDS = ("least_squares", "hinge", "bce")
+ADVERSARIAL_LOSSES = ("least_squares", "hinge", "bce")
 """Least squares (LSGAN, arXiv 1611.04076), hinge (Geometric GAN, 1705.02894), and cross entropy
 with the score as logit and the generator's term that does not saturate (GAN, 1406.2661)."""
 
@@ -36,7 +36,7 @@ class DiscriminatorLoss(NamedTuple):
 def discriminator_loss(
     real: Outputs, fake: Outputs, kind: str = "least_squares"
 ) -> DiscriminatorLoss:
-    """Losses of discriminators that tell real from generated waves, of one of `KINDS`.
+    """Losses of discriminators that tell real from generated waves, of one of `ADVERSARIAL_LOSSES`.
 
     The mean over a score map, summed over sub-discriminators. Least squares has real scores at 1
     and generated ones at 0, without the paper's factor 1/2. `fake` must come from detached waves.

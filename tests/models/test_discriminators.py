@@ -123,7 +123,7 @@ def train_discriminators(
 ) -> tuple[dict[str, float], dict[str, float]]:
     """Losses and gradient norms; then the update that the golden step makes."""
     outputs = [[f for d in discriminators.values() for f in d(wave)] for wave in (real, fake)]
-    loss = discriminator_loss(*outputs)
+    loss = discriminator_loss(outputs[0], outputs[1])
     (loss.real + loss.fake).backward()  # type: ignore[no-untyped-call]
     norms = gradient_norms(discriminators)
     nn.utils.clip_grad_norm_(discriminators.parameters(), 1.0)

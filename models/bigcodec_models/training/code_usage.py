@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bigcodec_models.quantizer import Codebook, Quantized, Quantizer
+from bigcodec_models.training.team import ALONE, Team
 
 UNREVIVED_WINDOW = 50
 """Steps that usage is counted over in runs that revive nothing."""
@@ -28,10 +29,10 @@ class CodeUsage:
         (self._first, *_) = (part for part in quantizer.codebooks if isinstance(part, Codebook))
 
     @torch.no_grad()
-    def add(self, quantized: Quantized) -> None:
-        """Count the tokens of one step."""
+    def add(self, quantized: Quantized, team: Team = ALONE) -> None:
+        """Count the tokens of one step, of all processes."""
         tokens = quantized.tokens[..., 0].flatten()
-        self.counts += torch.bincount(tokens, minlength=len(self.counts))
+        self.counts += team.add_up(torch.bincount(tokens, minlength=len(self.counts)))
 
     @torch.no_grad()
     def check(self) -> Tensor:
@@ -44,9 +45,15 @@ class CodeUsage:
         return counts
 
     @torch.no_grad()
-    def revive(self, counts: Tensor, quantized: Quantized, ema: Mapping[str, Tensor]) -> None:
+    def revive(
+        self,
+        counts: Tensor,
+        quantized: Quantized,
+        ema: Mapping[str, Tensor],
+        team: Team = ALONE,
+    ) -> None:
         """Move codes that have no counts onto latents of this step, drawn by torch's random
-        state, in the weights and in their average."""
+        state, in the weights and in their average. All processes take the leading one's."""
         dead = (counts == 0).nonzero().flatten()
         live = quantized.projected.flatten(0, 1)
         fresh = live[torch.randint(len(live), (len(dead),)).to(live.device)]
@@ -54,5 +61,6 @@ class CodeUsage:
         # decoder would from one step to the next see codes of another scale.
         length = self._first.codes[counts > 0].norm(dim=-1).mean()
         fresh = length * F.normalize(fresh, dim=-1)
+        team.follow(fresh)
         self._first.codes[dead] = fresh
         ema["quantizer.codebooks.0.codes"][dead] = fresh

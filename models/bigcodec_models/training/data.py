@@ -263,29 +263,33 @@ class CropSource:
         return np.stack([self._draw(step, item) for item in range(size)])
 
     def batches(
-        self, first_step: int, size: int, *, workers: int = 4, ahead: int = 4
+        self, first_step: int, size: int, *, first: int = 0, workers: int = 4, ahead: int = 4
     ) -> Generator[Wave, None, None]:
         """Batches (size, crop) from `first_step` on without end, those of `ahead` steps being
         read by `workers` threads meanwhile. Closing waits for at most one crop a thread.
+
+        `first` is the number of the first crop, where others take those before it: steps and
+        numbers say which crop it is.
 
         Raises:
             DataError: as `batch`, when it is the turn of that step.
         """
         steps, stop = itertools.count(first_step), threading.Event()
+        items = range(first, first + size)
         pool = concurrent.futures.ThreadPoolExecutor(workers, thread_name_prefix="crops")
         pending: collections.deque[concurrent.futures.Future[Wave]] = collections.deque()
         try:
             while True:
                 while len(pending) <= ahead:
-                    pending.append(pool.submit(self._batch_unless, stop, next(steps), size))
+                    pending.append(pool.submit(self._batch_unless, stop, next(steps), items))
                 yield pending.popleft().result()
         finally:
             stop.set()
             pool.shutdown(cancel_futures=True)
 
-    def _batch_unless(self, stop: threading.Event, step: int, size: int) -> Wave:
+    def _batch_unless(self, stop: threading.Event, step: int, items: range) -> Wave:
         crops = []
-        for item in range(size):
+        for item in items:
             if stop.is_set():
                 raise concurrent.futures.CancelledError
             crops.append(self._draw(step, item))

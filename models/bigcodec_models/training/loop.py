@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bigcodec_models.config import ModelConfig
+from bigcodec_models.config import ConfigError, ModelConfig
 from bigcodec_models.model_file import ModelInfo, save_model
 from bigcodec_models.network import CodecNetwork
 from bigcodec_models.quantizer import Codebook, Quantized
@@ -24,6 +24,7 @@ from bigcodec_models.training.events import Progress, Validation
 from bigcodec_models.training.meter import NORM, Clock, Window
 from bigcodec_models.training.objective import NonFiniteError, Objective, apply_gradients
 from bigcodec_models.training.schedule import learning_rate
+from bigcodec_models.training.team import ALONE, Team
 from bigcodec_models.training.validation import Validator
 
 Named = Mapping[str, Tensor]
@@ -44,7 +45,13 @@ class Callbacks:
 
 
 class Trainer:
-    """One run: weights, optimisers and position in the data, kept in the folder `run`."""
+    """One run: weights, optimisers and position in the data, kept in the folder `run`.
+
+    With a `team` of several processes each has a trainer of its own, with the same arguments.
+
+    Raises:
+        ConfigError: the batch cannot be shared out among them.
+    """
 
     def __init__(
         self,
@@ -54,9 +61,11 @@ class Trainer:
         run: Path,
         device: str,
         validator: Validator | None = None,
+        team: Team = ALONE,
     ) -> None:
         torch.manual_seed(train.seed)
         self.config, self.data, self.run_folder = train, data, run
+        self.team, self._items = team, _share(team, train.batch_size)
         self.device = torch.device(device)
         self.validator = validator
         self.network = CodecNetwork(model).to(self.device).train()
@@ -196,9 +205,9 @@ class Trainer:
         """
         clock = Clock()
         window = Window()
-        batches = self.data.batches(self.step, self.config.batch_size)
+        batches = self.data.batches(self.step, len(self._items), first=self._items.start)
         try:
-            while self.step < self.config.max_steps and not callbacks.should_stop():
+            while self.step < self.config.max_steps and not self._stops(callbacks):
                 with window.waiting():
                     wave = torch.from_numpy(next(batches)).unsqueeze(1).to(self.device)
                 window.add(self.train_step(wave))
@@ -216,8 +225,11 @@ class Trainer:
             raise TrainingError(f"step {self.step}: {error}; {kept}") from error
         finally:
             batches.close()
-            if not self._in_step:
+            if not self._in_step and self.team.leads:
                 self.save()
+
+    def _stops(self, callbacks: Callbacks) -> bool:
+        return self.team.any(callbacks.should_stop(), self.device)
 
     def _progress(self, window: Window) -> Progress:
         return window.progress(
@@ -228,6 +240,8 @@ class Trainer:
         )
 
     def _save_is_due(self, clock: Clock) -> bool:
+        if not self.team.leads:
+            return False
         due = clock.since_save() >= 60 * self.config.checkpoint_minutes
         return due or self.step % self.config.keep_every == 0
 
@@ -236,7 +250,7 @@ class Trainer:
         return self.step % self.config.validate_every == 0 or self.step == self.config.max_steps
 
     def _validate(self, callbacks: Callbacks) -> None:
-        if not self.validator:
+        if not self.validator or not self.team.leads:
             return
         found = self.validator.measure(self.network, self.ema, self.step, self.best_mel)
         if found.best:
@@ -259,6 +273,8 @@ class Trainer:
         self._set_rate(learning_rate(self.step, config))
         adversarial = config.adversarial_at(self.step)
         judged = self.objective.choose_judged(wave.shape[-1]) if adversarial else None
+        if self.team.rank:  # dropout differs from process to process, as it does within a batch
+            torch.manual_seed((config.seed + 7919 * self.team.rank) * 1_000_003 + self.step)
         with self._precision():
             made = self.network(wave)
         report: dict[str, Tensor] = {}
@@ -268,22 +284,28 @@ class Trainer:
             losses = self.objective.generator_losses(wave, made, judged)
         assert self.generator_optimizer is not None
         norm = apply_gradients(
-            losses["total"], self.network.parameters(), self.generator_optimizer, config.clip_norm
+            losses["total"],
+            self.network.parameters(),
+            self.generator_optimizer,
+            config.clip_norm,
+            self.team,
         )
         self._update_average()
         self._watch_codes(made.quantized)
         self.step += 1
         self._in_step = False
         report |= {**losses, NORM + "generator": norm}
-        return {name: value.detach() for name, value in report.items()}
+        report = {name: value.detach() for name, value in report.items()}
+        self.team.average(report.values())
+        return report
 
     def _watch_codes(self, quantized: Quantized) -> None:
-        self.usage.add(quantized)
+        self.usage.add(quantized, self.team)
         every = self.config.revive_every
         if (self.step + 1) % (every or UNREVIVED_WINDOW) == 0:
             counts = self.usage.check()
             if every:
-                self.usage.revive(counts, quantized, self.ema)
+                self.usage.revive(counts, quantized, self.ema, self.team)
 
     def _discriminator_step(self, real: Tensor, generated: Tensor) -> dict[str, Tensor]:
         assert self.discriminator_optimizer is not None
@@ -295,6 +317,7 @@ class Trainer:
             self.objective.parameters(),
             self.discriminator_optimizer,
             self.config.clip_norm,
+            self.team,
         )
         self._in_step = True
         return {**losses, NORM + "discriminators": norm}
@@ -314,6 +337,13 @@ class Trainer:
         decay = min(self.config.ema_decay, (1 + self.step) / (10 + self.step))
         for name, value in self.network.state_dict().items():
             self.ema[name].lerp_(value, 1 - decay)
+
+
+def _share(team: Team, batch_size: int) -> range:
+    try:
+        return team.share(batch_size)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
 
 
 def _moments(optimizer: torch.optim.Optimizer, module: nn.Module, prefix: str) -> dict[str, Tensor]:

@@ -22,6 +22,7 @@ from bigcodec_models.discriminators import (
 from bigcodec_models.losses import MultiResolutionStftLoss, MultiScaleMelLoss
 from bigcodec_models.network import Reconstruction
 from bigcodec_models.training.config import TrainConfig
+from bigcodec_models.training.team import ALONE, Team
 
 Losses = dict[str, Tensor]
 """Scalars by name; `total` is the one to differentiate."""
@@ -126,17 +127,25 @@ class NonFiniteError(Exception):
 
 
 def apply_gradients(
-    total: Tensor, parameters: Iterable[nn.Parameter], optimizer: torch.optim.Optimizer, clip: float
+    total: Tensor,
+    parameters: Iterable[nn.Parameter],
+    optimizer: torch.optim.Optimizer,
+    clip: float,
+    team: Team = ALONE,
 ) -> Tensor:
-    """Differentiate, clip by norm, and step, unless something is not finite; returns the norm.
+    """Differentiate, average over the team, clip by norm, and step, unless something is not
+    finite; returns the norm.
 
     Raises:
-        NonFiniteError: before the optimiser's step.
+        NonFiniteError: before the optimiser's step, in every process of the team.
     """
+    parameters = list(parameters)
     optimizer.zero_grad(set_to_none=True)
     total.backward()  # type: ignore[no-untyped-call]
+    mean = total.detach().clone()
+    team.average([mean, *(p.grad for p in parameters if p.grad is not None)])
     norm = nn.utils.clip_grad_norm_(parameters, clip)
-    if not (torch.isfinite(total) and torch.isfinite(norm)):
+    if not (torch.isfinite(mean) and torch.isfinite(norm)):
         optimizer.zero_grad(set_to_none=True)
         raise NonFiniteError("the loss or its gradient is not finite")
     optimizer.step()

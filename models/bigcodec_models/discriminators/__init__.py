@@ -1,0 +1,90 @@
+"""Discriminators for adversarial training.
+
+Every discriminator maps a wave (B, 1, N) in [-1, 1] to one list of feature maps per
+sub-discriminator; the last map of a list is the score, the others are there to be matched.
+
+parts.py      what they are built of        waves.py       of the wave: `mpd`, `msd`
+kinds.py      which there are, and sizes    spectra.py     of spectra: `spectral`, `msstft`, `mrd`
+published.py  names in published files      constant_q.py  of constant-Q spectra: `mssbcqt`
+"""
+
+from __future__ import annotations
+
+from bigcodec_models.discriminators.constant_q import (
+    ConstantQ,
+    ConstantQConfig,
+    ConstantQDiscriminator,
+)
+from bigcodec_models.discriminators.kinds import (
+    KINDS,
+    PRESETS,
+    SMALL,
+    Choice,
+    DiscriminatorConfig,
+    Kind,
+    build_discriminators,
+    choose_discriminators,
+    discriminators_setting,
+)
+from bigcodec_models.discriminators.parts import (
+    BandDiscriminator,
+    Discriminator,
+    Features,
+    SubDiscriminator,
+    WeightNormConv2d,
+)
+from bigcodec_models.discriminators.published import adapt_discriminators, our_name
+from bigcodec_models.discriminators.spectra import (
+    ComplexSpectrum,
+    ComplexStftConfig,
+    ComplexStftDiscriminator,
+    Magnitude,
+    MultiResolutionConfig,
+    MultiResolutionDiscriminator,
+    SpectralConfig,
+    SpectralDiscriminator,
+)
+from bigcodec_models.discriminators.waves import (
+    Fold,
+    MultiPeriodConfig,
+    MultiPeriodDiscriminator,
+    MultiScaleConfig,
+    MultiScaleDiscriminator,
+    Pool,
+)
+
+__all__ = [
+    "KINDS",
+    "PRESETS",
+    "SMALL",
+    "BandDiscriminator",
+    "Choice",
+    "ComplexSpectrum",
+    "ComplexStftConfig",
+    "ComplexStftDiscriminator",
+    "ConstantQ",
+    "ConstantQConfig",
+    "ConstantQDiscriminator",
+    "Discriminator",
+    "DiscriminatorConfig",
+    "Features",
+    "Fold",
+    "Kind",
+    "Magnitude",
+    "MultiPeriodConfig",
+    "MultiPeriodDiscriminator",
+    "MultiResolutionConfig",
+    "MultiResolutionDiscriminator",
+    "MultiScaleConfig",
+    "MultiScaleDiscriminator",
+    "Pool",
+    "SpectralConfig",
+    "SpectralDiscriminator",
+    "SubDiscriminator",
+    "WeightNormConv2d",
+    "adapt_discriminators",
+    "build_discriminators",
+    "choose_discriminators",
+    "discriminators_setting",
+    "our_name",
+]

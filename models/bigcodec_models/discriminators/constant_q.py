@@ -1,0 +1,162 @@
+"""The discriminator of constant-Q spectra (`mssbcqt`, arXiv 2311.14957), and that transform."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bigcodec_models.config import ConfigError
+from bigcodec_models.discriminators.parts import (
+    MAX_PARTS,
+    Discriminator,
+    SubDiscriminator,
+    WeightNormConv2d,
+    check_sizes,
+    check_widths,
+)
+from bigcodec_models.discriminators.spectra import time_frequency_layers
+
+_DILATIONS = (1, 2, 4)
+_SLOPE = 0.1
+
+# The filter before each halving. By Kaiser's formula it is 109 dB down from 0.36 of the rate on and
+# as flat up to 0.14: an octave that ends at 1/8 of the rate, with the skirts of its highest bins.
+_HALF_TAPS = 16
+_KAISER = 11.05
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ConstantQConfig:
+    """The multi-scale sub-band constant-Q discriminator, with the widths of its released code.
+
+    `octaves` reach down from 8 kHz, half the sample rate. `hops`, in samples, belong one by one
+    to `bins_per_octave`. The paper, at 24 kHz, has nine octaves from 32.7 Hz on; eight from
+    31.25 Hz are what fits here. Its hops are counted at the doubled rate at which it works:
+    512, 256 and 256 there are the 256, 128 and 128 here.
+    """
+
+    octaves: int = 8
+    bins_per_octave: tuple[int, ...] = (24, 36, 48)
+    hops: tuple[int, ...] = (256, 128, 128)
+    width: int = 32
+
+    def __post_init__(self) -> None:
+        check_sizes("octaves", [self.octaves], 2, 10)
+        check_sizes("number of bins_per_octave", [len(self.bins_per_octave)], 1, MAX_PARTS)
+        check_sizes("bins_per_octave", self.bins_per_octave, 4, 96)
+        check_sizes("hops", self.hops, 1, 1 << 12)
+        check_widths(self.width, 1024)
+        if len(self.hops) != len(self.bins_per_octave):
+            raise ConfigError("hops must be as many as bins_per_octave")
+        step = 1 << (self.octaves - 2)
+        if any(hop % step for hop in self.hops):
+            raise ConfigError(f"hops must be multiples of {step} with {self.octaves} octaves")
+
+
+class ConstantQ(nn.Module):
+    """Constant-Q transform, always float32: (B, 1, N) to (B, 2, 1 + N // hop, bins * octaves).
+
+    Bin k, counted from the lowest, has the frequency f_k = 8000 * 2**(k / bins - octaves) Hz and
+    the length n_k = q * 16000 / f_k, q = 1 / (2**(1 / bins) - 1). Its value at sample s is
+
+        sqrt(n_k) * sum over n of x[s + n] * w(n / n_k) * exp(-2 pi i f_k n / 16000)
+
+    with Hann's w over |n| < n_k / 2, scaled to the sum 1: the definition of Brown (JASA 89, 1991)
+    with the scale that librosa has. Outside of the wave is silence. Channels are the real and the
+    imaginary part.
+
+    The upper octave is taken from the wave, the one below it too, and each further one from a
+    wave of half the rate of the one before, where the same kernels fit (Schoerkhuber and Klapuri,
+    2010): they lie in the second quarter of its range, far from what halving folds over.
+    """
+
+    upper: Tensor
+    lower: Tensor
+    low_pass: Tensor
+
+    def __init__(self, bins: int, octaves: int, hop: int) -> None:
+        super().__init__()
+        self.bins, self.octaves, self.hop = bins, octaves, hop
+        self.register_buffer("upper", _kernels(bins, 1 / 4), persistent=False)
+        self.register_buffer("lower", _kernels(bins, 1 / 8), persistent=False)
+        self.register_buffer("low_pass", _half_band(), persistent=False)
+
+    def forward(self, wave: Tensor) -> Tensor:
+        count = 1 + wave.shape[-1] // self.hop
+        # Silence around it, in whole frames, which the filters' tails run into.
+        lead = -(-(_HALF_TAPS << (self.octaves - 2)) // self.hop)
+        with torch.autocast(wave.device.type, enabled=False):
+            wave = F.pad(wave.float(), (lead * self.hop, lead * self.hop))
+            found = [_frames(wave, self.upper, self.hop)[:, lead : lead + count]]
+            for index in range(self.octaves - 1):
+                if index:
+                    wave = F.conv1d(wave, self.low_pass, stride=2, padding=_HALF_TAPS)
+                part = _frames(wave, self.lower, self.hop >> index)[:, lead : lead + count]
+                found.append(part * 2 ** (index / 2))
+            parts = [part.reshape(len(wave), count, 2, self.bins) for part in found[::-1]]
+            return torch.cat(parts, dim=3).transpose(1, 2)
+
+
+def _kernels(bins: int, lowest: float) -> Tensor:
+    """Kernels of an octave from `lowest` cycles a sample on: (taps, 2 * bins), real ones first."""
+    frequency = lowest * 2 ** (np.arange(bins) / bins)
+    length = 1 / (2 ** (1 / bins) - 1) / frequency
+    half = int(length[0] / 2)
+    time = np.arange(-half, half + 1)[:, None]
+    inside = np.abs(time) < length / 2
+    window = np.where(inside, 1 + np.cos(2 * np.pi * time / length), 0.0) / np.sqrt(length)
+    phase = 2 * np.pi * frequency * time
+    kernels = np.concatenate([window * np.cos(phase), -window * np.sin(phase)], axis=1)
+    return torch.from_numpy(kernels).float()
+
+
+def _half_band() -> Tensor:
+    """Low-pass at a quarter of the rate, of unit gain: (1, 1, taps)."""
+    time = np.arange(-_HALF_TAPS, _HALF_TAPS + 1)
+    taps = np.sinc(time / 2) * np.kaiser(len(time), _KAISER)
+    return torch.from_numpy(taps / taps.sum()).float().view(1, 1, -1)
+
+
+def _frames(wave: Tensor, kernels: Tensor, hop: int) -> Tensor:
+    """(B, 1, N) times kernels centred at every hop-th sample: (B, at least 1 + N // hop, K)."""
+    half = len(kernels) // 2
+    padded = F.pad(wave.squeeze(1), (half, half + hop))
+    return padded.unfold(1, len(kernels), hop) @ kernels
+
+
+class SubBands(nn.Module):
+    """Constant-Q spectrum, each octave through a convolution of its own: the paper's sub-band
+    processor. (B, 1, N) to (B, 2, 1 + N // hop, bins * octaves)."""
+
+    def __init__(self, bins: int, octaves: int, hop: int) -> None:
+        super().__init__()
+        self.spectrum = ConstantQ(bins, octaves, hop)
+        self.layers = nn.ModuleList(WeightNormConv2d(2, 2, (3, 9)) for _ in range(octaves))
+
+    def forward(self, wave: Tensor) -> Tensor:
+        octaves = self.spectrum(wave).split(self.spectrum.bins, dim=3)
+        return torch.cat([layer(x) for layer, x in zip(self.layers, octaves, strict=True)], dim=3)
+
+
+class ConstantQDiscriminator(Discriminator):
+    """Looks at constant-Q spectrograms of several resolutions: 6 feature maps each.
+
+    What the sub-band processors give is not among them, as released. Weight norm is everywhere;
+    the released code leaves it off the processors and the first layer.
+    """
+
+    def __init__(self, config: ConstantQConfig) -> None:
+        super().__init__(
+            SubDiscriminator(
+                SubBands(bins, config.octaves, hop),
+                time_frequency_layers(config.width, _DILATIONS),
+                WeightNormConv2d(config.width, 1, (3, 3)),
+                _SLOPE,
+            )
+            for bins, hop in zip(config.bins_per_octave, config.hops, strict=True)
+        )
+        self.config = config

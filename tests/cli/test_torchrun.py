@@ -1,0 +1,71 @@
+"""`bigcodec train` in several processes, started by torchrun as a user starts it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import soundfile
+import torch
+
+from bigcodec_models.training.checkpoint import find_checkpoints
+
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+BIGCODEC = str(Path(sys.executable).with_name("bigcodec"))
+SETTINGS = ["batch_size=4", "crop_seconds=0.5", "mel_windows=[128,512]", "validation_seconds=0.5"]
+SETTINGS += ["generator_only_steps=1", "discriminators=small", "discriminator_every=1"]
+REVIVAL = 3  # codes that are moved then come from one process's latents
+SETTINGS += [f"revive_every={REVIVAL}", "log_every=1", "learning_rate=1e-3", "warmup_steps=0"]
+
+
+@pytest.fixture
+def data(tmp_path: Path, speech: Path) -> Path:
+    wave, _ = soundfile.read(speech, dtype="float32")
+    (tmp_path / "data").mkdir()
+    soundfile.write(tmp_path / "data" / "one.wav", wave[:40000], 16000)
+    soundfile.write(tmp_path / "data" / "two.wav", wave[40000:], 16000)
+    return tmp_path / "data"
+
+
+def train(start: list[str], folder: Path, run: str, steps: int) -> str:
+    words = ["train", "--data", "data", "--preset", "toy-lite", "--out", run]
+    words += [w for s in (*SETTINGS, f"max_steps={steps}") for w in ("--set", s)]
+    done = subprocess.run(
+        [*start, *words], cwd=folder, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stderr
+
+
+def losses(run: Path) -> list[dict[str, float]]:
+    rows = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    return [row["losses"] for row in rows if row["event"] == "progress"]
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    folder = find_checkpoints(run)[-1]
+    return safetensors.torch.load_file(folder / "model.safetensors")
+
+
+def test_two_processes_train_as_one_does(tmp_path: Path, data: Path) -> None:
+    """The same losses step by step, of which all but the first depend on all gradients; begun by
+    two and carried on by one."""
+    many = [*TORCHRUN, "--no-python", BIGCODEC]
+    train([BIGCODEC], tmp_path, "alone", 5)
+    said = train(many, tmp_path, "both", 3)
+    assert said.count("saved at step 3 in both") == 1
+    assert "resumed both at step 3" in train([BIGCODEC], tmp_path, "both", 5)
+    alone, both = losses(tmp_path / "alone"), losses(tmp_path / "both")
+    assert len(alone) == len(both) == 5 and "adversarial" in alone[1]
+    for step, (one, two) in enumerate(zip(alone, both, strict=True)):
+        same = one.keys() - ({"vq"} if step >= REVIVAL else set())
+        assert {k: two[k] for k in same} == pytest.approx({k: one[k] for k in same}, rel=5e-3)
+    found, expected = weights(tmp_path / "both"), weights(tmp_path / "alone")
+    for name in expected.keys() - {"quantizer.codebooks.0.codes"}:
+        # AdamW's first steps take the sign of a gradient, however small it is.
+        difference = (found[name] - expected[name]).norm()
+        assert difference <= 0.02 * expected[name].norm() + 0.01, name
