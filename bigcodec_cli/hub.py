@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import tempfile
 from pathlib import Path
@@ -12,8 +13,19 @@ PUBLISHED = {"bigcodec": ("Alethia/BigCodec", "bigcodec.pt")}
 """Name of a published model: hub repository and file."""
 
 
-def fetch(name: str, folder: Path) -> Path:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Fetched:
+    """A checkpoint that has been downloaded, where it came from, and of which commit it is."""
+
+    path: Path
+    source: str
+    revision: str
+
+
+def fetch(name: str, folder: Path) -> Fetched:
     """Download a published model's checkpoint into `folder` and check it against the hub's hash.
+
+    Hash and file are those of one commit, the newest.
 
     Raises:
         CliError: no such published model, no network, or the file is not what the hub declares.
@@ -25,8 +37,9 @@ def fetch(name: str, folder: Path) -> Path:
     from huggingface_hub import hf_hub_download
 
     try:
-        declared = _declared_hash(repository, filename)
-        path = Path(hf_hub_download(repository, filename, local_dir=folder))
+        revision = _newest_revision(repository, filename)
+        declared = _declared_hash(repository, filename, revision)
+        path = Path(hf_hub_download(repository, filename, revision=revision, local_dir=folder))
     except CliError:
         raise
     except Exception as error:  # the hub client raises the errors of several HTTP libraries
@@ -37,14 +50,24 @@ def fetch(name: str, folder: Path) -> Path:
         ) from error
     if _file_hash(path) != declared:
         raise CliError(f"{filename} from {repository} does not have the SHA-256 the hub declares")
-    return path
+    source = f"https://huggingface.co/{repository}/{filename}"
+    return Fetched(path=path, source=source, revision=revision)
 
 
-def _declared_hash(repository: str, filename: str) -> str:
+def _newest_revision(repository: str, filename: str) -> str:
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url
+
+    found = get_hf_file_metadata(hf_hub_url(repository, filename)).commit_hash
+    if not found:
+        raise CliError(f"the hub declares no revision of {filename} in {repository}")
+    return found
+
+
+def _declared_hash(repository: str, filename: str, revision: str) -> str:
     from huggingface_hub import HfApi
     from huggingface_hub.hf_api import RepoFile
 
-    for entry in HfApi().get_paths_info(repository, [filename]):
+    for entry in HfApi().get_paths_info(repository, [filename], revision=revision):
         if isinstance(entry, RepoFile) and entry.lfs is not None:
             return entry.lfs.sha256
     raise CliError(f"the hub declares no SHA-256 for {filename} in {repository}")

@@ -18,7 +18,8 @@ Made by `python -m bigcodec_cli.reference` from the commands themselves; do not 
 
 Exit codes: 0 all fine, 1 something failed, 2 wrong usage; 130 and 143 after Ctrl-C and SIGTERM.
 Messages go to stderr, nothing but data to stdout. A file appears under its name only when it is
-whole. Environment: `BIGCODEC_MODEL` (the default model), `BIGCODEC_HOME` (where models are kept).
+whole. A container is read into memory, and refused above 1 GiB (some 2000 hours of speech).
+Environment: `BIGCODEC_MODEL` (the default model), `BIGCODEC_HOME` (where models are kept).
 """
 _WIDTH = 96
 

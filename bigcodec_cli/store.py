@@ -2,23 +2,29 @@
 
 Imported models live in BIGCODEC_HOME (a folder of the user's, chosen by platformdirs unless the
 environment variable names one) as NAME.safetensors, with an index of fingerprints beside them.
+Whatever changes the folder does so inside `locked`; reading needs no lock, since files are replaced
+whole.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
 import re
 import secrets
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from bigcodec_cli.output import CliError
+from bigcodec_cli.output import CliError, note
 from bigcodec_models.registry import ALIASES, builtin_models, find_builtin
 
 FALLBACK_MODEL = "lite"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_OURS = re.compile(r"lite(-\d+)?", re.IGNORECASE)
+"""Names of models that ship, or will: a file system may not tell them by their case."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -41,6 +47,35 @@ def home() -> Path:
     import platformdirs
 
     return Path(platformdirs.user_data_dir("bigcodec", appauthor=False))
+
+
+@contextlib.contextmanager
+def locked() -> Iterator[None]:
+    """Keeps other processes from changing the store meanwhile; waits for them if it must.
+
+    Not to be entered twice by one process. The lock ends with the process, however it ends.
+
+    Raises:
+        CliError: the folder cannot be written.
+    """
+    import filelock
+
+    path = home() / ".lock"
+    lock = filelock.FileLock(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire(timeout=0)
+        except filelock.Timeout:
+            note("waiting for another process that is changing the models")
+            lock.acquire()
+    except (OSError, NotImplementedError) as error:  # the latter where there are no locks at all
+        reason = getattr(error, "strerror", None) or error
+        raise CliError(f"{path}: cannot be locked: {reason}") from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def all_models() -> list[ModelEntry]:
@@ -105,23 +140,29 @@ def set_default(name: str) -> None:
     """
     if find_model(name) is None:
         raise CliError(f"{name}: no such model; 'bigcodec models list' shows the models at hand")
-    _write_json(home() / "settings.json", {**_settings(), "default": name})
+    with locked():
+        _write_json(home() / "settings.json", {**_settings(), "default": name})
 
 
 def check_name(name: str) -> None:
-    """Refuse names that could be mistaken for a path, or that are taken by a built-in model.
+    """Refuse names that could be mistaken for a path, and those of models that ship or will.
 
     Raises:
         CliError: naming the reason.
     """
     if not _NAME.fullmatch(name):
         raise CliError(f"{name}: a model name has letters, digits, '.', '_' and '-' only")
-    if find_builtin(name) is not None or name in ALIASES:
+    if find_builtin(name.lower()) is not None or name.lower() in ALIASES:
         raise CliError(f"{name}: is the name of a built-in model; choose another with --name")
+    if _OURS.fullmatch(name):
+        raise CliError(
+            f"{name}: names like lite-1 are kept for models that come with the program; "
+            "choose another with --name"
+        )
 
 
 def register(name: str, fingerprint: bytes, licence: str, summary: str) -> None:
-    """Add a weights file that already lies in its place to the index.
+    """Add a weights file that already lies in its place to the index; inside `locked`.
 
     Raises:
         CliError: the index cannot be written.
@@ -136,16 +177,18 @@ def unregister(name: str) -> None:
     Raises:
         CliError: the index cannot be written, or the weights not be removed.
     """
-    rows = _index()
-    rows.pop(name, None)
-    _write_json(home() / "models.json", rows)
-    if _settings().get("default") == name:
-        rest = {key: value for key, value in _settings().items() if key != "default"}
-        _write_json(home() / "settings.json", rest)
-    try:
-        imported_path(name).unlink(missing_ok=True)
-    except OSError as error:
-        raise CliError(f"{imported_path(name)}: cannot be removed: {error.strerror}") from error
+    with locked():
+        rows = _index()
+        rows.pop(name, None)
+        _write_json(home() / "models.json", rows)
+        if _settings().get("default") == name:
+            rest = {key: value for key, value in _settings().items() if key != "default"}
+            _write_json(home() / "settings.json", rest)
+        try:
+            imported_path(name).unlink(missing_ok=True)
+        except OSError as error:
+            reason = error.strerror
+            raise CliError(f"{imported_path(name)}: cannot be removed: {reason}") from error
 
 
 def imported_path(name: str) -> Path:

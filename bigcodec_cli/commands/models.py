@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,10 +18,14 @@ from bigcodec_cli.store import (
     find_model,
     home,
     imported_path,
+    locked,
     register,
     set_default,
     unregister,
 )
+
+if TYPE_CHECKING:
+    from bigcodec_models.model_file import LoadedModel, ModelInfo
 
 
 @click.group()
@@ -71,18 +76,21 @@ def show(name: str, as_json: bool) -> None:
 @click.option("--name", help="Name to give it. Default: the name in the file, or the file's.")
 def import_model(file: Path, name: str | None) -> None:
     """Keep a model file for use by name: ours, or a published checkpoint of either layout."""
-    keep(file, name, None)
+    keep(file, name, {})
 
 
 @command.command()
 @click.argument("name")
 def pull(name: str) -> None:
-    """Fetch a published model ('bigcodec') from the Hugging Face hub, check and keep it."""
-    from bigcodec_cli.hub import PUBLISHED, download_folder, fetch
+    """Fetch a published model ('bigcodec') from the Hugging Face hub, check and keep it.
+
+    The newest revision is fetched; 'models show' tells which one it was.
+    """
+    from bigcodec_cli.hub import download_folder, fetch
 
     with download_folder(home()) as folder:
-        path = fetch(name, Path(folder))
-        keep(path, name, "https://huggingface.co/" + "/".join(PUBLISHED[name]))
+        found = fetch(name, Path(folder))
+        keep(found.path, name, {"source": found.source, "revision": found.revision})
 
 
 @command.command()
@@ -106,15 +114,17 @@ def remove(name: str) -> None:
     note(f"removed {name}, fingerprint {model.fingerprint[:6].hex()}")
 
 
-def keep(file: Path, name: str | None, source: str | None) -> None:
+def keep(file: Path, name: str | None, origin: Mapping[str, str]) -> None:
     """Convert a model file to ours, put it into the store and register it.
+
+    `origin` is added to its training facts; its `source` is where it was fetched.
 
     Raises:
         CliError: not a usable model, or a bad or taken name.
     """
     from bigcodec_models.codec import read_model
     from bigcodec_models.fingerprint import fingerprint
-    from bigcodec_models.model_file import ModelFileError, ModelInfo, save_model
+    from bigcodec_models.model_file import ModelFileError, ModelInfo
 
     if not file.is_file():
         raise CliError(f"{file}: no such file")
@@ -125,18 +135,25 @@ def keep(file: Path, name: str | None, source: str | None) -> None:
     chosen = name or model.info.name or file.stem
     check_name(chosen)
     digest = fingerprint(model.tensors)
-    _refuse_taken(chosen, digest)
-    training = {**model.info.training, **({"source": source} if source else {})}
+    training = {**model.info.training, **origin}
     info = ModelInfo(name=chosen, licence=model.info.licence, training=training)
-    target = imported_path(chosen)
+    size = sum(tensor.numel() for tensor in model.tensors.values()) / 1e6
+    summary = f"{size:.1f} M parameters, from {origin.get('source', file.name)}"
+    with locked():
+        _refuse_taken(chosen, digest)
+        _save(model, info)
+        register(chosen, digest, info.licence, summary)
+    note(f"kept as {chosen}, fingerprint {digest[:6].hex()}")
+
+
+def _save(model: LoadedModel, info: ModelInfo) -> None:
+    from bigcodec_models.model_file import save_model
+
+    target = imported_path(info.name)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
         save_model(target, model.tensors, model.config, info)
     except OSError as error:
         raise CliError(f"{target}: cannot be written: {error.strerror}") from error
-    size = sum(tensor.numel() for tensor in model.tensors.values()) / 1e6
-    register(chosen, digest, info.licence, f"{size:.1f} M parameters, from {source or file.name}")
-    note(f"kept as {chosen}, fingerprint {digest[:6].hex()}")
 
 
 def _refuse_taken(name: str, digest: bytes) -> None:

@@ -9,6 +9,7 @@ import datetime
 import multiprocessing
 import os
 import platform
+import signal
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -183,14 +184,32 @@ def _crew(bench: Bench) -> Iterator[_Crew]:
     executor = concurrent.futures.ProcessPoolExecutor(
         bench.jobs, context, initializer=_start_worker, initargs=(bench, threads)
     )
+
+    def run(clips: Sequence[EvalClip]) -> Iterator[Outcome]:
+        with _uninterrupted():
+            return executor.map(_work, clips)
+
     try:
-        yield _Crew(executor.submit(_describe).result, lambda clips: executor.map(_work, clips))
+        with _uninterrupted():  # processes are started as work is handed over
+            description = executor.submit(_describe)
+        yield _Crew(description.result, run)
     except BrokenProcessPool as error:
         raise CliError(
             "a process of the evaluation was killed, perhaps for memory; use fewer --jobs"
         ) from error
     finally:
         executor.shutdown(cancel_futures=True)
+
+
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Processes that are started here ignore Ctrl-C, which a terminal sends to all of a command:
+    it is for this one to end them."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 _worker: Worker | Exception = RuntimeError("no worker was started")

@@ -8,6 +8,7 @@ which two blocks in a row, or one and the end, fit together: four bytes of check
 from __future__ import annotations
 
 import dataclasses
+import math
 import zlib
 from collections.abc import Iterator
 
@@ -16,7 +17,7 @@ import numpy.typing as npt
 
 from bcdc.blocks import END_CODE, payload_size, seek_entries
 from bcdc.coders import Coding
-from bcdc.errors import BcdcError, CorruptError, NotBcdcError, TruncatedError
+from bcdc.errors import BcdcError, CorruptError, LimitError, NotBcdcError, TruncatedError
 from bcdc.header import HEADER_BYTES, MAGIC, MODEL_RATE, Coder, Header, check_start, read_header
 from bcdc.integers import check16, get_varint
 from bcdc.prior_file import Prior
@@ -29,6 +30,9 @@ _MAX_REPAIRED = 64
 """Bytes of a header or extension among which one damaged byte is looked for."""
 _SMALLEST_BLOCK = 4
 _MAX_KNOWN = 512
+_MAX_TOKENS = 1 << 26
+"""Tokens that are restored at once: 200 hours of one channel. A block of a few bytes may stand for
+millions, and a damaged trailer for as many blocks as there are bytes."""
 _AT_ONCE = 64
 _TRAILER_BYTES = 32  # the most that a trailer has beside its seek table
 
@@ -56,8 +60,11 @@ class Salvage:
         Raises:
             MissingPriorError: the tokens are coded with a prior, and `prior` is not it.
             CorruptError: the prior that the header names is of another model.
+            LimitError: there are too many tokens to hold at once.
         """
         shape = (self.header.channels, self.frames, self.header.geometry.codebooks)
+        if math.prod(shape) > _MAX_TOKENS:
+            raise LimitError(f"what is left declares {math.prod(shape)} tokens, too many at once")
         tokens, lost, end = np.zeros(shape, np.int32), list[tuple[int, int]](), 0
         for start, found in self._decoded(prior):
             if start > end:

@@ -43,9 +43,9 @@ def load_upstream(path: Path) -> LoadedModel:
     try:
         upstream = _state_dict(load_tensors(path))
         tensors, config = adapt(upstream)
+        check_dtypes(tensors)
     except (OSError, UnsafeCheckpointError, ConfigError, ValueError, KeyError) as error:
         raise ModelFileError(f"{path}: not a usable BigCodec checkpoint: {error}") from error
-    check_dtypes(tensors)
     return LoadedModel(
         config=config, info=ModelInfo(name=path.stem, licence=_LICENCE), tensors=tensors
     )

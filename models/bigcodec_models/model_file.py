@@ -87,9 +87,9 @@ def load_model(path: Path) -> LoadedModel:
             shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
             check_shapes(shapes, config)
             tensors = {name: file.get_tensor(name) for name in shapes}
+        check_dtypes(tensors)
     except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
         raise ModelFileError(f"{path}: not a usable model file: {error}") from error
-    check_dtypes(tensors)
     return LoadedModel(config=config, info=info, tensors=tensors)
 
 
@@ -97,9 +97,13 @@ def check_shapes(shapes: Mapping[str, tuple[int, ...]], config: ModelConfig) -> 
     """Compare tensor names and shapes with what the configuration needs.
 
     Raises:
-        ConfigError: something is missing, left over, or of another shape.
+        ConfigError: something is missing, left over, or of another shape, or the configuration
+            asks for more than the machine can address.
     """
-    expected = {k: tuple(v.shape) for k, v in build_unfilled(config).state_dict().items()}
+    try:
+        expected = {k: tuple(v.shape) for k, v in build_unfilled(config).state_dict().items()}
+    except (RuntimeError, MemoryError) as error:  # torch tells of memory by RuntimeError
+        raise ConfigError("a network of its configuration does not fit into memory") from error
     for name in sorted(set(expected) | set(shapes)):
         if shapes.get(name) != expected.get(name):
             raise ConfigError(
@@ -111,13 +115,13 @@ def check_dtypes(tensors: Mapping[str, Tensor]) -> None:
     """Refuse anything but floating-point weights that are finite.
 
     Raises:
-        ModelFileError: naming the first bad tensor.
+        ConfigError: naming the first bad tensor.
     """
     for name, tensor in tensors.items():
         if tensor.dtype not in _DTYPES:
-            raise ModelFileError(f"tensor {name} has unsupported type {tensor.dtype}")
+            raise ConfigError(f"tensor {name} has unsupported type {tensor.dtype}")
         if not bool(torch.isfinite(tensor).all()):
-            raise ModelFileError(f"tensor {name} holds values that are not finite")
+            raise ConfigError(f"tensor {name} holds values that are not finite")
 
 
 def build_network(model: LoadedModel) -> CodecNetwork:

@@ -80,8 +80,9 @@ def test_a_published_model_is_fetched_checked_and_kept(
     facts = json.loads(bigcodec("models", "show", "bigcodec", "--json").stdout)
     assert facts["training"]["source"] == "https://huggingface.co/Alethia/BigCodec/bigcodec.pt"
     assert facts["config"]["encoder_strides"] == [2, 4, 5, 5]
+    assert facts["training"]["revision"] == COMMIT
     left = sorted(p.name for p in (tmp_path / "home").iterdir())
-    assert left == ["bigcodec.safetensors", "models.json"]
+    assert left == [".lock", "bigcodec.safetensors", "models.json"]
 
 
 def test_a_file_that_is_not_what_the_hub_declares_is_refused(

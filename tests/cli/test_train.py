@@ -115,7 +115,7 @@ def test_signals_save_and_leave_cleanly(tmp_path: Path, data: Path, number: int)
     wait_for(lambda: (tmp_path / "run" / "log.jsonl").exists(), process)
     process.send_signal(number)
     _, errors = process.communicate(timeout=60)
-    assert process.returncode == 0, errors
+    assert process.returncode == 128 + number, errors
     (found,) = find_checkpoints(tmp_path / "run")
     assert f"saved at step {int(found.name.removeprefix('step-'))}" in errors
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
+import resource
+import time
 import zlib
 from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -250,14 +255,43 @@ def test_varints_out_of_range_are_the_callers_fault() -> None:
             put_varint(value)
 
 
-def tokens_or_error(data: bytes) -> None:
-    """Any bytes give tokens or an error of ours, and nothing else."""
+def _load(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).parent / f"{name}.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+repair = _load("repair")
+SMALL = bcdc.Geometry(hop=16000, codebook_sizes=(300, 5))
+"""Two frames of 14 bits a second and channel, so that many blocks are few bytes."""
+PRIOR = bcdc.read_prior(_load("conftest").toy_prior_bytes(SMALL))
+MAX_TOKENS = 1 << 12
+"""What is decoded of one file here: it takes some microseconds each."""
+MAX_SECONDS, MAX_MEMORY = 10.0, 200 << 20
+
+
+def tokens_or_error(data: bytes) -> bool:
+    """Any bytes give tokens or an error of ours, and nothing else, within these bounds. Whether
+    it was tokens."""
+    started, before = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     try:
         container = bcdc.read(data)
-        tokens = container.tokens()
+        header = container.header
+        count = container.frames * header.channels * header.geometry.codebooks
+        if count > MAX_TOKENS:
+            return False
+        tokens = container.tokens(prior=PRIOR)
     except bcdc.BcdcError:
-        return
-    assert tokens.shape[1] == container.frames
+        return False
+    finally:
+        assert time.process_time() - started < MAX_SECONDS
+        more = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+        assert more << 10 < MAX_MEMORY
+    assert tokens.shape == (header.channels, container.frames, header.geometry.codebooks)
+    assert ((tokens >= 0) & (tokens < np.array(header.geometry.codebook_sizes))).all()
+    return True
 
 
 @settings(max_examples=300, deadline=None)
@@ -268,21 +302,84 @@ def test_any_bytes_give_tokens_or_our_errors(data: bytes) -> None:
     tokens_or_error(b"BCDC" + data)
     if len(data) >= 18:
         tokens_or_error(with_header_checksum(b"BCDC" + data[4:]))
+        tokens_or_error(repair.repaired(data))
 
 
 Repair = Callable[[bytes], bytes]
+HEADERS = [
+    bcdc.header_for(
+        bcdc.Header(fingerprint=PRIOR.model, sample_rate=16000, channels=channels, geometry=SMALL),
+        coder,
+        PRIOR,
+    )
+    for coder in bcdc.Coder
+    for channels in (1, 2)
+]
+
+
+def a_file(header: bcdc.Header) -> bytes:
+    tokens = np.random.default_rng(1).integers(0, 4, (header.channels, 21, 2), np.int32)
+    out = io.BytesIO()
+    with bcdc.Writer(out, header, PRIOR if header.coder.needs_prior else None) as writer:
+        writer.write(tokens)
+        writer.finish(21 * 16000)
+    return out.getvalue()
+
+
+FILES = [GOOD, *map(a_file, HEADERS)]
 
 
 @settings(max_examples=300, deadline=None)
 @given(
-    st.lists(st.tuples(st.integers(0, len(GOOD) - 1), st.integers(0, 255)), max_size=6),
-    st.sampled_from([bytes, with_header_checksum, with_last_checksum]),
+    st.sampled_from(FILES),
+    st.lists(st.tuples(st.integers(0, 1 << 16), st.integers(0, 255)), max_size=6),
+    st.sampled_from([bytes, with_header_checksum, repair.repaired, repair.repaired]),
+    st.binary(max_size=4),
 )
 def test_any_changed_file_gives_tokens_or_our_errors(
-    changes: list[tuple[int, int]], repair: Repair
+    good: bytes, changes: list[tuple[int, int]], mend: Repair, tail: bytes
 ) -> None:
-    data = bytearray(GOOD)
+    data = bytearray(good)
     for at, value in changes:
-        data[at] = value
-    tokens_or_error(with_last_checksum(repair(bytes(data))))
-    tokens_or_error(repair(bytes(data)))
+        data[at % len(data)] = value
+    tokens_or_error(with_last_checksum(mend(bytes(data))))
+    tokens_or_error(mend(bytes(data)))
+    tokens_or_error(mend(bytes(data)) + tail)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.sampled_from(HEADERS),
+    st.lists(st.binary(max_size=12), max_size=5),
+    st.integers(0, 40 * 16000),
+)
+def test_any_payloads_give_tokens_or_our_errors(
+    header: bcdc.Header, payloads: list[bytes], samples: int
+) -> None:
+    """Every checksum is right: only the coders stand between these bytes and the tokens."""
+    tokens_or_error(repair.with_payloads(header, payloads, samples))
+
+
+def test_repaired_files_reach_the_tokens() -> None:
+    """Otherwise the properties above would show little."""
+    for good in FILES[1:]:
+        block = bcdc.read(good).blocks[0]
+        changed = repair.repaired(replaced(good, block.start, bytes([good[block.start] ^ 0x40])))
+        assert repair.repaired(good) == good and changed != good
+        assert bcdc.read(changed).header == bcdc.read(good).header
+    random = np.random.default_rng(0)
+    decoded = 0
+    for header in HEADERS[2:]:
+        for _ in range(10):
+            payloads = [random.bytes(int(random.integers(0, 6))) for _ in range(3)]
+            decoded += tokens_or_error(repair.with_payloads(header, payloads, 20 * 16000))
+    assert decoded > 20
+
+
+def test_every_byte_of_a_file_may_come_alone() -> None:
+    """Byte by byte, and byte by byte with what is there made whole."""
+    for good in FILES[1:]:
+        for length in range(len(good)):
+            with pytest.raises(bcdc.BcdcError):
+                bcdc.read(good[:length])
+            tokens_or_error(repair.repaired(good[:length]))

@@ -10,6 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import bcdc
+from bcdc.blocks import stored_block
+from bcdc.header import write_header
 from bcdc.recover import salvage
 
 FRAMES = 160 * 24 + 33
@@ -154,3 +156,22 @@ def test_any_bytes_behind_a_header_give_something_or_one_of_our_errors(junk: byt
     except bcdc.BcdcError:
         return
     assert found.frames <= 160 * 160
+
+
+def test_a_few_bytes_cannot_ask_for_gigabytes() -> None:
+    """Blocks of no bytes stand for millions of tokens each, and the trailer may declare more."""
+    header = bcdc.Header(
+        fingerprint=b"abcdef",
+        sample_rate=16000,
+        channels=32,
+        geometry=bcdc.Geometry(hop=1, codebook_sizes=(2,)),
+        coder=bcdc.Coder.ADAPTIVE,
+    )
+    full = header.full_block_bytes
+    blocks = [stored_block(b"", number, full) for number in range(40)]
+    data = write_header(header) + b"".join(blocks)
+    assert len(data) < 400
+    found = salvage(data)
+    assert len(found.blocks) == 40 and found.frames == 40 * header.block_frames
+    with pytest.raises(bcdc.LimitError, match="163840000 tokens, too many at once"):
+        found.decode()

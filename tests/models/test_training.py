@@ -158,7 +158,6 @@ def test_discriminators_step_as_often_as_told(folder: Path, tmp_path: Path) -> N
 def test_discriminators_are_shown_as_much_as_told(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The same part of the real and of the restored crops, elsewhere in each step."""
     chosen = config("toy-lite", adversarial_seconds=0.25, discriminator_every=1)
     trainer = Trainer(PRESETS["toy-lite"], chosen, source(folder), tmp_path, "cpu")
     shown: list[torch.Tensor] = []
@@ -175,8 +174,7 @@ def test_discriminators_are_shown_as_much_as_told(
     both, real, made, _, later, _ = shown  # joined, real and restored, of two steps
     assert both.shape == (4, 1, 4000) and torch.equal(both, torch.cat([real, made]))
     assert not torch.equal(real, later)
-    parts = wave.unfold(2, 4000, 1)[0, 0]
-    assert any(torch.equal(part, real[0, 0]) for part in parts)
+    assert any(torch.equal(part, real[0, 0]) for part in wave.unfold(2, 4000, 1)[0, 0])
 
 
 def test_codebook_loss_l1_is_the_mean_absolute_distance(folder: Path, tmp_path: Path) -> None:
