@@ -316,7 +316,9 @@ class _Scan:
 
     def _confirmed(self, block: Block) -> bool:
         at = block.end
-        if at >= len(self._data) or self._fits(at, block.index + 1) is not None:
+        if at >= len(self._data):
+            return False  # two bytes fit some number among thousands too easily
+        if self._fits(at, block.index + 1) is not None:
             return True
         most = _TRAILER_BYTES + 4 * seek_entries(block.index + 1)
         return self._data[at] == END_CODE and len(self._data) - at <= most

@@ -175,3 +175,14 @@ def test_a_few_bytes_cannot_ask_for_gigabytes() -> None:
     assert len(found.blocks) == 40 and found.frames == 40 * header.block_frames
     with pytest.raises(bcdc.LimitError, match="163840000 tokens, too many at once"):
         found.decode()
+
+
+def test_the_last_checksum_is_not_taken_for_a_block() -> None:
+    """Found by fuzzing: the bytes before the end had the checksum of a block 42 of two bytes."""
+    data = bytes.fromhex(
+        "4243444318eb01040123456789ab803e000206807d02ac020552a201718b00a95c4889"
+        "3201d9de95c0039449490080f403030005a74e5164"
+    )
+    tokens = bcdc.read(data).tokens()
+    found = salvage(data).decode()
+    assert found.lost == () and np.array_equal(found.tokens(), tokens)

@@ -1,0 +1,300 @@
+"""The containers and priors among the vectors; see make_vectors.py."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from conftest import MODEL, toy_prior_bytes  # type: ignore[import-not-found]
+from repair import (  # type: ignore[import-not-found]
+    with_header_checks,
+    with_last_check,
+    with_payloads,
+)
+
+import bcdc
+from bcdc.integers import check16, put_varint
+
+Vector = tuple[str, bytes, str, str]
+"""Name, content, what is to come of it, and the one thing about it."""
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent.parent
+SHIPPED = ROOT / "models/bigcodec_models/weights/priors/ca2b7b63a365-1-f53b194b.bcdp"
+GEOMETRY = bcdc.Geometry(hop=16000, codebook_sizes=(300, 5))
+PLAIN = bcdc.Header(fingerprint=MODEL, sample_rate=16000, geometry=GEOMETRY)
+
+
+def vectors() -> Iterator[Vector]:
+    """All containers and priors."""
+    yield from _good()
+    yield from _damaged()
+    yield from _impossible()
+    yield from _unsupported()
+    yield from _priors()
+
+
+def outcome(tokens: bcdc.Tokens) -> str:
+    """The words in the README for tokens (channels, frames, codebooks)."""
+    shape = " x ".join(map(str, tokens.shape))
+    return f"tokens {shape}, CRC-32 {zlib.crc32(tokens.astype('<i4').tobytes()):08x}"
+
+
+def walk(channels: int, frames: int, geometry: bcdc.Geometry = GEOMETRY) -> bcdc.Tokens:
+    """Made-up tokens that walk about in their codebooks."""
+    steps = np.random.default_rng(5).integers(-2, 3, (channels, frames, geometry.codebooks))
+    wrapped: bcdc.Tokens = (steps.cumsum(axis=1) % geometry.codebook_sizes).astype(np.int32)
+    return wrapped
+
+
+def stored(
+    header: bcdc.Header, tokens: bcdc.Tokens, samples: int, prior: bcdc.Prior | None = None
+) -> bytes:
+    """A container as the writer makes it."""
+    file = io.BytesIO()
+    with bcdc.Writer(file, header, prior) as writer:
+        writer.write(tokens)
+        writer.finish(samples)
+    return file.getvalue()
+
+
+def _toy_prior() -> bcdc.Prior:
+    return bcdc.read_prior(toy_prior_bytes(GEOMETRY))
+
+
+def _good() -> Iterator[Vector]:
+    speech = bcdc.Header(fingerprint=MODEL, sample_rate=16000)
+    tokens = walk(1, 190, speech.geometry)
+    yield (
+        "good-raw-mono.bcdc",
+        stored(speech, tokens, 37_999),
+        outcome(tokens),
+        "two blocks, raw; the default geometry",
+    )
+    tags = (("title", "Ein Stück"), ("artist", "nobody"), ("comment", ""))
+    stereo = dataclasses.replace(PLAIN, channels=2, sample_rate=44100, tags=tags)
+    tokens = walk(2, 3)
+    yield (
+        "good-raw-stereo-tags.bcdc",
+        stored(stereo, tokens, 3 * 44100 - 20_000),
+        outcome(tokens),
+        "two channels at 44.1 kHz, three tags, one of them empty",
+    )
+    yield "good-empty.bcdc", stored(PLAIN, walk(1, 0), 0), outcome(walk(1, 0)), "no samples"
+    yield "good-one-sample.bcdc", stored(PLAIN, walk(1, 1), 1), outcome(walk(1, 1)), "one sample"
+    wide = dataclasses.replace(PLAIN, channels=255, sample_rate=768_000)
+    tokens = walk(255, 1)
+    yield (
+        "good-largest-rate-and-channels.bcdc",
+        stored(wide, tokens, 1),
+        outcome(tokens),
+        "768 kHz, 255 channels",
+    )
+    tokens = walk(1, 80)
+    yield (
+        "good-seek-table.bcdc",
+        stored(PLAIN, tokens, 80 * 16000),
+        outcome(tokens),
+        "forty blocks, so that the seek table has two entries",
+    )
+    yield from _good_coded()
+
+
+def _good_coded() -> Iterator[Vector]:
+    prior, tokens = _toy_prior(), walk(2, 21)
+    for coder in (bcdc.Coder.STATIC, bcdc.Coder.ADAPTIVE, bcdc.Coder.PRIOR):
+        header = dataclasses.replace(PLAIN, channels=2)
+        header = bcdc.header_for(header, coder, prior)
+        used = prior if coder.needs_prior else None
+        words = "three blocks, the last short" + (", with good-prior.bcdp" if used else "")
+        yield (
+            f"good-{coder.name.lower()}.bcdc",
+            stored(header, tokens, 21 * 16000, used),
+            outcome(tokens),
+            words,
+        )
+    spoken = json.loads((ROOT / "tests/cli/golden/speech.json").read_text())
+    tokens = np.array(spoken, np.int32).reshape(1, -1, 1)[:, :160]
+    shipped = bcdc.read_prior(SHIPPED.read_bytes())
+    header = bcdc.Header(fingerprint=shipped.model, sample_rate=16000)
+    yield (
+        "good-shipped-prior.bcdc",
+        stored(bcdc.header_for(header, bcdc.Coder.PRIOR, shipped), tokens, 32000, shipped),
+        outcome(tokens),
+        "the first two seconds of examples/speech.flac by lite-1 and the prior that ships",
+    )
+    tokens = walk(1, 8)
+    header = dataclasses.replace(PLAIN, coder=bcdc.Coder.ADAPTIVE)
+    (raw,) = bcdc.Coding(PLAIN, None).encode([tokens])
+    yield (
+        "good-block-kept-raw.bcdc",
+        with_payloads(header, [raw], 8 * 16000),
+        outcome(tokens),
+        "adaptive, its only block as long as its tokens packed raw, and so packed",
+    )
+
+
+def _base() -> bytes:
+    return stored(dataclasses.replace(PLAIN, channels=2), walk(2, 12), 12 * 16000)
+
+
+def _flipped(data: bytes, at: int, bits: int = 4) -> bytes:
+    return data[:at] + bytes([data[at] ^ bits]) + data[at + 1 :]
+
+
+def _damaged() -> Iterator[Vector]:
+    data, corrupt, short = _base(), "CorruptError", "TruncatedError"
+    blocks = bcdc.read(data).blocks
+    first, second = blocks[:2]
+    wave = b"RIFF\x24\0\0\0WAVEfmt \x10\0\0\0\1\0\1\0\x80\x3e\0\0\0\x7d\0\0\2\0\x10\0data\0\0\0\0"
+    yield "bad-nothing.bcdc", b"", "NotBcdcError", "an empty file"
+    yield "bad-foreign.bcdc", wave, "NotBcdcError", "a WAV file under our suffix"
+    yield "bad-cut-in-header.bcdc", data[:11], short, "eleven bytes"
+    yield "bad-cut-in-block.bcdc", data[: second.end - 2], short, "ends inside the second block"
+    yield "bad-cut-after-block.bcdc", data[: second.end], short, "ends after the second block"
+    yield "bad-cut-in-trailer.bcdc", data[:-1], short, "the last byte is missing"
+    yield "bad-bit-in-header.bcdc", _flipped(data, 8), corrupt, "one bit of the fingerprint"
+    yield "bad-bit-in-extension.bcdc", _flipped(data, 20), corrupt, "one bit of the geometry"
+    yield "bad-bit-in-block.bcdc", _flipped(data, second.start + 1), corrupt, "a bit of a payload"
+    yield "bad-last-checksum.bcdc", _flipped(data, len(data) - 1), corrupt, "a bit of the CRC-32"
+    yield "bad-trailing-bytes.bcdc", data + b"abc", corrupt, "three bytes follow the end"
+    swapped = data[: first.code] + data[second.code : second.end] + data[first.code : first.end]
+    yield (
+        "bad-blocks-swapped.bcdc",
+        with_last_check(swapped + data[second.end :]),
+        corrupt,
+        "two blocks have changed places; the last checksum is right",
+    )
+    yield (
+        "bad-block-missing.bcdc",
+        with_last_check(data[: blocks[-1].code] + data[blocks[-1].end :]),
+        corrupt,
+        "the last block is gone; the last checksum is right",
+    )
+
+
+def _impossible() -> Iterator[Vector]:
+    """Every checksum is right, and what they cover cannot be."""
+    corrupt, mono = "CorruptError", PLAIN
+    ones, first = b"\xff" * 3, with_payloads(mono, [bytes(3)], 32000)
+    yield (
+        "bad-token-outside-codebook.bcdc",
+        with_payloads(mono, [ones], 32000),
+        corrupt,
+        "raw tokens of 511 in a codebook of 300",
+    )
+    yield (
+        "bad-padding.bcdc",
+        with_payloads(mono, [b"\0\1"], 16000),
+        corrupt,
+        "the last bit of a raw block, which no token uses, is set",
+    )
+    adaptive = dataclasses.replace(mono, coder=bcdc.Coder.ADAPTIVE)
+    yield (
+        "bad-stands-for-nothing.bcdc",
+        with_payloads(adaptive, [b"\xff" * 10], 8 * 16000),
+        corrupt,
+        "a payload beyond the last symbol of the range coder",
+    )
+    static = bcdc.header_for(mono, bcdc.Coder.STATIC, _toy_prior())
+    yield (
+        "bad-place-of-no-code.bcdc",
+        with_payloads(static, [b"\xff\xff\xfe"], 8 * 16000),
+        corrupt,
+        "static: a place in the last group that no code takes",
+    )
+    at = bcdc.read(first).blocks[0].end
+    body = put_varint(9 * 16000) + bytes(2)
+    yield (
+        "bad-samples.bcdc",
+        with_last_check(first[: at + 1] + body + put_varint(len(body)) + bytes(4)),
+        corrupt,
+        "nine seconds declared, one block stored",
+    )
+    table = bytearray(stored(PLAIN, walk(1, 40), 40 * 16000))
+    table[-6] ^= 1
+    yield "bad-seek-table.bcdc", with_last_check(bytes(table)), corrupt, "an entry is wrong"
+    tags = bytes([1, ord("a"), 1, 0xFF])
+    yield "bad-tag.bcdc", _extended(tags, 2), corrupt, "a tag is no UTF-8"
+    geometry = bytes([200, 1, 1, 0x80, 0x40])
+    yield "bad-geometry.bcdc", _extended(geometry, 4), corrupt, "the default geometry spelled out"
+    named = _extended(b"1234", 1)
+    yield "bad-prior-without-need.bcdc", named, corrupt, "a prior is named and the coder is raw"
+    silent = bytearray(_base())
+    silent[17] = 0
+    yield "bad-no-channels.bcdc", with_header_checks(bytes(silent)), corrupt, "no channels"
+
+
+def _extended(extension: bytes, flags: int) -> bytes:
+    """A file of nothing with an extension, all checksums right."""
+    plain = bcdc.Header(fingerprint=MODEL, sample_rate=16000)
+    data = stored(plain, np.zeros((1, 0, 1), np.int32), 0)
+    start = data[:7] + bytes([flags]) + data[8:18]
+    body = put_varint(len(extension)) + extension + check16(extension)
+    made: bytes = with_last_check(with_header_checks(start + body) + data[18:])
+    return made
+
+
+def _changed(at: int, new: bytes) -> bytes:
+    data = _base()
+    made: bytes = with_last_check(with_header_checks(data[:at] + new + data[at + len(new) :]))
+    return made
+
+
+def _unsupported() -> Iterator[Vector]:
+    newer, limit = "UnsupportedError", "LimitError"
+    yield "unsupported-version.bcdc", _changed(6, b"\2"), newer, "version 2"
+    yield "unsupported-flag.bcdc", _changed(7, b"\x0c"), newer, "the reserved flag is set"
+    yield "unsupported-coder.bcdc", _changed(7, b"\x74"), newer, "coder 7"
+    yield "unsupported-rate.bcdc", _changed(14, b"\1\xb8\x0b"), limit, "768001 Hz"
+    header = dataclasses.replace(PLAIN, coder=bcdc.Coder.STATIC, prior_fingerprint=b"none")
+    yield (
+        "unsupported-missing-prior.bcdc",
+        with_payloads(header, [b""], 16000),
+        "MissingPriorError",
+        "undamaged, and its prior is nowhere",
+    )
+    start = with_header_checks(_base()[:7] + b"\2" + _base()[8:18])
+    yield "unsupported-extension.bcdc", start + put_varint(65537), limit, "65537 bytes of tags"
+    wide = put_varint(1) + bytes([32]) + put_varint(65536) * 32
+    large = _extended(wide, 4)
+    large = with_last_check(with_header_checks(large[:17] + b"\xff" + large[18:]))
+    yield "unsupported-block.bcdc", large, limit, "a block of more than 16 MiB"
+    many = bytearray(_extended(put_varint(1) + bytes([32]) + put_varint(2) * 32, 4))
+    many[7], many[17] = 4 | bcdc.Coder.ADAPTIVE << 4, 2
+    data = with_last_check(with_header_checks(bytes(many)))
+    yield "unsupported-tokens.bcdc", data, limit, "a coded block of more than 2^22 tokens"
+    fine = dataclasses.replace(PLAIN, geometry=bcdc.Geometry(hop=1, codebook_sizes=(2,)))
+    nothing = stored(fine, np.zeros((1, 0, 1), np.int32), 0)
+    body = put_varint((1 << 56) - 1) + bytes(2)
+    data = with_last_check(nothing[:-8] + body + put_varint(len(body)) + bytes(4))
+    yield "unsupported-length.bcdc", data, limit, "2^56 - 1 samples declared, none stored"
+
+
+def _priors() -> Iterator[Vector]:
+    toy, bad = toy_prior_bytes(GEOMETRY), "PriorError"
+    yield "good-prior.bcdp", toy, "prior", "of the model of the good files; random numbers"
+    small = bcdc.Geometry(codebook_sizes=(4,))
+    plain = toy_prior_bytes(small, network=False)
+    yield "good-prior-without-network.bcdp", plain, "prior", "for static only"
+    yield "bad-cut.bcdp", plain[:-9], bad, "cut short"
+    yield "bad-bit.bcdp", _flipped(plain, 30), bad, "one bit"
+    yield "bad-trailing-byte.bcdp", plain + b"\0", bad, "a byte follows the end"
+    yield "bad-foreign.bcdp", _base(), bad, "a container under the suffix of priors"
+    yield "unsupported-version.bcdp", _flipped(plain, 4, 3), bad, "version 2"
+    start = plain[:11]
+    huge = start + put_varint(200) + bytes([1]) + put_varint(65536)
+    for name, sizes, words in (
+        ("bad-network-claim.bcdp", put_varint((1 << 49) - 1) * 3, "2^49 - 1 inputs"),
+        ("bad-size-claim.bcdp", put_varint(1024) * 3, "67 MB of arrays declared, none there"),
+        ("bad-half-a-network.bcdp", put_varint(0) + put_varint(4) * 2, "a network of no inputs"),
+    ):
+        yield name, with_last_check(huge + sizes + bytes(4)), bad, words
+    at = len(start) + 2 + 1 + 1 + 3
+    order = plain[:at] + plain[at + 2 : at + 4] + plain[at + 2 :]
+    yield "bad-order.bcdp", with_last_check(order), bad, "an order that is no permutation"
