@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from bigcodec_models.training.config import TrainConfig
 
 DEFAULT_PRESET = "bigcodec"
+_RECIPES = Path(__file__).parent / "recipes"
 _DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 
 
@@ -157,10 +158,11 @@ def _given_settings(options: Options) -> dict[str, Any]:
     """Settings of --config, then of --set, as a nested table."""
     table: dict[str, Any] = {}
     if options.config is not None:
+        file = _settings_file(options.config)
         try:
-            table = tomllib.loads(options.config.read_text(encoding="utf-8"))
+            table = tomllib.loads(file.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise CliError(f"{options.config}: cannot be read as TOML: {error}") from error
+            raise CliError(f"{file}: cannot be read as TOML: {error}") from error
     for text in options.settings:
         key, equals, value = text.partition("=")
         if not equals or not key:
@@ -170,6 +172,21 @@ def _given_settings(options: Options) -> dict[str, Any]:
             nested = {name: nested}
         table = _merged(table, nested)
     return table
+
+
+def recipe_names() -> list[str]:
+    """Names of the recipes in the package, which --config takes."""
+    return sorted(path.stem for path in _RECIPES.glob("*.toml"))
+
+
+def _settings_file(given: Path) -> Path:
+    """The file itself, where there is one; a recipe of the package, by its name alone."""
+    if given.exists() or given.name != str(given) or given.suffix == ".toml":
+        return given
+    if given.name not in recipe_names():
+        known = ", ".join(recipe_names())
+        raise click.UsageError(f"no file and no recipe {given.name!r}; recipes: {known}")
+    return _RECIPES / f"{given.name}.toml"
 
 
 def _value(text: str) -> Any:

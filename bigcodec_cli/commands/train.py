@@ -26,7 +26,12 @@ _PATH = click.Path(path_type=Path)
     type=_PATH,
     help="Folder of the run; one that is there goes on. Default: runs/PRESET-TIME.",
 )
-@click.option("--config", metavar="FILE", type=_PATH, help="Settings in a TOML file.")
+@click.option(
+    "--config",
+    metavar="FILE|RECIPE",
+    type=_PATH,
+    help="Settings in a TOML file, or a recipe by name: bigcodec, mpd-mrd, rvq-same-rate, ...",
+)
 @click.option("--set", "settings", metavar="KEY=VALUE", multiple=True, help="Change a setting.")
 @click.option(
     "--init",

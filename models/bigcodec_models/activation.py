@@ -1,7 +1,8 @@
-"""The alias-free SnakeBeta activation (BigVGAN, arXiv 2206.04658; filters after StyleGAN3).
+"""The alias-free SnakeBeta activation (BigVGAN, arXiv 2206.04658; filters after StyleGAN3), and
+plain Snake for comparison.
 
-Here are the module and its plain form, which is the reference and runs anywhere; where there are
-kernels for the device, `fused_activation` stands in for it.
+Of the first, here are the module and its plain form, which is the reference and runs anywhere;
+where there are kernels for the device, `fused_activation` stands in for it.
 """
 
 from __future__ import annotations
@@ -69,3 +70,24 @@ class AliasFreeSnakeBeta(nn.Module):
         frequency = self.alpha.exp().unsqueeze(-1)
         amplitude = 1.0 / (self.beta.exp().unsqueeze(-1) + 1e-9)
         return amplitude * torch.sin(x * frequency).square()
+
+
+class Snake(nn.Module):
+    """x + sin^2(e^alpha x) / (e^alpha + 1e-9), at the rate that there is (arXiv 2006.08195).
+
+    `alpha` is a log, one a channel; the frequency starts at 1, as in DAC (arXiv 2306.06546).
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.alpha = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., channels, T) to the same shape."""
+        frequency = self.alpha.exp().unsqueeze(-1)
+        return x + torch.sin(x * frequency).square() / (frequency + 1e-9)
+
+
+def make_activation(name: str, channels: int) -> nn.Module:
+    """The activation that `BigCodecConfig.activation` names."""
+    return Snake(channels) if name == "snake" else AliasFreeSnakeBeta(channels)

@@ -5,21 +5,21 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from bigcodec_models.activation import AliasFreeSnakeBeta
+from bigcodec_models.activation import make_activation
 from bigcodec_models.config import BigCodecConfig
-from bigcodec_models.recurrent import ResidualLSTM
+from bigcodec_models.sequence import sequence_layers
 from bigcodec_models.weight_norm import WeightNormConv1d, WeightNormConvTranspose1d
 
 
 class ResidualUnit(nn.Module):
     """Activation, dilated convolution, activation, pointwise convolution, plus the input."""
 
-    def __init__(self, width: int, dilation: int) -> None:
+    def __init__(self, width: int, dilation: int, activation: str) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            AliasFreeSnakeBeta(width),
+            make_activation(activation, width),
             WeightNormConv1d(width, width, 7, padding=3 * dilation, dilation=dilation),
-            AliasFreeSnakeBeta(width),
+            make_activation(activation, width),
             WeightNormConv1d(width, width, 1),
         )
 
@@ -29,14 +29,8 @@ class ResidualUnit(nn.Module):
         return output
 
 
-def _residual_units(width: int, dilations: tuple[int, ...]) -> list[nn.Module]:
-    return [ResidualUnit(width, dilation) for dilation in dilations]
-
-
-def _residual_lstm(width: int, config: BigCodecConfig) -> list[nn.Module]:
-    if not config.lstm_layers:
-        return []
-    return [ResidualLSTM(width, config.lstm_layers, config.lstm_dropout)]
+def _residual_units(width: int, config: BigCodecConfig) -> list[nn.Module]:
+    return [ResidualUnit(width, dilation, config.activation) for dilation in config.dilations]
 
 
 class BigCodecEncoder(nn.Module):
@@ -48,15 +42,15 @@ class BigCodecEncoder(nn.Module):
         widths = config.encoder_channels
         layers: list[nn.Module] = [WeightNormConv1d(1, widths[0], 7, padding=3)]
         for stride, narrow, wide in zip(config.encoder_strides, widths, widths[1:], strict=False):
-            layers += _residual_units(narrow, config.dilations)
+            layers += _residual_units(narrow, config)
             layers += [
-                AliasFreeSnakeBeta(narrow),
+                make_activation(config.activation, narrow),
                 WeightNormConv1d(narrow, wide, 2 * stride, stride, padding=(stride + 1) // 2),
             ]
         self.frontend = nn.Sequential(*layers)
-        self.lstm = nn.Sequential(*_residual_lstm(widths[-1], config))
+        self.lstm = nn.Sequential(*sequence_layers(widths[-1], config))
         self.project = nn.Sequential(
-            AliasFreeSnakeBeta(widths[-1]),
+            make_activation(config.activation, widths[-1]),
             WeightNormConv1d(widths[-1], config.latent_dim, 3, padding=1),
         )
 
@@ -82,13 +76,16 @@ class BigCodecDecoder(nn.Module):
         self.config = config
         widths = config.decoder_channels
         self.embed = WeightNormConv1d(config.latent_dim, widths[0], 7, padding=3)
-        self.lstm = nn.Sequential(*_residual_lstm(widths[0], config))
+        self.lstm = nn.Sequential(*sequence_layers(widths[0], config))
         layers: list[nn.Module] = []
         for stride, wide, narrow in zip(config.decoder_strides, widths, widths[1:], strict=False):
-            layers += [AliasFreeSnakeBeta(wide), WeightNormConvTranspose1d(wide, narrow, stride)]
-            layers += _residual_units(narrow, config.dilations)
+            layers += [
+                make_activation(config.activation, wide),
+                WeightNormConvTranspose1d(wide, narrow, stride),
+            ]
+            layers += _residual_units(narrow, config)
         layers += [
-            AliasFreeSnakeBeta(widths[-1]),
+            make_activation(config.activation, widths[-1]),
             WeightNormConv1d(widths[-1], 1, 7, padding=3),
             nn.Tanh(),
         ]

@@ -15,6 +15,10 @@ from typing import Any, get_args, get_origin, get_type_hints
 SAMPLE_RATE = 16000
 """Samples per second that every model works at."""
 
+QUANTIZERS = ("vq", "ema", "fsq")
+SEQUENCES = ("lstm", "attention")
+ACTIVATIONS = ("snake_beta", "snake")
+
 _MAX_WIDTH = 8192
 _MAX_CODES = 1 << 16
 _MAX_LAYERS = 64
@@ -29,12 +33,27 @@ def _check_range(name: str, value: float, low: float, high: float) -> None:
         raise ConfigError(f"{name} must be between {low} and {high}, not {value}")
 
 
+def _check_choice(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise ConfigError(f"{name} must be one of {', '.join(known)}, not {value!r}")
+
+
+def _later(default: Any) -> Any:
+    """A field that came after the first models: left out of what is stored while at `default`,
+    so that what they are stored as stays the same, and older readers take it."""
+    return dataclasses.field(default=default, metadata={"later": True})
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class QuantizerConfig:
-    """Factorised vector quantiser (paper section 2.2).
+    """Factorised quantiser (paper section 2.2).
 
-    `num_codebooks` above 1 quantises residually. `unit_codes` sends the L2-normalised code on
-    and takes the loss between normalised vectors; the published models send the raw code.
+    `kind` says what a codebook is: "vq" learns by gradient, "ema" follows the moving average of
+    what was drawn (by `ema_decay`), "fsq" is a grid with `levels` values an axis, which sets
+    `codebook_size` and `codebook_dim` too. `num_codebooks` is the number of tokens a frame. They
+    quantise residually, within each of `groups` equal parts of the channels. `unit_codes` sends
+    the L2-normalised code on and takes the loss between normalised vectors; the published models
+    send the raw code. A grid knows neither.
     """
 
     codebook_size: int = 8192
@@ -42,12 +61,37 @@ class QuantizerConfig:
     num_codebooks: int = 1
     commitment: float = 0.25
     unit_codes: bool = False
+    kind: str = _later("vq")
+    groups: int = _later(1)
+    ema_decay: float = _later(0.99)
+    levels: tuple[int, ...] = _later(())
 
     def __post_init__(self) -> None:
+        _check_choice("kind", self.kind, QUANTIZERS)
+        if self.kind == "fsq":
+            self._take_levels()
+        elif self.levels:
+            raise ConfigError(f"levels are for kind fsq, not {self.kind}")
         _check_range("codebook_size", self.codebook_size, 2, _MAX_CODES)
         _check_range("codebook_dim", self.codebook_dim, 1, 512)
         _check_range("num_codebooks", self.num_codebooks, 1, 32)
         _check_range("commitment", self.commitment, 0.0, 100.0)
+        _check_range("ema_decay", self.ema_decay, 0.0, 0.999999)
+        _check_range("groups", self.groups, 1, 32)
+        if self.num_codebooks % self.groups:
+            raise ConfigError("num_codebooks must be a multiple of groups")
+
+    def _take_levels(self) -> None:
+        _check_range("number of levels", len(self.levels), 1, 16)
+        for count in self.levels:
+            _check_range("levels", count, 3, 256)
+        object.__setattr__(self, "codebook_size", math.prod(self.levels))
+        object.__setattr__(self, "codebook_dim", len(self.levels))
+
+
+def _check_groups(latent_dim: int, quantizer: QuantizerConfig) -> None:
+    if latent_dim % quantizer.groups:
+        raise ConfigError("latent_dim must be a multiple of the quantizer's groups")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -57,6 +101,9 @@ class BigCodecConfig:
     `encoder_width` is the width after the first convolution (doubled by each stride),
     `decoder_width` the width before the first transposed one (halved by each stride).
     `lstm_layers` 0 leaves the LSTMs out; `lstm_dropout` acts between LSTM layers in training.
+    `sequence` "attention" has as many layers of causal attention in their place, with
+    `attention_heads`, over `attention_window` frames, `lstm_dropout` acting on what they attend to.
+    `activation` is alias-free SnakeBeta, or plain Snake.
     """
 
     encoder_width: int = 48
@@ -68,11 +115,16 @@ class BigCodecConfig:
     lstm_layers: int = 2
     lstm_dropout: float = 0.0
     quantizer: QuantizerConfig = QuantizerConfig()
+    sequence: str = _later("lstm")
+    attention_heads: int = _later(8)
+    attention_window: int = _later(160)
+    activation: str = _later("snake_beta")
 
     def __post_init__(self) -> None:
         _check_range("encoder_width", self.encoder_width, 1, _MAX_WIDTH)
         _check_range("latent_dim", self.latent_dim, 1, _MAX_WIDTH)
         _check_range("decoder_width", self.decoder_width, 1, _MAX_WIDTH)
+        _check_groups(self.latent_dim, self.quantizer)
         _check_range("lstm_layers", self.lstm_layers, 0, _MAX_LAYERS)
         _check_range("lstm_dropout", self.lstm_dropout, 0.0, 0.999)
         for name in ("encoder_strides", "decoder_strides"):
@@ -89,6 +141,8 @@ class BigCodecConfig:
         _check_range("last encoder width", self.encoder_channels[-1], 1, _MAX_WIDTH)
         if self.decoder_width % (1 << len(self.decoder_strides)):
             raise ConfigError("decoder_width must be divisible by 2 once per decoder stride")
+        _check_sequence(self, self.encoder_channels[-1], self.decoder_width)
+        _check_choice("activation", self.activation, ACTIVATIONS)
 
     @property
     def hop(self) -> int:
@@ -112,6 +166,7 @@ class LiteConfig:
 
     The head follows Vocos (arXiv 2306.00814). `n_fft` is also the window length, in samples;
     it must be the hop times an even number, so that the overlap-add window has a constant sum.
+    `sequence` is as in `BigCodecConfig`.
     """
 
     hop: int = 200
@@ -125,6 +180,9 @@ class LiteConfig:
     kernel_size: int = 7
     lstm_layers: int = 2
     quantizer: QuantizerConfig = QuantizerConfig(unit_codes=True)
+    sequence: str = _later("lstm")
+    attention_heads: int = _later(8)
+    attention_window: int = _later(160)
 
     def __post_init__(self) -> None:
         _check_range("hop", self.hop, 1, 1 << 16)
@@ -139,9 +197,20 @@ class LiteConfig:
             raise ConfigError("n_fft must be an even multiple of hop, at least 4 times hop")
         if self.kernel_size % 2 == 0:
             raise ConfigError("kernel_size must be odd")
+        _check_groups(self.latent_dim, self.quantizer)
+        _check_sequence(self, self.encoder_width, self.decoder_width)
 
 
 ModelConfig = BigCodecConfig | LiteConfig
+
+
+def _check_sequence(config: ModelConfig, *widths: int) -> None:
+    _check_choice("sequence", config.sequence, SEQUENCES)
+    _check_range("attention_window", config.attention_window, 1, 1 << 12)
+    _check_range("attention_heads", config.attention_heads, 1, 256)
+    if config.sequence == "attention" and any(w % config.attention_heads for w in widths):
+        raise ConfigError("attention_heads must divide the widths beside the quantizer")
+
 
 _FAMILIES: dict[str, type[BigCodecConfig] | type[LiteConfig]] = {
     "bigcodec": BigCodecConfig,
@@ -192,7 +261,16 @@ def family_of(config: ModelConfig) -> str:
 
 def config_to_dict(config: ModelConfig) -> dict[str, Any]:
     """JSON-ready form of a configuration, with its family under `family`."""
-    return {"family": family_of(config), **dataclasses.asdict(config)}
+    return {"family": family_of(config), **_plain(config)}
+
+
+def _plain(config: Any) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if not (field.metadata.get("later") and value == field.default):
+            found[field.name] = _plain(value) if dataclasses.is_dataclass(value) else value
+    return found
 
 
 def config_from_dict(data: Mapping[str, Any]) -> ModelConfig:

@@ -6,7 +6,10 @@ from typing import NamedTuple
 
 from bigcodec_models.config import BigCodecConfig, LiteConfig
 
-_ACTIVATION = 5  # of the alias-free activation: two filters of 12 taps at twice the rate
+_ACTIVATION = {
+    "snake_beta": 5,  # alias-free: two filters of 12 taps at twice the rate
+    "snake": 0,
+}
 _FIRST_CONV = _LAST_CONV = 3  # kernel 7
 
 
@@ -41,8 +44,9 @@ def _lite(config: LiteConfig) -> Contexts:
 
 
 def _bigcodec(config: BigCodecConfig) -> Contexts:
-    units = sum(2 * _ACTIVATION + 3 * dilation for dilation in config.dilations)
-    around = _ACTIVATION + 1
+    activation = _ACTIVATION[config.activation]
+    units = sum(2 * activation + 3 * dilation for dilation in config.dilations)
+    around = activation + 1
     return Contexts(
         _encoder_front(config, units),
         Context(around, around),
@@ -54,19 +58,25 @@ def _bigcodec(config: BigCodecConfig) -> Contexts:
 def _encoder_front(config: BigCodecConfig, units: int) -> Context:
     """Walks from the frames back to the samples, at each rate in its own unit."""
     left = right = 0
+    activation = _ACTIVATION[config.activation]
     for stride in reversed(config.encoder_strides):
         padding = (stride + 1) // 2
-        left = left * stride + padding + _ACTIVATION + units
-        right = right * stride + (stride - padding) + _ACTIVATION + units
+        left = left * stride + padding + activation + units
+        right = right * stride + (stride - padding) + activation + units
     left, right = left + _FIRST_CONV, right + _FIRST_CONV
     return Context(-(-left // config.hop), -(-right // config.hop))
 
 
 def _decoder_back(config: BigCodecConfig, units: int) -> Context:
     """Walks from the samples back to the frames."""
-    left = right = _LAST_CONV + _ACTIVATION
+    activation = _ACTIVATION[config.activation]
+    left = right = _LAST_CONV + activation
+    # A frame's last sample needs one input more to the right than its first. The outermost taps of
+    # the alias-free filters, below double precision, leave room for it, and the grid that those
+    # models have stays as it is.
+    last = 0 if activation else 1
     for stride in reversed(config.decoder_strides):
         padding = (stride + 1) // 2
-        left = (left + units + 2 * stride - 1 - padding) // stride + _ACTIVATION
-        right = (right + units + padding - 1) // stride + _ACTIVATION
+        left = (left + units + 2 * stride - 1 - padding) // stride + activation
+        right = (right + units + padding - 1) // stride + last + activation
     return Context(left, right)

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bigcodec_models.config import LiteConfig
-from bigcodec_models.recurrent import ResidualLSTM
+from bigcodec_models.sequence import sequence_layers
 
 _LOG_FLOOR = 1e-5
 _MAX_LOG_MAGNITUDE = 4.6  # exp(4.6) is about 100, the cap that Vocos uses
@@ -46,8 +46,8 @@ class ConvNeXtBlock(nn.Module):
         return output
 
 
-def _residual_lstm(width: int, layers: int) -> nn.Module:
-    return ResidualLSTM(width, layers) if layers else nn.Identity()
+def _sequence(width: int, config: LiteConfig) -> nn.Module:
+    return next(iter(sequence_layers(width, config)), nn.Identity())
 
 
 class LiteEncoder(nn.Module):
@@ -68,7 +68,7 @@ class LiteEncoder(nn.Module):
             ConvNeXtBlock(width, kernel, config.expansion, config.encoder_blocks)
             for _ in range(config.encoder_blocks)
         )
-        self.lstm = _residual_lstm(width, config.lstm_layers)
+        self.lstm = _sequence(width, config)
         self.norm_out = nn.LayerNorm(width, eps=1e-6)
         self.project = nn.Linear(width, config.latent_dim)
 
@@ -113,7 +113,7 @@ class LiteDecoder(nn.Module):
         )
         self.embed = nn.Conv1d(config.latent_dim, width, kernel, padding=kernel // 2)
         self.norm_in = nn.LayerNorm(width, eps=1e-6)
-        self.lstm = _residual_lstm(width, config.lstm_layers)
+        self.lstm = _sequence(width, config)
         self.blocks = nn.ModuleList(
             ConvNeXtBlock(width, kernel, config.expansion, config.decoder_blocks)
             for _ in range(config.decoder_blocks)

@@ -1,17 +1,17 @@
-"""Factorised vector quantisation (paper section 2.2), residual when there are several codebooks."""
+"""Quantisation of latents (paper section 2.2): one codebook, or several, residual and in groups."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bigcodec_models.codebooks import KINDS, AddUp, Codebook, nearest
 from bigcodec_models.config import QuantizerConfig
-from bigcodec_models.weight_norm import WeightNormLinear
 
-_SCORES_AT_ONCE = 1 << 20
+__all__ = ["Codebook", "Quantized", "Quantizer", "nearest"]
 
 
 class Quantized(NamedTuple):
@@ -19,113 +19,88 @@ class Quantized(NamedTuple):
 
     `latent`: (B, dim, T), with a straight-through gradient; `tokens`: int64 (B, T, K), each in
     [0, codebook_size); `loss`: scalar, codebook plus commitment loss, summed over codebooks;
-    `projected`: (B, T, codebook_dim), what the first codebook's search saw, detached.
+    `projected`: (B, T, codebook_dim), what the first codebook's search saw, detached. Further, for
+    each codebook: `searched`, what its search saw, and `targets`, what its codes are to be near to.
     """
 
     latent: Tensor
     tokens: Tensor
     loss: Tensor
     projected: Tensor
+    searched: tuple[Tensor, ...] = ()
+    targets: tuple[Tensor, ...] = ()
 
 
-class Codebook(nn.Module):
-    """One lookup table between two linear projections.
+class Quantizer(nn.Module):
+    """Codebooks, each quantising what the ones before it left over of its group of channels.
 
-    The search is by cosine similarity, ties to the lowest index; all of it runs in float32.
-    `distance` is the loss between codes and latents: squared in the released code, and so by
-    default; the paper describes an absolute one.
+    Groups (GVQ in HiFi-Codec, arXiv 2305.02765) are equal parts of the channels; codebooks and
+    tokens go by group, and in a group by stage.
     """
 
     def __init__(self, dim: int, config: QuantizerConfig) -> None:
         super().__init__()
         self.config = config
-        self.in_proj = WeightNormLinear(dim, config.codebook_dim)
-        self.out_proj = WeightNormLinear(config.codebook_dim, dim)
-        self.codes = nn.Parameter(torch.randn(config.codebook_size, config.codebook_dim))
-        self.distance = F.mse_loss
+        width, kind = dim // config.groups, KINDS[config.kind]
+        self.codebooks = nn.ModuleList(kind(width, config) for _ in range(config.num_codebooks))
 
-    def search(self, projected: Tensor) -> Tensor:
-        """Nearest codes: (..., codebook_dim) float to (...) int64."""
-        return nearest(projected, self.codes)
-
-    def embed(self, tokens: Tensor) -> Tensor:
-        """Codes as the decoder sees them: int64 (B, T) to (B, T, codebook_dim)."""
-        codes = F.normalize(self.codes, dim=-1) if self.config.unit_codes else self.codes
-        return F.embedding(tokens, codes)
-
-    def forward(self, latent: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """(B, T, dim) to (quantised latent (B, T, dim), tokens (B, T), loss, projected)."""
-        with torch.autocast(latent.device.type, enabled=False):
-            return self._quantize(latent.float())
-
-    def _quantize(self, latent: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        projected = self.in_proj(latent)
-        tokens = self.search(projected)
-        codes = self.embed(tokens)
-        target = F.normalize(projected, dim=-1) if self.config.unit_codes else projected
-        loss = self.distance(codes, target.detach())
-        loss = loss + self.config.commitment * self.distance(target, codes.detach())
-        straight_through = target + (codes - target).detach()
-        return self.out_proj(straight_through), tokens, loss, projected.detach()
-
-
-class Quantizer(nn.Module):
-    """`num_codebooks` codebooks, each quantising what the ones before it left over."""
-
-    def __init__(self, dim: int, config: QuantizerConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.codebooks = nn.ModuleList(Codebook(dim, config) for _ in range(config.num_codebooks))
+    def groups(self) -> Iterator[list[Codebook]]:
+        """The codebooks of each group of channels."""
+        found = [part for part in self.codebooks if isinstance(part, Codebook)]
+        stages = len(found) // self.config.groups
+        for start in range(0, len(found), stages):
+            yield found[start : start + stages]
 
     def forward(self, latent: Tensor) -> Quantized:
         """Quantise a latent (B, dim, T)."""
-        residual = latent.transpose(1, 2)
-        total = torch.zeros_like(residual)
+        parts = latent.transpose(1, 2).chunk(self.config.groups, dim=-1)
         loss = latent.new_zeros((), dtype=torch.float32)
-        tokens: list[Tensor] = []
-        first: Tensor | None = None
-        for codebook in self.codebooks:
-            quantized, chosen, part, projected = codebook(residual)
-            residual, total, loss = residual - quantized, total + quantized, loss + part
-            tokens.append(chosen)
-            first = projected if first is None else first
-        assert first is not None
-        return Quantized(total.transpose(1, 2), torch.stack(tokens, dim=-1), loss, first)
+        totals, tokens, searched, targets = [], [], [], []
+        for residual, codebooks in zip(parts, self.groups(), strict=True):
+            total = torch.zeros_like(residual)
+            for codebook in codebooks:
+                stage = codebook(residual)
+                residual, total = residual - stage.latent, total + stage.latent
+                loss = loss + stage.loss
+                tokens.append(stage.tokens)
+                searched.append(stage.projected)
+                targets.append(stage.target)
+            totals.append(total)
+        joined, chosen = torch.cat(totals, dim=-1), torch.stack(tokens, dim=-1)
+        return Quantized(
+            joined.transpose(1, 2), chosen, loss, searched[0], tuple(searched), tuple(targets)
+        )
 
     @torch.no_grad()
     def encode(self, latent: Tensor) -> Tensor:
         """Tokens of a latent: (B, dim, T) float32 to (B, T, K) int64."""
-        residual = latent.transpose(1, 2).float()
+        parts = latent.transpose(1, 2).float().chunk(self.config.groups, dim=-1)
         tokens: list[Tensor] = []
-        for codebook in self.codebooks:
-            assert isinstance(codebook, Codebook)
-            chosen = codebook.search(codebook.in_proj(residual))
-            tokens.append(chosen)
-            if len(tokens) < len(self.codebooks):
-                residual = residual - codebook.out_proj(codebook.embed(chosen))
+        for residual, codebooks in zip(parts, self.groups(), strict=True):
+            for codebook in codebooks:
+                chosen = codebook.search(codebook.in_proj(residual))
+                tokens.append(chosen)
+                if codebook is not codebooks[-1]:
+                    residual = residual - codebook.out_proj(codebook.embed(chosen))
         return torch.stack(tokens, dim=-1)
 
     @torch.no_grad()
     def decode(self, tokens: Tensor) -> Tensor:
         """Latent of tokens: (B, T, K) int64 to (B, dim, T) float32."""
-        total: Tensor | None = None
-        for index, codebook in enumerate(self.codebooks):
-            assert isinstance(codebook, Codebook)
-            part = codebook.out_proj(codebook.embed(tokens[..., index]))
-            total = part if total is None else total + part
-        assert total is not None
-        return total.transpose(1, 2)
+        columns = iter(tokens.unbind(dim=-1))
+        totals: list[Tensor] = []
+        for codebooks in self.groups():
+            total: Tensor | None = None
+            for codebook in codebooks:
+                part = codebook.out_proj(codebook.embed(next(columns)))
+                total = part if total is None else total + part
+            assert total is not None
+            totals.append(total)
+        return torch.cat(totals, dim=-1).transpose(1, 2)
 
-
-def nearest(projected: Tensor, codes: Tensor) -> Tensor:
-    """Index of the code with the highest cosine similarity: (..., d) and (N, d) to int64 (...).
-
-    Ties go to the lowest index. Half precision in this search degrades the codes, so autocast is
-    switched off. Rows go in pieces whose score table stays in the processor's cache.
-    """
-    with torch.no_grad(), torch.autocast(projected.device.type, enabled=False):
-        vectors = F.normalize(projected.float(), dim=-1).flatten(0, -2)
-        table = F.normalize(codes.float(), dim=-1).t().contiguous()
-        rows = max(1, _SCORES_AT_ONCE // table.shape[1])
-        found = [(piece @ table).max(dim=-1).indices for piece in torch.split(vectors, rows)]
-        return torch.cat(found).view(projected.shape[:-1]) if found else vectors.new_zeros(0).long()
+    def learn(self, quantized: Quantized, add_up: AddUp) -> None:
+        """After a training step: what codebooks learn without a gradient. `quantized` is what the
+        step's pass gave in this process."""
+        codebooks = [codebook for group in self.groups() for codebook in group]
+        for index, (codebook, target) in enumerate(zip(codebooks, quantized.targets, strict=True)):
+            codebook.learn(target, quantized.tokens[..., index], add_up)

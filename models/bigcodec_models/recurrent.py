@@ -1,4 +1,5 @@
-"""The residual LSTM that both families put beside their quantiser."""
+"""What both families put on either side of their quantiser: the residual LSTM, or what stands in
+its place."""
 
 from __future__ import annotations
 
@@ -12,20 +13,22 @@ _ALONE_ON_CPU = True
 
 LSTMState = tuple[Tensor, Tensor]
 """Hidden and cell state, each (layers, B, width)."""
+SequenceState = tuple[Tensor, Tensor]
+"""What a sequence layer carries on: an LSTM's state, or keys and values (see `attention`)."""
 
 
 class Recurrence(Protocol):
-    """A residual LSTM, run over many streams at once."""
+    """A sequence layer, run over many streams at once."""
 
     def step_many(
-        self, pieces: Sequence[Tensor], states: Sequence[LSTMState | None]
-    ) -> list[tuple[Tensor, LSTMState]]:
+        self, pieces: Sequence[Tensor], states: Sequence[SequenceState | None]
+    ) -> list[tuple[Tensor, SequenceState]]:
         """Advance streams that do not know of each other: (1, width, T) each, T at least 1."""
         ...
 
 
 def find_recurrence(module: nn.Module) -> Recurrence | None:
-    """The residual LSTM inside a module, whichever does it, or None."""
+    """The sequence layer inside a module, whichever does it, or None."""
     for part in module.modules():
         if hasattr(part, "step_many"):
             return cast(Recurrence, part)

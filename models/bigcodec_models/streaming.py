@@ -1,9 +1,9 @@
 """Coding in chunks on one canonical grid, with the tokens of a single pass, in bounded memory.
 
 The convolutional parts have a finite context and go over overlapping windows of one fixed shape,
-of which only the middle is kept; the LSTMs carry their state. The grid depends on nothing but
-positions in the file, so every way of coding a file goes through the very same shapes, and many
-files can be advanced side by side.
+of which only the middle is kept; the LSTMs, or attention in their place, carry their state. The
+grid depends on nothing but positions in the file, so every way of coding a file goes through the
+very same shapes, and many files can be advanced side by side.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor
 from bigcodec_models.config import ModelConfig
 from bigcodec_models.context import Context, contexts_of
 from bigcodec_models.network import CodecNetwork
-from bigcodec_models.recurrent import LSTMState, Recurrence, find_recurrence
+from bigcodec_models.recurrent import Recurrence, SequenceState, find_recurrence
 
 CHUNK_FRAMES = 640
 """Frames that a window adds to what is known: 8 s at 80 frames a second."""
@@ -141,7 +141,7 @@ class Stream:
 
     def __init__(self, front: Windows, back: Windows) -> None:
         self.front, self.back = front, back
-        self.state: LSTMState | None = None
+        self.state: SequenceState | None = None
 
     def push(self, frames: Tensor) -> None:
         """Take inputs, whole frames."""

@@ -182,8 +182,7 @@ def test_weights_multiply_terms_by_hand() -> None:
 def made(wave: Tensor) -> Reconstruction:
     """What a network would give: a wave, and a quantiser's loss of 0."""
     nothing = torch.zeros(1)
-    fields = {field: nothing for field in Quantized._fields}
-    return Reconstruction(wave, Quantized(**{**fields, "loss": torch.zeros(())}))
+    return Reconstruction(wave, Quantized(nothing, nothing, torch.zeros(()), nothing))
 
 
 def toy(**changes: Any) -> TrainConfig:

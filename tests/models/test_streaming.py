@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +12,7 @@ import torch
 
 from bigcodec_models import PRESETS, Codec, streaming
 from bigcodec_models.batching import run_streams
-from bigcodec_models.config import BigCodecConfig, QuantizerConfig
+from bigcodec_models.config import BigCodecConfig, ModelConfig, QuantizerConfig
 from bigcodec_models.context import contexts_of
 from bigcodec_models.model_file import LoadedModel, ModelInfo
 from bigcodec_models.network import CodecNetwork
@@ -20,6 +20,11 @@ from bigcodec_models.quantizer import Codebook
 
 Wave = npt.NDArray[np.float32]
 FAMILIES = ["toy", "toy-lite"]
+MODELS: dict[str, ModelConfig] = {
+    **{name: PRESETS[name] for name in FAMILIES},
+    # A window that reaches over several chunks.
+    "toy-lite-attention": replace(PRESETS["toy-lite"], sequence="attention", attention_window=90),
+}
 
 
 @pytest.fixture(autouse=True)
@@ -28,10 +33,10 @@ def short_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(streaming, "CHUNK_FRAMES", 40)
 
 
-@pytest.fixture(scope="module", params=FAMILIES)
+@pytest.fixture(scope="module", params=MODELS)
 def codec(request: pytest.FixtureRequest) -> Codec:
     torch.manual_seed(5)
-    config = PRESETS[request.param]
+    config = MODELS[request.param]
     tensors = CodecNetwork(config).state_dict()
     return Codec(LoadedModel(config=config, info=ModelInfo(name="", licence=""), tensors=tensors))
 
@@ -177,7 +182,7 @@ def test_windows_of_batched_give_the_same(codec: Codec) -> None:
         shapes.add(x.shape)
         return codec._network.encoder.front(x)
 
-    pipeline = dataclasses.replace(pipeline, front=front)
+    pipeline = replace(pipeline, front=front)
     frames = torch.from_numpy(wave).view(1, 1, -1)
     rounds = list(run_streams(pipeline, [[frames]], torch.device("cpu")))
     found = torch.cat([piece for one in rounds for piece in one.pieces], dim=-1)[0].numpy()
@@ -190,7 +195,7 @@ def test_windows_of_batched_give_the_same(codec: Codec) -> None:
     assert np.abs(samples - codec.decode(tokens)).max() < 1e-5
 
 
-@pytest.mark.parametrize("preset", [*FAMILIES, "bigcodec-like"])
+@pytest.mark.parametrize("preset", [*FAMILIES, "bigcodec-like", "snake"])
 def test_contexts_are_as_wide_as_needed_and_hardly_wider(preset: str) -> None:
     """A change outside the context changes nothing at all; the outermost frames inside it act
     through the smallest taps of many filters, below double precision."""
@@ -199,7 +204,8 @@ def test_contexts_are_as_wide_as_needed_and_hardly_wider(preset: str) -> None:
         encoder_width=2, encoder_strides=(2, 4, 5, 5), latent_dim=8, decoder_width=32,
         decoder_strides=(5, 5, 4, 2), quantizer=QuantizerConfig(codebook_size=64),
     )  # fmt: skip
-    network = CodecNetwork(PRESETS.get(preset, odd)).double().eval()
+    others = {"bigcodec-like": odd, "snake": replace(odd, activation="snake")}
+    network = CodecNetwork({**PRESETS, **others}[preset]).double().eval()
     contexts = contexts_of(network.config)
     with torch.no_grad():
         for part, context, channels, unit in (

@@ -14,7 +14,8 @@ from bigcodec_models.training.team import ALONE, Team
 _GRADIENTS = """
 import sys, torch
 import torch.distributed as dist
-from bigcodec_models.config import PRESETS
+from bigcodec_models.codebooks import AveragedCodebook
+from bigcodec_models.config import PRESETS, QuantizerConfig
 from bigcodec_models.network import CodecNetwork
 from bigcodec_models.training.config import TrainConfig
 from bigcodec_models.training.objective import Objective, apply_gradients
@@ -41,6 +42,12 @@ found = [p.grad.clone() for p in parameters] + [norm]
 losses = objective.generator_losses(real, made, slice(None))
 norm = apply_gradients(losses["total"], network.parameters(), still, 1e9, team)
 found += [p.grad for p in network.parameters() if p.grad is not None] + [norm]
+torch.manual_seed(2)
+codebook = AveragedCodebook(6, QuantizerConfig(codebook_size=16, codebook_dim=3, kind="ema"))
+target, tokens = torch.randn(4, 7, 3), torch.randint(0, 16, (4, 7))
+for _ in range(2):
+    codebook.learn(target[items.start : items.stop], tokens[items.start : items.stop], team.add_up)
+found += [codebook.codes, codebook.counts]
 assert team.any(team.rank == team.size - 1, torch.device("cpu"))
 assert not team.any(False, torch.device("cpu"))
 assert int(team.add_up(torch.tensor(team.rank + 1))) == (1 if alone else 3)
@@ -49,11 +56,15 @@ team.follow(sent)
 assert float(sent.sum()) == 0
 if team.leads:
     torch.save(found, sys.argv[1])
+if not alone:  # none leaves while another may still be sending
+    dist.barrier()
+    dist.destroy_process_group()
 """
 
 
 def test_two_processes_have_the_gradients_of_one(tmp_path: Path) -> None:
-    """Of every tensor, discriminators and generator, with half of the batch each."""
+    """Of every tensor, discriminators and generator, with half of the batch each; and the moving
+    averages of a codebook."""
     script = tmp_path / "gradients.py"
     script.write_text(_GRADIENTS)
     many = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]

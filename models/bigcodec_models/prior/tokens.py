@@ -9,6 +9,7 @@ import numpy.typing as npt
 import soxr
 import torch.nn.functional as F
 
+from bigcodec_models.codebooks import grid
 from bigcodec_models.codec import Codec, Tokens, Wave
 from bigcodec_models.model_file import LoadedModel
 from bigcodec_models.training.data import UnreadableError, read_mono
@@ -47,6 +48,8 @@ def token_sequences(
 def code_vectors(model: LoadedModel) -> list[npt.NDArray[np.float32]]:
     """The codes (size, d) of each codebook of a model, as its decoder sees them."""
     quantizer = model.config.quantizer
+    if quantizer.kind == "fsq":
+        return [grid(quantizer.levels).numpy() for _ in range(quantizer.num_codebooks)]
     found = []
     for k in range(quantizer.num_codebooks):
         codes = model.tensors[f"quantizer.codebooks.{k}.codes"].float()

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bigcodec_models.quantizer import Codebook, Quantized, Quantizer
+from bigcodec_models.quantizer import Quantized, Quantizer
 from bigcodec_models.training.team import ALONE, Team
 
 UNREVIVED_WINDOW = 50
@@ -16,31 +16,35 @@ UNREVIVED_WINDOW = 50
 
 
 class CodeUsage:
-    """Counts of the codes drawn since the last check; `used` and `perplexity` as of that check.
+    """Counts of the codes drawn since the last check; `used` and `perplexity` as of that check,
+    the means over codebooks.
 
     At small batches a codebook collapses early unless codes that nothing draws are moved onto
-    live latents. Only the first codebook's are: what later ones see shrinks as training goes on.
+    live latents, or, in residual stages, onto what the stages before leave of them.
     """
 
     def __init__(self, quantizer: Quantizer, device: torch.device) -> None:
-        config = quantizer.config
-        self.counts = torch.zeros(config.codebook_size, dtype=torch.int64, device=device)
+        self._codebooks = [codebook for group in quantizer.groups() for codebook in group]
+        self._size = quantizer.config.codebook_size
+        size = len(self._codebooks) * self._size
+        self.counts = torch.zeros(size, dtype=torch.int64, device=device)
         self.used, self.perplexity = 0, 0.0
-        (self._first, *_) = (part for part in quantizer.codebooks if isinstance(part, Codebook))
 
     @torch.no_grad()
     def add(self, quantized: Quantized, team: Team = ALONE) -> None:
         """Count the tokens of one step, of all processes."""
-        tokens = quantized.tokens[..., 0].flatten()
-        self.counts += team.add_up(torch.bincount(tokens, minlength=len(self.counts)))
+        offsets = torch.arange(len(self._codebooks), device=self.counts.device) * self._size
+        numbers = (quantized.tokens + offsets).flatten()
+        self.counts += team.add_up(torch.bincount(numbers, minlength=len(self.counts)))
 
     @torch.no_grad()
     def check(self) -> Tensor:
-        """Note usage, count anew; returns the counts so far, int64 (codebook_size,)."""
+        """Note usage, count anew; returns the counts so far, int64 (K * codebook_size,)."""
         counts = self.counts
-        shares = counts.double() / counts.sum()
-        self.used = int((counts > 0).sum())
-        self.perplexity = float(torch.exp(torch.special.entr(shares).sum()))
+        tables = counts.view(-1, self._size)
+        shares = tables.double() / tables.sum(dim=1, keepdim=True)
+        self.used = round(float((tables > 0).sum(dim=1).double().mean()))
+        self.perplexity = float(torch.exp(torch.special.entr(shares).sum(dim=1)).mean())
         self.counts = torch.zeros_like(counts)
         return counts
 
@@ -54,13 +58,18 @@ class CodeUsage:
     ) -> None:
         """Move codes that have no counts onto latents of this step, drawn by torch's random
         state, in the weights and in their average. All processes take the leading one's."""
-        dead = (counts == 0).nonzero().flatten()
-        live = quantized.projected.flatten(0, 1)
-        fresh = live[torch.randint(len(live), (len(dead),)).to(live.device)]
-        # The search looks at directions only. The length of the codes in use is kept, or the
-        # decoder would from one step to the next see codes of another scale.
-        length = self._first.codes[counts > 0].norm(dim=-1).mean()
-        fresh = length * F.normalize(fresh, dim=-1)
-        team.follow(fresh)
-        self._first.codes[dead] = fresh
-        ema["quantizer.codebooks.0.codes"][dead] = fresh
+        tables = counts.view(-1, self._size)
+        for index, codebook in enumerate(self._codebooks):
+            if not codebook.revivable:
+                continue
+            drawn = tables[index]
+            dead = (drawn == 0).nonzero().flatten()
+            live = quantized.searched[index].flatten(0, 1)
+            fresh = live[torch.randint(len(live), (len(dead),)).to(live.device)]
+            # The search looks at directions only. The length of the codes in use is kept, or the
+            # decoder would from one step to the next see codes of another scale.
+            length = codebook.codes[drawn > 0].norm(dim=-1).mean()
+            fresh = length * F.normalize(fresh, dim=-1)
+            team.follow(fresh)
+            codebook.move(dead, fresh)
+            ema[f"quantizer.codebooks.{index}.codes"][dead] = fresh

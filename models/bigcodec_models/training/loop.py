@@ -290,6 +290,7 @@ class Trainer:
             config.clip_norm,
             self.team,
         )
+        self.network.quantizer.learn(made.quantized, self.team.add_up)
         self._update_average()
         self._watch_codes(made.quantized)
         self.step += 1
