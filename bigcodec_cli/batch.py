@@ -36,7 +36,10 @@ class Batch:
     def __init__(self, jobs: Sequence[Job], options: BatchOptions, label: str) -> None:
         self.jobs, self.options, self._label = jobs, options, label
         self._taken: set[Path] = set()
-        self._failures: list[str] = []
+        self._failures: list[int] = []
+        self._numbers = {id(job): number for number, job in enumerate(jobs)}
+        self._rows: dict[int, str] = {}  # of jobs that end before one that comes before them
+        self._next_row = 0
         self._skipped = 0
         self._advance: Callable[[float], None] = lambda _: None
 
@@ -49,7 +52,11 @@ class Batch:
         options = self.options
         with files_bar(len(self.jobs), self._label, options.progress) as advance:
             self._advance = advance
-            work(self._pending())
+            try:
+                work(self._pending())
+            finally:
+                for _, row in sorted(self._rows.items()):
+                    click.echo(row)
         self._summary()
 
     def succeeded(self, job: Job, words: str, **facts: Any) -> None:
@@ -67,7 +74,7 @@ class Batch:
         if not message.startswith(job.name):
             message = f"{job.name}: {message}"
         self._advance(1)
-        self._failures.append(job.name)
+        self._failures.append(self._numbers[id(job)])
         self._tell(job, "failed", error=message, **(facts or {}))
         error_line(message)
 
@@ -101,17 +108,22 @@ class Batch:
         return self.options.skip_existing and os.path.lexists(job.target)
 
     def _tell(self, job: Job, status: str, **facts: Any) -> None:
-        if self.options.as_json:
-            row = {"input": job.name, "output": job.target_name, "status": status, **facts}
-            click.echo(json.dumps(row))
+        """A row of JSON; they come in the order of the inputs, whichever ends first."""
+        if not self.options.as_json:
+            return
+        row = {"input": job.name, "output": job.target_name, "status": status, **facts}
+        self._rows[self._numbers[id(job)]] = json.dumps(row)
+        while self._next_row in self._rows:
+            click.echo(self._rows.pop(self._next_row))
+            self._next_row += 1
 
     def _summary(self) -> None:
         if self._skipped and not self.options.quiet:
             note(f"{self._skipped} of {len(self.jobs)} files skipped: their outputs exist")
         if self._failures and len(self.jobs) > 1:
             error_line(f"{len(self._failures)} of {len(self.jobs)} files failed:")
-            for name in self._failures:
-                error_line(f"  {name}")
+            for number in sorted(self._failures):
+                error_line(f"  {self.jobs[number].name}")
         if self._failures:
             raise click.exceptions.Exit(1)
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import bcdc
@@ -15,13 +17,17 @@ from bigcodec_cli.batch import Batch, make_folder
 from bigcodec_cli.inputs import Job
 from bigcodec_cli.output import AtomicOutput, CliError, note
 from bigcodec_cli.pcm import RawFormat
-from bigcodec_cli.pipeline import CompressOptions, Compressor, verify_container
-from bigcodec_cli.pool import FAULTS
+from bigcodec_cli.pipeline import CompressOptions, Compressor, read_back, verify_container
+from bigcodec_cli.pool import FAULTS, Step
 from bigcodec_cli.progress import seconds_bar
 from bigcodec_cli.samples import Samples
 from bigcodec_models.codec import Codec
 
 _SHORT_SECONDS = 60
+_LOT_FILES = 32
+_LOT_SECONDS = 120
+"""Recordings that are finished together, and how long they may be with all their channels: some
+60 blocks of the prior coder side by side. More is hardly faster, and a stop would lose more."""
 _MAX_TAG_BYTES = 1 << 15
 
 
@@ -54,6 +60,7 @@ class CompressTask:
             options = _for_pipe(settings.options) if source.frames is None else settings.options
             self._coder = Compressor(source, settings.codec, options, out, progress)
             self._out, self._seconds = out, source.seconds
+            self._written: bcdc.Container | None = None
             self._stack = stack.pop_all()
 
     @property
@@ -69,8 +76,20 @@ class CompressTask:
     @property
     def alone(self) -> bool:
         """Whether the channels must keep pace: what one has taken is held for the others."""
-        short = self._seconds is not None and self._seconds <= _SHORT_SECONDS
-        return self._coder.channels > 1 and not short
+        return self._coder.channels > 1 and not self.short
+
+    @property
+    def short(self) -> bool:
+        """Whether it is known to be."""
+        return self._seconds is not None and self._seconds <= _SHORT_SECONDS
+
+    @functools.cached_property
+    def share(self) -> float:
+        """What part of a lot it is: only the prior coder is faster with others beside it."""
+        options = self._settings.options
+        if self._output is None or self._seconds is None or not _by_network(options):
+            return 1
+        return max(1 / _LOT_FILES, self._seconds * self._coder.channels / _LOT_SECONDS)
 
     def take(self, channel: int, data: Any) -> None:
         """Write a channel's next tokens."""
@@ -79,11 +98,19 @@ class CompressTask:
             if self._output is None:
                 self._out.flush()
 
-    def finish(self) -> None:
-        """Complete the container, verify it, and give it its name."""
+    def write(self) -> None:
+        """Complete the container, and read it back if it is to be verified."""
         with _naming(self.job):
             self._coder.finish()
             self._out.flush()
+            if self._output is not None:
+                self._out.close()
+                if self._settings.verify:
+                    self._written = read_back(self._output.temporary)
+
+    def finish(self) -> None:
+        """Verify what was written, and give it its name."""
+        with _naming(self.job):
             size = self._commit()
             self._stack.close()
         seconds = self._coder.seconds
@@ -114,10 +141,10 @@ class CompressTask:
         output, source = self._output, self.job.source
         if output is None:
             return None
-        self._out.close()
-        if self._settings.verify:
+        if self._written is not None:
             prior = self._settings.options.prior
-            verify_container(output.temporary, self._coder.digest, self._coder.samples, prior)
+            verify_container(self._written, self._coder.digest, self._coder.samples, prior)
+            self._written = None
         size = output.temporary.stat().st_size
         like = source.stat() if source is not None and source.is_file() else None
         remove = self._batch.options.remove and source is not None
@@ -126,16 +153,45 @@ class CompressTask:
             source.unlink()
         return size
 
+    @staticmethod
+    def code_ahead(tasks: Sequence[CompressTask]) -> None:
+        """Make `write` of several tasks cheaper."""
+        bcdc.code_ahead([task._coder.writer for task in tasks])
+
+    @staticmethod
+    def decode_ahead(tasks: Sequence[CompressTask]) -> None:
+        """Make `finish` of several tasks cheaper."""
+        written = [task._written for task in tasks if task._written is not None]
+        prior = tasks[0]._settings.options.prior
+        if prior is not None:
+            bcdc.decode_ahead(written, prior)
+
+
+STEPS = (
+    Step(CompressTask.code_ahead, CompressTask.write),
+    Step(CompressTask.decode_ahead, CompressTask.finish),
+)
+"""How the pool finishes tasks."""
+
 
 def open_tasks(
     jobs: Iterator[Job], settings: CompressSettings, batch: Batch
-) -> Iterator[CompressTask]:
-    """A task for each job that can be opened; the others are told to the batch as failed."""
+) -> Iterator[CompressTask | None]:
+    """A task for each job that can be opened; the others are told to the batch as failed.
+
+    None comes before what may be waited for, such as a pipe: the others are not to wait with it.
+    """
     for job in jobs:
+        if job.source is not None and _may_wait(job.source):
+            yield None
         try:
             yield CompressTask(job, settings, batch)
         except FAULTS as error:
             batch.failed(job, error)
+
+
+def _may_wait(path: Path) -> bool:
+    return os.path.exists(path) and not os.path.isfile(path)
 
 
 @contextlib.contextmanager
@@ -150,6 +206,12 @@ def _naming(job: Job) -> Iterator[None]:
         raise CliError(f"{job.name}: cannot write {job.target_name}: {reason}") from error
     except ValueError as error:
         raise CliError(f"{job.name}: cannot become a container: {error}") from error
+
+
+def _by_network(options: CompressOptions) -> bool:
+    """Whether the prior coder is, or may turn out to be, the one that is used."""
+    wanted = options.coder in (None, bcdc.Coder.PRIOR)
+    return wanted and bcdc.Coder.PRIOR in bcdc.usable_coders(options.prior)
 
 
 def _for_pipe(options: CompressOptions) -> CompressOptions:

@@ -84,6 +84,16 @@ class DecompressTask:
         """Whether the channels must keep pace: what one has given is held for the others."""
         return self._coder.channels > 1 and self._seconds > _SHORT_SECONDS
 
+    @property
+    def short(self) -> bool:
+        """Side by side only if it is asked for."""
+        return False
+
+    @property
+    def share(self) -> float:
+        """A task is finished by itself: little would be gained by others beside it."""
+        return 1
+
     def take(self, channel: int, data: Any) -> None:
         """Write a channel's next samples."""
         with _naming(self.job):

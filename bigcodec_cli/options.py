@@ -93,7 +93,9 @@ _BATCH = [
     click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors."),
     click.option("-v", "--verbose", is_flag=True, help="A line for every file."),
     click.option("--no-progress", is_flag=True, help="No progress bar."),
-    click.option("--json", "as_json", is_flag=True, help="One JSON object a file, on stdout."),
+    click.option(
+        "--json", "as_json", is_flag=True, help="One JSON object a file, in order, on stdout."
+    ),
 ]
 
 

@@ -93,7 +93,7 @@ class Compressor:
         self.samples = 0
         self.digest = TokenDigest(self.channels)
         prior = options.prior if options.coder is None or options.coder.needs_prior else None
-        self._writer = bcdc.Writer(out, header, prior, auto=options.coder is None)
+        self.writer = bcdc.Writer(out, header, prior, auto=options.coder is None)
         self._joiner = ChannelJoiner(self.channels)
         self._progress = progress
         blocks = resample_stream(self._counted(audio.blocks, mixed), audio.rate, bcdc.MODEL_RATE)
@@ -114,7 +114,7 @@ class Compressor:
         block = self._joiner.push(channel, table)
         if block is not None:
             self.digest.update(block)
-            self._writer.write(block)
+            self.writer.write(block)
             self._progress(block.shape[1] * self.header.geometry.hop / bcdc.MODEL_RATE)
 
     def finish(self) -> None:
@@ -123,7 +123,7 @@ class Compressor:
         Raises:
             OSError: the file cannot be written.
         """
-        self._writer.finish(self.samples)
+        self.writer.finish(self.samples)
 
     def _counted(self, blocks: Iterable[Samples], mixed: bool) -> Iterator[Samples]:
         for block in blocks:
@@ -222,18 +222,32 @@ def _model_span(grid: Grid, first: int, last: int, length: int) -> tuple[int, in
     return min(grid.input_start(window), length), min(stop, length), skip
 
 
+def read_back(path: Path) -> bcdc.Container:
+    """Read a container that was just written.
+
+    Raises:
+        VerifyError: it is not whole.
+        OSError: it cannot be read.
+    """
+    try:
+        return bcdc.read(path.read_bytes())
+    except bcdc.BcdcError as error:
+        raise VerifyError(f"what was written does not read back: {error}") from error
+
+
 def verify_container(
-    path: Path, digest: TokenDigest, samples: int, prior: bcdc.Prior | None = None
+    container: bcdc.Container,
+    digest: TokenDigest,
+    samples: int,
+    prior: bcdc.Prior | None = None,
 ) -> None:
-    """Read a container back and compare it with what was coded. `prior` may be one too many.
+    """Compare a container with what was coded. `prior` may be one too many.
 
     Raises:
         VerifyError: it differs.
-        OSError: it cannot be read.
     """
     found = TokenDigest(len(digest.values()))
     try:
-        container = bcdc.read(path.read_bytes())
         needed = prior if container.header.coder.needs_prior else None
         for tokens in token_stretches(container, needed):
             found.update(tokens)

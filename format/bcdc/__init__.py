@@ -17,9 +17,9 @@ from bcdc.errors import (
 )
 from bcdc.header import HEADER_BYTES, MODEL_RATE, VERSION, Coder, Geometry, Header, check_start
 from bcdc.prior_file import Prior, PriorShape, read_prior, write_prior
-from bcdc.reader import Block, Container, read
+from bcdc.reader import Block, Container, decode_ahead, read
 from bcdc.tokens import TokenCounts, Tokens
-from bcdc.writer import Writer
+from bcdc.writer import Writer, code_ahead
 
 __all__ = [
     "HEADER_BYTES",
@@ -45,6 +45,8 @@ __all__ = [
     "UnsupportedError",
     "Writer",
     "check_start",
+    "code_ahead",
+    "decode_ahead",
     "header_for",
     "read",
     "read_prior",

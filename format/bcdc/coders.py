@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import Protocol
 
@@ -17,13 +17,14 @@ from bcdc.tokens import Tokens, pack, unpack
 
 
 class BlockCoder(Protocol):
-    """Codes consecutive blocks (channels, frames, codebooks), those of a call of one length."""
+    """Codes consecutive blocks (channels, frames, codebooks)."""
 
     def encode(self, blocks: list[Tokens]) -> list[bytes]:
         """Payloads of the next blocks."""
 
     def decode(self, payloads: list[bytes], frames: int) -> list[Tokens]:
-        """Tokens of the next payloads; raises CorruptError for impossible tokens."""
+        """Tokens of the next payloads, of blocks of one length; raises CorruptError for impossible
+        tokens."""
 
 
 class _RawCoder:
@@ -78,8 +79,15 @@ class Coding:
         self._coder = _block_coder(header, prior)
 
     def encode(self, blocks: Sequence[Tokens]) -> list[bytes]:
-        """Payloads of the next blocks (channels, frames, codebooks), all of one length."""
-        payloads = self.encode_coded(blocks)
+        """Payloads of the next blocks (channels, frames, codebooks)."""
+        return self.or_raw(blocks, self.encode_coded(blocks))
+
+    def encode_coded(self, blocks: Sequence[Tokens]) -> list[bytes]:
+        """The same, but whatever the size of what the coder makes of them."""
+        return self._coder.encode(list(blocks))
+
+    def or_raw(self, blocks: Sequence[Tokens], payloads: Sequence[bytes]) -> list[bytes]:
+        """Payloads of blocks as `encode` gives them, from those of `encode_coded`."""
         return [
             payload
             if len(payload) < self._header.raw_bytes(block.shape[1])
@@ -87,19 +95,14 @@ class Coding:
             for payload, block in zip(payloads, blocks, strict=True)
         ]
 
-    def encode_coded(self, blocks: Sequence[Tokens]) -> list[bytes]:
-        """The same, but whatever the size of what the coder makes of them."""
-        return self._coder.encode(list(blocks))
-
     def decode(self, payloads: Sequence[bytes], frames: int) -> list[Tokens]:
         """Tokens of the next payloads, of blocks of `frames` frames.
 
         Raises:
             CorruptError: impossible tokens; without a block's number.
         """
-        full = self._header.raw_bytes(frames)
         blocks: list[Tokens] = []
-        for is_raw, some in groupby(payloads, lambda payload: len(payload) == full):
+        for is_raw, some in groupby(payloads, lambda payload: self.is_raw(payload, frames)):
             coder: BlockCoder = self._raw if is_raw else self._coder
             found = coder.decode(list(some), frames)
             if is_raw and isinstance(self._coder, AdaptiveCoder):
@@ -107,6 +110,32 @@ class Coding:
                     self._coder.learn(block)
             blocks += found
         return blocks
+
+    def is_raw(self, payload: bytes, frames: int) -> bool:
+        """Whether the payload of a block of `frames` frames is stored raw."""
+        return len(payload) == self._header.raw_bytes(frames)
+
+    @staticmethod
+    def decode_together(parts: Sequence[tuple[Coding, bytes, int]]) -> list[Tokens]:
+        """Tokens of blocks of several containers of the coder `prior` and one prior, side by side:
+        of each block its coding, its payload and its frames.
+
+        Raises:
+            CorruptError: impossible tokens, in any of them.
+        """
+        hard = [part for part in parts if not part[0].is_raw(*part[1:])]
+        found: Iterator[Tokens] = iter(())
+        if hard:
+            coder = hard[0][0]._coder
+            assert isinstance(coder, NetworkCoder)
+            shapes = [(coding._header.channels, frames) for coding, _, frames in hard]
+            found = iter(coder.decode_shapes([payload for _, payload, _ in hard], shapes))
+        return [
+            coding._raw.decode([payload], frames)[0]
+            if coding.is_raw(payload, frames)
+            else next(found)
+            for coding, payload, frames in parts
+        ]
 
 
 def _block_coder(header: Header, prior: Prior | None) -> BlockCoder:

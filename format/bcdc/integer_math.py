@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -50,9 +51,12 @@ def _filled(function: Callable[[float], float]) -> Ints:
     return np.minimum(np.array(exact, np.int64), (1 << ONE_BITS) - 1)
 
 
-def lookup(table: Ints, values: Ints) -> Ints:
+_Entry = TypeVar("_Entry", bound=np.generic)
+
+
+def lookup(table: npt.NDArray[_Entry], values: Ints) -> npt.NDArray[_Entry]:
     """`table` at `values`, held to its range."""
-    return table[np.clip(values, -_TABLE_HALF, _TABLE_HALF - 1) + _TABLE_HALF]
+    return table.take(values + _TABLE_HALF, mode="clip")
 
 
 def frequencies(logits: Ints) -> Frequencies:
@@ -60,8 +64,9 @@ def frequencies(logits: Ints) -> Frequencies:
     2^logit, at least MIN_FREQUENCY, that add up to TOTAL. What rounding leaves over goes to the
     first of the most likely symbols."""
     below = logits.max(axis=-1, keepdims=True) - logits
-    shift = np.minimum(below >> UNIT_BITS, _EXP_BITS + 1)
-    weights = exp2_table()[below & ((1 << UNIT_BITS) - 1)] >> shift
+    weights = exp2_table().take(below & ((1 << UNIT_BITS) - 1))
+    below >>= UNIT_BITS
+    weights >>= np.minimum(below, _EXP_BITS + 1, out=below)
     return _shared(weights, logits.argmax(axis=-1))
 
 
@@ -75,8 +80,9 @@ def _shared(weights: Ints, best: np.intp | npt.NDArray[np.intp]) -> Frequencies:
     place that gets what rounding leaves over."""
     free = TOTAL - MIN_FREQUENCY * weights.shape[-1]
     found: Frequencies = weights * free
-    found //= weights.sum(axis=-1, keepdims=True)
+    found //= np.add.reduce(weights, axis=-1, keepdims=True)
     found += MIN_FREQUENCY
     rows = found.reshape(-1, weights.shape[-1])
-    rows[np.arange(len(rows)), np.reshape(best, -1)] += TOTAL - rows.sum(axis=1)
+    places = np.arange(0, rows.size, rows.shape[1]) + best.reshape(-1)
+    rows.reshape(-1)[places] += TOTAL - np.add.reduce(rows, axis=1)
     return found

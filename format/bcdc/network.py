@@ -12,7 +12,7 @@ import functools
 import numpy as np
 import numpy.typing as npt
 
-from bcdc.integer_math import Ints, lookup, sigmoid_table, tanh_table
+from bcdc.integer_math import ONE_BITS, Ints, lookup, sigmoid_table, tanh_table
 
 MAX_WIDTH = 1024
 SCALE_BITS = 16
@@ -48,14 +48,15 @@ class Linear:
 
     def scaled(self, x: Floats) -> Ints:
         """Whole numbers (..., in) of at most 7 bits to units of 2^-26, (..., out)."""
-        sums: Ints = (x @ self._turned).astype(np.int64)
-        sums *= self._factor
+        sums: Ints = np.multiply(x @ self._turned, self._factor, dtype=np.int64, casting="unsafe")
         sums += self._offset
         return sums
 
     def __call__(self, x: Floats) -> Ints:
         """Whole numbers (..., in) of at most 7 bits to units of 2^-10, (..., out)."""
-        return self.scaled(x) >> SCALE_BITS
+        found = self.scaled(x)
+        found >>= SCALE_BITS
+        return found
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,15 +86,19 @@ class Head:
 
     def group_logits(self, state: Floats) -> Ints:
         """Logits (n, groups) of states (n, width)."""
-        return self.group(small(lookup(tanh_table(), self.group_hidden(state))))
+        return self.group(lookup(_small_tanh_table(), self.group_hidden(state)))
 
     def member_logits(self, state: Floats, group: npt.NDArray[np.int64]) -> Ints:
         """Logits (n, members) of states (n, width) and the groups (n,) that were chosen."""
-        raw = self.member_hidden(state) + self.group_shift[group]
-        hidden = small(lookup(tanh_table(), raw))
+        raw = self.member_hidden(state)
+        raw += self.group_shift.take(group, axis=0)
+        hidden = lookup(_small_tanh_table(), raw)
         matrix, factor, offset = self._members
-        sums = np.matmul(matrix[group], hidden[..., None])[..., 0].astype(np.int64)
-        logits: Ints = (sums * factor[group] + offset[group]) >> SCALE_BITS
+        sums = np.matmul(matrix.take(group, axis=0), hidden[..., None])[..., 0]
+        logits: Ints = sums.astype(np.int64)
+        logits *= factor.take(group, axis=0)
+        logits += offset.take(group, axis=0)
+        logits >>= SCALE_BITS
         return logits
 
 
@@ -132,17 +137,32 @@ class Network:
         """States (n, width) after inputs, from `input_parts` (n, 3 * width) and states before."""
         width = self.width
         own = self.from_state.scaled(small(state))
-        gates = lookup(sigmoid_table(), (parts[:, : 2 * width] + own[:, : 2 * width]) >> SCALE_BITS)
+        raw = parts[:, : 2 * width] + own[:, : 2 * width]
+        raw >>= SCALE_BITS
+        gates = lookup(sigmoid_table(), raw)
         reset, update = gates[:, :width], gates[:, width:]
-        candidate = (parts[:, 2 * width :] >> SCALE_BITS) + (
-            reset * (own[:, 2 * width :] >> SCALE_BITS) >> 15
-        )
+        candidate = own[:, 2 * width :] >> SCALE_BITS
+        candidate *= reset
+        candidate >>= ONE_BITS
+        candidate += parts[:, 2 * width :] >> SCALE_BITS
         fresh = lookup(tanh_table(), candidate)
-        return fresh + ((update * (state - fresh) + (1 << 14)) >> 15)
+        change = state - fresh
+        change *= update
+        change += 1 << (ONE_BITS - 1)
+        change >>= ONE_BITS
+        change += fresh
+        return change
+
+
+@functools.cache
+def _small_tanh_table() -> Floats:
+    """`small` of each entry of the table of tanh."""
+    return small(tanh_table())
 
 
 def small(values: Ints) -> Floats:
     """Units of 2^-15 rounded to units of 2^-7, at most 127, as whole float32 numbers."""
-    rounded = (values + (1 << (_SMALL_SHIFT - 1))) >> _SMALL_SHIFT
-    held: Floats = np.minimum(rounded, 127).astype(np.float32)
+    rounded = values + (1 << (_SMALL_SHIFT - 1))
+    rounded >>= _SMALL_SHIFT
+    held: Floats = np.minimum(rounded, 127, out=rounded).astype(np.float32)
     return held

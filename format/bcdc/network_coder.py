@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,9 @@ _ROWS_AT_ONCE = 2048
 _STATES_AT_ONCE = 1 << 18
 """States that are kept while encoding, beyond those of one block; bounds memory."""
 
+_DECODED_AT_ONCE = 256
+"""Blocks that are decoded side by side; bounds memory."""
+
 
 class NetworkCoder:
     """Codes blocks with a network; a block, and a channel in it, needs no other."""
@@ -32,41 +35,54 @@ class NetworkCoder:
         self._sizes = geometry.codebook_sizes
         self._first_row = np.cumsum([1, *self._sizes])[:-1]
 
-    def encode(self, blocks: list[Tokens]) -> list[bytes]:
-        """Payloads of blocks (channels, frames, codebooks), all of the same number of frames."""
-        step = max(1, _STATES_AT_ONCE // max(1, blocks[0].size)) if blocks else 1
-        starts = range(0, len(blocks), step)
-        return [data for at in starts for data in self._encode(blocks[at : at + step])]
+    def encode(self, blocks: Sequence[Tokens]) -> list[bytes]:
+        """Payloads of blocks (channels, frames, codebooks), of any shapes.
+
+        The blocks advance side by side, so that many cost little more than one.
+        """
+        payloads = [b""] * len(blocks)
+        for lot in _lots(blocks):
+            for i, payload in zip(lot, self._encode([blocks[i] for i in lot]), strict=True):
+                payloads[i] = payload
+        return payloads
 
     def _encode(self, blocks: list[Tokens]) -> list[bytes]:
-        rows = np.stack([self._places(block) for block in blocks])
-        sequences = rows.reshape(len(blocks) * self._channels, -1)
-        states = self._states(sequences)
+        """Payloads of blocks, the longest first."""
+        rows = [row for block in blocks for row in self._places(block)]
+        lengths = np.array([len(row) for row in rows])
+        sequences = np.zeros((len(rows), int(lengths.max(initial=0))), dtype=np.int64)
+        there = np.arange(sequences.shape[1]) < lengths[:, None]
+        sequences[there] = np.concatenate(rows)
+        states = self._states(sequences, lengths)
         left = np.zeros((*sequences.shape, 2), dtype=np.int64)
         frequency = np.full(left.shape, range_coder.TOTAL)
         for k in range(self._codebooks):
-            part = (slice(None), slice(k, None, self._codebooks))
-            count = sequences[part].size
-            found = self._intervals(k, states[part].reshape(count, -1), sequences[part].reshape(-1))
-            left[part], frequency[part] = (x.reshape(*sequences[part].shape, 2) for x in found)
-        pairs = zip(left.reshape(len(rows), -1), frequency.reshape(len(rows), -1), strict=True)
+            part = np.zeros_like(there)
+            part[:, k :: self._codebooks] = there[:, k :: self._codebooks]
+            left[part], frequency[part] = self._intervals(k, states[part], sequences[part])
+        ends = np.cumsum([len(block) for block in blocks])[:-1]
+        pairs = zip(np.split(left, ends), np.split(frequency, ends), strict=True)
         return [
             range_coder.encode(a[b < range_coder.TOTAL], b[b < range_coder.TOTAL]) for a, b in pairs
         ]
 
     def _places(self, block: Tokens) -> npt.NDArray[np.int64]:
+        """Places (channels, frames * codebooks) of a block."""
         places = [group.place[block[:, :, k]] for k, group in enumerate(self._groupings)]
-        return np.stack(places, axis=2)
+        return np.stack(places, axis=2).reshape(len(block), -1)
 
-    def _states(self, sequences: npt.NDArray[np.int64]) -> npt.NDArray[np.int8]:
-        """Small states (n, length, width) before each token of sequences (n, length) of places."""
+    def _states(
+        self, sequences: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]
+    ) -> npt.NDArray[np.int8]:
+        """Small states (n, length, width) before each token of sequences (n, length) of places,
+        the longest first."""
         network = self._network
         state = network.first_state(len(sequences))
         found = np.empty((*sequences.shape, network.width), dtype=np.int8)
         rows = np.zeros(len(sequences), dtype=np.int64)
-        for at in range(sequences.shape[1]):
-            state = network.next_state(network.input_parts(rows), state)
-            found[:, at] = small(state)
+        for at, going in enumerate(_going(lengths)):
+            state = network.next_state(network.input_parts(rows[:going]), state[:going])
+            found[:going, at] = small(state)
             rows = sequences[:, at] + self._first_row[at % self._codebooks]
         return found
 
@@ -88,46 +104,99 @@ class NetworkCoder:
                 left[some, 1], frequency[some, 1] = found
         return left, frequency
 
-    def decode(self, payloads: list[bytes], frames: int) -> list[Tokens]:
+    def decode(self, payloads: Sequence[bytes], frames: int) -> list[Tokens]:
         """Tokens of payloads of blocks of `frames` frames.
-
-        The blocks advance side by side, so that many cost little more than one.
 
         Raises:
             CorruptError: impossible tokens.
         """
+        return self.decode_shapes(payloads, [(self._channels, frames)] * len(payloads))
+
+    def decode_shapes(
+        self, payloads: Sequence[bytes], shapes: Sequence[tuple[int, int]]
+    ) -> list[Tokens]:
+        """Tokens of payloads of blocks of any shapes (channels, frames), side by side.
+
+        Raises:
+            CorruptError: impossible tokens, in any of them.
+        """
+        order = sorted(range(len(payloads)), key=lambda i: -shapes[i][1])
+        tokens = [np.zeros((0, 0, 0), dtype=np.int32)] * len(payloads)
+        for start in range(0, len(order), _DECODED_AT_ONCE):
+            lot = order[start : start + _DECODED_AT_ONCE]
+            found = self._decode([payloads[i] for i in lot], [shapes[i] for i in lot])
+            for i, table in zip(lot, found, strict=True):
+                tokens[i] = self._tokens(table)
+        return tokens
+
+    def _decode(
+        self, payloads: list[bytes], shapes: list[tuple[int, int]]
+    ) -> list[npt.NDArray[np.int64]]:
+        """Places (channels, frames * codebooks) of payloads of blocks, the longest first."""
         readers = [range_coder.Reader(payload) for payload in payloads]
-        shape = (len(payloads), self._channels, frames * self._codebooks)
-        places = np.empty(shape, dtype=np.int64)
-        for channel in range(self._channels):
-            self._decode_channel(readers, places[:, channel])
-        table = places.reshape(len(payloads), self._channels, frames, self._codebooks)
-        tokens = [group.tokens(table[..., k]) for k, group in enumerate(self._groupings)]
-        return list(np.stack(tokens, axis=-1))
+        places = [np.empty((c, n * self._codebooks), dtype=np.int64) for c, n in shapes]
+        for channel in range(max(c for c, _ in shapes)):
+            some = [i for i, (count, _) in enumerate(shapes) if count > channel]
+            lengths = np.array([places[i].shape[1] for i in some])
+            found = self._decode_channel([readers[i] for i in some], lengths)
+            for i, row in zip(some, found, strict=True):
+                places[i][channel] = row[: places[i].shape[1]]
+        return places
+
+    def _tokens(self, places: npt.NDArray[np.int64]) -> Tokens:
+        """Tokens (channels, frames, codebooks) at places (channels, frames * codebooks)."""
+        tokens = [
+            group.tokens(places[:, k :: self._codebooks]) for k, group in enumerate(self._groupings)
+        ]
+        return np.stack(tokens, axis=-1)
 
     def _decode_channel(
-        self, readers: list[range_coder.Reader], places: npt.NDArray[np.int64]
-    ) -> None:
-        """Fill places (n, length), one row a reader."""
+        self, readers: list[range_coder.Reader], lengths: npt.NDArray[np.int64]
+    ) -> npt.NDArray[np.int64]:
+        """Places (n, length) of one channel of each reader's block, the longest first."""
         network = self._network
+        places = np.zeros((len(readers), int(lengths.max(initial=0))), dtype=np.int64)
         state = network.first_state(len(readers))
         rows = np.zeros(len(readers), dtype=np.int64)
-        for at in range(places.shape[1]):
+        for at, going in enumerate(_going(lengths)):
             k = at % self._codebooks
-            state = network.next_state(network.input_parts(rows), state)
-            places[:, at] = self._choose(readers, k, small(state))
+            state = network.next_state(network.input_parts(rows[:going]), state[:going])
+            found = self._choose(readers[:going], k, small(state))
+            places[:going, at] = found
             # Impossible places are found at the end; until then they must name some row.
-            rows = np.minimum(places[:, at], self._sizes[k] - 1) + self._first_row[k]
+            rows = np.minimum(found, self._sizes[k] - 1) + self._first_row[k]
+        return places
 
     def _choose(
         self, readers: list[range_coder.Reader], k: int, state: npt.NDArray[np.float32]
     ) -> npt.NDArray[np.int64]:
         head, members = self._network.heads[k], self._groupings[k].members
-        rows = frequencies(head.group_logits(state))
-        found = [reader.symbol(row) for reader, row in zip(readers, rows, strict=True)]
-        group = np.array(found, dtype=np.int64)
+        group = range_coder.symbols(readers, frequencies(head.group_logits(state)))
         if members == 1:
             return group
         rows = frequencies(head.member_logits(state, group))
-        found = [reader.symbol(row) for reader, row in zip(readers, rows, strict=True)]
-        return group * members + np.array(found, dtype=np.int64)
+        return group * members + range_coder.symbols(readers, rows)
+
+
+def _lots(blocks: Sequence[Tokens]) -> Iterator[list[int]]:
+    """Numbers of all blocks, the longest first, in lots of not too many states."""
+    lot: list[int] = []
+    size = 0
+    for i in sorted(range(len(blocks)), key=lambda i: -blocks[i].shape[1]):
+        longest = blocks[lot[0] if lot else i][0].size
+        more = len(blocks[i]) * longest  # shorter ones are filled up
+        if lot and size + more > _STATES_AT_ONCE:
+            yield lot
+            lot, size = [], 0
+            more = blocks[i].size
+        lot.append(i)
+        size += more
+    if lot:
+        yield lot
+
+
+def _going(lengths: npt.NDArray[np.int64]) -> list[int]:
+    """For each step, how many sequences are longer than that, the longest being first."""
+    steps = np.arange(int(lengths.max(initial=0)))
+    going: list[int] = np.searchsorted(-lengths, -steps, side="left").tolist()
+    return going

@@ -9,6 +9,7 @@ raises little on damaged data: lengths and checksums are the container's.
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import constriction  # type: ignore[import-untyped]
@@ -80,7 +81,7 @@ class Table:
     @functools.cached_property
     def model(self) -> Any:
         """What constriction decodes with."""
-        weights = (self.frequencies - 1).astype(np.float64)
+        weights = _weights(self.frequencies)
         return constriction.stream.model.Categorical(weights, perfect=False, lazy=False)
 
 
@@ -126,7 +127,15 @@ class Reader:
         Raises:
             CorruptError: the bytes stand for no symbols.
         """
-        return int(self._decode(_MODEL, (frequencies - 1).astype(np.float64)[None])[0])
+        return self.symbol_by(_weights(frequencies)[None])
+
+    def symbol_by(self, weights: npt.NDArray[np.float64]) -> int:
+        """The next symbol, given the frequencies less one (1, n) of its alphabet.
+
+        Raises:
+            CorruptError: the bytes stand for no symbols.
+        """
+        return int(self._decode(_MODEL, weights)[0])
 
     def symbol_of(self, table: Table, _: int = 0) -> int:
         """The next symbol of a table's alphabet.
@@ -141,3 +150,19 @@ class Reader:
             return self._decoder.decode(*arguments)
         except AssertionError as error:
             raise CorruptError("its bytes stand for no tokens") from error
+
+
+def symbols(readers: Sequence[Reader], rows: Frequencies) -> npt.NDArray[np.int64]:
+    """The next symbol of each of n readers, given a row of the frequencies (n, m) each.
+
+    Raises:
+        CorruptError: the bytes of one stand for no symbols.
+    """
+    weights = _weights(rows)[:, None]
+    found = [reader.symbol_by(row) for reader, row in zip(readers, weights, strict=True)]
+    return np.array(found, dtype=np.int64)
+
+
+def _weights(frequencies: Frequencies) -> npt.NDArray[np.float64]:
+    """What constriction is given for frequencies; it adds one to each."""
+    return np.subtract(frequencies, 1, dtype=np.float64)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
 from types import TracebackType
 from typing import BinaryIO
 
@@ -12,7 +13,7 @@ import numpy.typing as npt
 from bcdc.block_stream import BlockStream
 from bcdc.blocks import END_CODE
 from bcdc.coders import header_for, usable_coders
-from bcdc.header import Header, block_fits, write_header
+from bcdc.header import Coder, Header, block_fits, write_header
 from bcdc.integers import put_varint
 from bcdc.prior_file import Prior
 from bcdc.tokens import TokenCounts, check_tokens
@@ -122,3 +123,23 @@ class Writer:
     def _put_blocks(self, blocks: list[bytes]) -> None:
         self._put(b"".join(blocks))
         blocks.clear()
+
+
+def code_ahead(writers: Sequence[Writer]) -> None:
+    """Code what the `finish` of each writer is left to code, side by side: for many short
+    containers that is faster, and the bytes are the same.
+
+    Only the coder `prior` gains by it; the work of the others is left to `finish`.
+    """
+    streams = [
+        stream
+        for writer in writers
+        for stream in writer._streams
+        if stream.header.coder is Coder.PRIOR
+    ]
+    for name in {stream.header.prior_fingerprint for stream in streams}:
+        some = [stream for stream in streams if stream.header.prior_fingerprint == name]
+        blocks = [stream.waiting() for stream in some]
+        payloads = iter(some[0].encode([block for waiting in blocks for block in waiting]))
+        for stream, waiting in zip(some, blocks, strict=True):
+            stream.coded_ahead([next(payloads) for _ in waiting])
