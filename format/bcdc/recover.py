@@ -165,8 +165,9 @@ def _score(found: Salvage) -> tuple[int, bool]:
 
 
 def _salvage(data: bytes, header: Header, at: int, repaired: bool) -> Salvage:
-    blocks = {block.index: block for block in _Scan(data, header).blocks(at)}
     samples = _declared_samples(data, header, at)
+    known = None if samples is None else -(-header.frames_of(samples) // header.block_frames)
+    blocks = {block.index: block for block in _Scan(data, header, known).blocks(at)}
     frames = header.frames_of(samples) if samples is not None else -1
     full = header.block_frames
     if samples is None or frames <= max(blocks, default=-1) * full:
@@ -280,11 +281,13 @@ def _declared_samples(data: bytes, header: Header, first: int) -> int | None:
 
 
 class _Scan:
-    """Looks through the bytes of a container for its blocks."""
+    """Looks through the bytes of a container for its blocks, of which there are `known`, if a
+    trailer tells."""
 
-    def __init__(self, data: bytes, header: Header) -> None:
+    def __init__(self, data: bytes, header: Header, known: int | None) -> None:
         self._data, self._full = data, header.full_block_bytes
         count = min(len(data) // _SMALLEST_BLOCK + 64, _MAX_BLOCKS)
+        count = count if known is None else min(count, known)
         seeds = [zlib.crc32(number.to_bytes(4, "little")) for number in range(count)]
         self._seeds = np.array(seeds, np.uint32)
         self._known: dict[int, npt.NDArray[np.uint16]] = {}

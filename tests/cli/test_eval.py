@@ -153,7 +153,7 @@ def test_a_codec_that_fails_has_no_figures(
         (("clips", "--measures", "stoi,mos"), 2, "mos: no such measure"),
         (("clips", "--json", "a", "--csv", "a"), 2, "must name different files"),
         (("clips", "--jobs", "0"), 2, "--jobs"),
-        (("clips", "--model", "lite", "--model", "lite-1"), 2, "models need different names"),
+        (("clips", "--model", "lite", "--model", "lite-2"), 2, "models need different names"),
         (("clips", "--json", "none/a.json"), 1, "none/a.json: its folder does not exist"),
         (("clips", "--json", "there.json"), 1, "there.json: already exists; use -f"),
         (("clips", "--model", "nothing"), 1, "nothing: no such model or file"),
