@@ -82,19 +82,30 @@ def command(
     codec, description = load_codec(model or default_model(), device)
     if not how.quiet:
         note(description)
-    chosen = None if coder == "auto" else bcdc.Coder[coder.upper()]
     prior = prior_for_model(codec.fingerprint)
-    if chosen is not None and chosen not in bcdc.usable_coders(prior):
-        raise CliError(
-            f"--coder {coder}: there is no prior for this model; "
-            "'bigcodec train-prior' makes one, --coder adaptive needs none"
-        )
     settings = CompressSettings(
         codec=codec,
-        options=CompressOptions(coder=chosen, downmix=downmix, prior=prior),
+        options=CompressOptions(coder=_chosen(coder, prior), downmix=downmix, prior=prior),
         raw=raw,
         verify=not no_verify,
     )
     short = _SHORT_AT_ONCE if codec.device.type == "cpu" else 1
     pool = Pool(Codec.encode_streams, batch_size or 1, batch.failed, STEPS, batch_size or short)
     batch.run(lambda jobs: pool.run(open_tasks(jobs, settings, batch)))
+
+
+def _chosen(coder: str, prior: bcdc.Prior | None) -> bcdc.Coder | None:
+    """The coder of --coder, or None for the smallest.
+
+    Raises:
+        CliError: it needs a prior.
+    """
+    if coder == "auto":
+        return None
+    chosen = bcdc.Coder[coder.upper()]
+    if chosen not in bcdc.usable_coders(prior):
+        raise CliError(
+            f"--coder {coder}: there is no prior for this model; "
+            "'bigcodec train-prior' makes one, --coder adaptive needs none"
+        )
+    return chosen
