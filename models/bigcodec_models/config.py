@@ -166,7 +166,8 @@ class LiteConfig:
 
     The head follows Vocos (arXiv 2306.00814). `n_fft` is also the window length, in samples;
     it must be the hop times an even number, so that the overlap-add window has a constant sum.
-    `sequence` is as in `BigCodecConfig`.
+    `sequence` is as in `BigCodecConfig`. With `harmonics` each code has a pitch too, and the
+    decoder filters a tone of that pitch beside what the head makes (see `pitch`).
     """
 
     hop: int = 200
@@ -183,6 +184,7 @@ class LiteConfig:
     sequence: str = _later("lstm")
     attention_heads: int = _later(8)
     attention_window: int = _later(160)
+    harmonics: bool = _later(False)
 
     def __post_init__(self) -> None:
         _check_range("hop", self.hop, 1, 1 << 16)
@@ -199,6 +201,8 @@ class LiteConfig:
             raise ConfigError("kernel_size must be odd")
         _check_groups(self.latent_dim, self.quantizer)
         _check_sequence(self, self.encoder_width, self.decoder_width)
+        if self.harmonics and self.quantizer.num_codebooks > 1:
+            raise ConfigError("harmonics need a quantizer with one codebook")
 
 
 ModelConfig = BigCodecConfig | LiteConfig
@@ -235,6 +239,9 @@ PRESETS: Mapping[str, ModelConfig] = types.MappingProxyType(
         "bigcodec-no-lstm": BigCodecConfig(encoder_width=64, decoder_width=2048, lstm_layers=0),
         # Ours.
         "lite": LiteConfig(),
+        "lite-tone": LiteConfig(
+            harmonics=True, quantizer=QuantizerConfig(codebook_size=16384, unit_codes=True)
+        ),
         # For tests: the real architectures at a size that trains in seconds.
         "toy": BigCodecConfig(
             encoder_width=2,
@@ -249,6 +256,15 @@ PRESETS: Mapping[str, ModelConfig] = types.MappingProxyType(
             decoder_width=24,
             decoder_blocks=2,
             quantizer=QuantizerConfig(codebook_size=1024, unit_codes=True),
+        ),
+        "toy-tone": LiteConfig(
+            encoder_width=16,
+            encoder_blocks=1,
+            latent_dim=16,
+            decoder_width=24,
+            decoder_blocks=2,
+            quantizer=QuantizerConfig(codebook_size=1024, unit_codes=True),
+            harmonics=True,
         ),
     }
 )

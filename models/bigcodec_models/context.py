@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from bigcodec_models.config import BigCodecConfig, LiteConfig
+from bigcodec_models.pitch import TAPS
 
 _ACTIVATION = {
     "snake_beta": 5,  # alias-free: two filters of 12 taps at twice the rate
@@ -39,8 +40,14 @@ def _lite(config: LiteConfig) -> Contexts:
     # A frame's window reaches (n_fft - hop) / 2 samples beyond the hop on both sides.
     spectrum = -(-(config.n_fft // 2 - config.hop // 2) // config.hop)
     front = spectrum + 1 + config.encoder_blocks * half
+    latent = half
     back = config.decoder_blocks * half + spectrum
-    return Contexts(Context(front, front), Context(0, 0), Context(half, half), Context(back, back))
+    if config.harmonics:
+        latent = max(half, len(TAPS) // 2)
+        back = max(back, 2 * spectrum)  # the tone's windows, and those of what is made of it
+    return Contexts(
+        Context(front, front), Context(0, 0), Context(latent, latent), Context(back, back)
+    )
 
 
 def _bigcodec(config: BigCodecConfig) -> Contexts:

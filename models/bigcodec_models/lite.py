@@ -3,16 +3,21 @@
 Everything works at frame rate. Normalisation is over channels only and the LSTMs run forward,
 so the right context is finite and a long file can be coded in pieces. ConvNeXt blocks are from
 arXiv 2201.03545 in the one-dimensional form of Vocos (arXiv 2306.00814), whose inverse-STFT
-head this is too.
+head this is too. With `harmonics` a second head filters a tone, as in neural source-filter models
+(arXiv 1904.12088): a network that works frame by frame keeps no phases of harmonics together.
 """
 
 from __future__ import annotations
+
+import copy
+import math
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bigcodec_models.config import LiteConfig
+from bigcodec_models.config import SAMPLE_RATE, LiteConfig
+from bigcodec_models.pitch import HIGHEST, LOWEST, PHASE_UNITS, smoothed, tone
 from bigcodec_models.sequence import sequence_layers
 
 _LOG_FLOOR = 1e-5
@@ -99,6 +104,33 @@ class LiteEncoder(nn.Module):
         return latent
 
 
+class PitchReadout(nn.Module):
+    """The pitch that a quantised latent stands for, each frame by itself."""
+
+    def __init__(self, config: LiteConfig) -> None:
+        super().__init__()
+        self.hop = config.hop
+        self.hidden = nn.Linear(config.latent_dim, 64)
+        self.output = nn.Linear(64, 2)
+
+    def forward(self, latent: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, dim, T) to cycles a frame and logits of voicing, (B, T) each."""
+        with torch.autocast(latent.device.type, enabled=False):
+            hidden = self.hidden(latent.to(self.hidden.weight.dtype).transpose(1, 2))
+            height, voicing = self.output(F.gelu(hidden)).unbind(dim=-1)
+            octaves = math.log2(HIGHEST / LOWEST) * torch.sigmoid(height)
+            return torch.exp2(octaves) * (LOWEST * self.hop / SAMPLE_RATE), voicing
+
+    def whole(self, latent: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, dim, T) to steps in `PHASE_UNITS` and voicing from 1 to 255: int64 (B, T) each.
+
+        In double precision, so that rounding hides the order in which sums are taken.
+        """
+        steps, voicing = copy.deepcopy(self).double()(latent.double())
+        shares = (255 * torch.sigmoid(voicing)).round().clamp(min=1)
+        return (PHASE_UNITS * steps).round().long(), shares.long()
+
+
 class LiteDecoder(nn.Module):
     """Residual LSTM, ConvNeXt blocks, inverse STFT: (B, dim, T) to wave (B, 1, T*hop)."""
 
@@ -120,9 +152,34 @@ class LiteDecoder(nn.Module):
         )
         self.norm_out = nn.LayerNorm(width, eps=1e-6)
         self.head = nn.Linear(width, config.n_fft + 2)
+        if config.harmonics:
+            self.pitch = PitchReadout(config)
+            self.filter = nn.Linear(width, config.n_fft + 2)
 
     def forward(self, latent: Tensor) -> Tensor:
-        return self.back(self.lstm(self.front(latent)))
+        return self.restore(latent)[0]
+
+    def restore(self, latent: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The wave, and what was read of pitch, (B, 2, T): cycles a frame, smoothed, and logits of
+        voicing; None without `harmonics`. The wave's losses do not reach the pitch."""
+        x = self.lstm(self.front(latent))
+        if not self.config.harmonics:
+            return self.back(x), None
+        steps, voicing = self.pitch(latent)
+        pitch = torch.stack([smoothed(steps, torch.sigmoid(voicing)), voicing], dim=1)
+        with torch.no_grad():
+            units = (
+                pitch[:, 0] * PHASE_UNITS if self.training else smoothed(*self.pitch.whole(latent))
+            )
+            source = self.source(units.round().long())
+        return self.back(torch.cat([x.float(), source], dim=1)), pitch
+
+    @staticmethod
+    def source(steps: Tensor, before: Tensor | int = 0) -> Tensor:
+        """Phase at the begin of frames and step, in cycles (B, 2, T), of steps in `PHASE_UNITS`,
+        int64 (B, T). Sums are of whole numbers: they do not depend on how a stream is cut."""
+        phases = (before + steps.cumsum(dim=1) - steps) % PHASE_UNITS
+        return torch.stack([phases, steps], dim=1).float() / PHASE_UNITS
 
     def front(self, latent: Tensor) -> Tensor:
         """What comes before the LSTM: (B, dim, T) to (B, width, T)."""
@@ -130,15 +187,28 @@ class LiteDecoder(nn.Module):
         return x
 
     def back(self, x: Tensor) -> Tensor:
-        """What comes after the LSTM: (B, width, T) to wave (B, 1, T*hop)."""
+        """What comes after the LSTM: (B, width, T) to wave (B, 1, T*hop).
+
+        With `harmonics` two channels more: a tone's phase and step (see `pitch.tone`).
+        """
+        x, source = x.split([self.config.decoder_width, x.shape[1] - self.config.decoder_width], 1)
         for block in self.blocks:
             x = block(x)
         with torch.autocast(x.device.type, enabled=False):
-            x = self.head(self.norm_out(x.to(self.head.weight.dtype).transpose(1, 2)))
-            log_magnitude, phase = x.chunk(2, dim=-1)
-            spectrum = torch.polar(log_magnitude.clamp(max=_MAX_LOG_MAGNITUDE).exp(), phase)
+            x = self.norm_out(x.to(self.head.weight.dtype).transpose(1, 2))
+            spectrum = _polar(self.head(x))
+            if self.config.harmonics:
+                spectrum = spectrum + _polar(self.filter(x)) * self._tone_spectrum(source)
             frames = torch.fft.irfft(spectrum, n=self.config.n_fft)
             return self.overlap_add(frames).unsqueeze(1)
+
+    def _tone_spectrum(self, source: Tensor) -> Tensor:
+        """Spectra (B, T, n_fft/2 + 1) of the tone of (B, 2, T), its harmonics peaking at 1."""
+        phase, step = source.float().unbind(dim=1)
+        margin = (self.config.n_fft - self.config.hop) // 2
+        wave = F.pad(tone(phase, step, self.config.hop), (margin, margin))
+        frames = wave.unfold(1, self.config.n_fft, self.config.hop)
+        return torch.fft.rfft(frames * self.window) / (self.window.sum() / 2)
 
     def overlap_add(self, frames: Tensor) -> Tensor:
         """Windowed frames (B, T, n_fft) to samples (B, T*hop), the window's sum divided out.
@@ -156,3 +226,9 @@ class LiteDecoder(nn.Module):
         assert isinstance(total, Tensor)
         margin = (self.config.n_fft - hop) // 2
         return total.flatten(1)[:, margin : margin + frames.shape[1] * hop]
+
+
+def _polar(head: Tensor) -> Tensor:
+    """Log magnitudes and phases (B, T, n_fft + 2) to spectra (B, T, n_fft/2 + 1)."""
+    log_magnitude, phase = head.chunk(2, dim=-1)
+    return torch.polar(log_magnitude.clamp(max=_MAX_LOG_MAGNITUDE).exp(), phase)

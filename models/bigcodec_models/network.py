@@ -13,10 +13,12 @@ from bigcodec_models.quantizer import Quantized, Quantizer
 
 
 class Reconstruction(NamedTuple):
-    """A training pass: `wave` (B, 1, N) and what the quantiser gave."""
+    """A training pass: `wave` (B, 1, N), what the quantiser gave, and what the decoder read of
+    pitch, if it does (see `LiteDecoder.restore`)."""
 
     wave: Tensor
     quantized: Quantized
+    pitch: Tensor | None = None
 
 
 class CodecNetwork(nn.Module):
@@ -36,4 +38,7 @@ class CodecNetwork(nn.Module):
     def forward(self, wave: Tensor) -> Reconstruction:
         """Training pass over waves (B, 1, N), N a multiple of the hop."""
         quantized = self.quantizer(self.encoder(wave))
+        if isinstance(self.decoder, LiteDecoder):
+            wave, pitch = self.decoder.restore(quantized.latent)
+            return Reconstruction(wave, quantized, pitch)
         return Reconstruction(self.decoder(quantized.latent), quantized)

@@ -17,7 +17,9 @@ from torch import Tensor
 
 from bigcodec_models.config import ModelConfig
 from bigcodec_models.context import Context, contexts_of
+from bigcodec_models.lite import LiteDecoder
 from bigcodec_models.network import CodecNetwork
+from bigcodec_models.pitch import PHASE_UNITS, smoothed
 from bigcodec_models.recurrent import Recurrence, SequenceState, find_recurrence
 
 CHUNK_FRAMES = 640
@@ -142,6 +144,7 @@ class Stream:
     def __init__(self, front: Windows, back: Windows) -> None:
         self.front, self.back = front, back
         self.state: SequenceState | None = None
+        self.phase = 0
 
     def push(self, frames: Tensor) -> None:
         """Take inputs, whole frames."""
@@ -173,7 +176,8 @@ class Pipeline:
     `batched` is for accelerators: windows have one shape, and those of one shape go together.
     On a CPU every window is computed by itself: a batch gains nothing there, and the rounding
     of matrix products depends on their shape. `short_lstm`, if there is one, does streams that
-    are shorter than a window, whatever stands beside them.
+    are shorter than a window, whatever stands beside them. With `toned` the last channel after
+    the front holds a tone's steps, which become its phases and steps (see `pitch`).
     """
 
     front: Part
@@ -184,6 +188,7 @@ class Pipeline:
     unit_out: int
     batched: bool = False
     short_lstm: Recurrence | None = None
+    toned: bool = False
 
     def stream(self, wanted: Wanted = (0, None)) -> Stream:
         """A new stream; with `wanted` frames, the part after the LSTM runs for those only."""
@@ -208,14 +213,23 @@ class Pipeline:
                 groups[stream.state is None and stream.front.finished()].append(index)
         for whole, indices in groups.items():
             joined = [torch.cat(list(pieces[index]), dim=-1) for index in indices]
+            sources = [self._tone(streams[i], joined[k]) for k, i in enumerate(indices)]
+            joined = [x[:, : x.shape[1] - self.toned] for x in joined]
             lstm = self.short_lstm if whole and self.short_lstm is not None else self.lstm
             if lstm is not None and indices:
                 after = lstm.step_many(joined, [streams[index].state for index in indices])
                 for index, (_, state) in zip(indices, after, strict=True):
                     streams[index].state = state
                 joined = [output for output, _ in after]
-            for index, piece in zip(indices, joined, strict=True):
-                streams[index].back.push(piece)
+            for index, piece, source in zip(indices, joined, sources, strict=True):
+                streams[index].back.push(torch.cat([piece, *source], dim=1))
+
+    def _tone(self, stream: Stream, frames: Tensor) -> list[Tensor]:
+        if not self.toned:
+            return []
+        steps, before = frames[:, -1].long(), stream.phase
+        stream.phase = int(before + steps.sum()) % PHASE_UNITS
+        return [LiteDecoder.source(steps, before)]
 
     def _through(self, queues: Sequence[Windows], part: Part, at_once: int) -> list[list[Tensor]]:
         taken = [
@@ -264,8 +278,15 @@ def decoder_pipeline(network: CodecNetwork, batched: bool = False) -> Pipeline:
     config: ModelConfig = network.config
     contexts, decoder = contexts_of(config), network.decoder
 
+    quantizer, hop = network.quantizer, config.hop
+    table = _pitch_table(network)
+
     def front(tokens: Tensor) -> Tensor:
-        return decoder.front(network.quantizer.decode(tokens.transpose(1, 2)))
+        x = decoder.front(quantizer.decode(tokens.transpose(1, 2)))
+        if table is None:
+            return x
+        steps = smoothed(*table[:, tokens[:, 0]])
+        return torch.cat([x, steps.unsqueeze(1).to(x.dtype)], dim=1)
 
     return Pipeline(
         front=front,
@@ -273,6 +294,18 @@ def decoder_pipeline(network: CodecNetwork, batched: bool = False) -> Pipeline:
         back=decoder.back,
         contexts=(contexts.decoder_front, contexts.decoder_back),
         unit_in=1,
-        unit_out=config.hop,
+        unit_out=hop,
         batched=batched,
+        toned=table is not None,
     )
+
+
+@torch.inference_mode()
+def _pitch_table(network: CodecNetwork) -> Tensor | None:
+    """Step and voicing of each code, int64 (2, codebook_size); None for models without pitch."""
+    if not (isinstance(network.decoder, LiteDecoder) and network.decoder.config.harmonics):
+        return None
+    device = next(network.parameters()).device
+    codes = torch.arange(network.config.quantizer.codebook_size, device=device)
+    latent = network.quantizer.decode(codes.view(1, -1, 1))
+    return torch.cat(network.decoder.pitch.whole(latent))

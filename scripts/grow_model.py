@@ -1,0 +1,48 @@
+"""Carries the weights of a model over into one of another configuration, to train on from.
+
+    python scripts/grow_model.py MODEL PRESET OUTPUT
+
+What has a counterpart of the same name and shape is copied; a codebook that is to be larger gets
+its further codes near to those that there are; all else stays as a fresh network has it.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from bigcodec_models.codec import read_model
+from bigcodec_models.config import PRESETS
+from bigcodec_models.model_file import ModelInfo, save_model
+from bigcodec_models.network import CodecNetwork
+
+_SPREAD = 0.1  # of the codes' own length
+
+
+def main(model: str, preset: str, output: str) -> None:
+    """Write the grown model."""
+    torch.manual_seed(0)
+    found = read_model(model)
+    weights = CodecNetwork(PRESETS[preset]).state_dict()
+    for name, fresh in weights.items():
+        old = found.tensors.get(name)
+        if old is not None:
+            weights[name] = _fitted(old.float(), fresh)
+    info = ModelInfo(name=Path(output).stem, licence=found.info.licence)
+    save_model(Path(output), weights, PRESETS[preset], info)
+
+
+def _fitted(old: Tensor, fresh: Tensor) -> Tensor:
+    if old.shape == fresh.shape:
+        return old
+    if old.shape[1:] != fresh.shape[1:] or len(old) > len(fresh):
+        return fresh
+    more = old[torch.randint(len(old), (len(fresh) - len(old),))]
+    return torch.cat([old, more + _SPREAD * old.std() * torch.randn_like(more)])
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
