@@ -124,11 +124,13 @@ class PitchReadout(nn.Module):
     def whole(self, latent: Tensor) -> tuple[Tensor, Tensor]:
         """(B, dim, T) to steps in `PHASE_UNITS` and voicing from 1 to 255: int64 (B, T) each.
 
-        In double precision, so that rounding hides the order in which sums are taken.
+        In double precision, so that rounding hides the order in which sums are taken, and on the
+        CPU, since not every device has it.
         """
-        steps, voicing = copy.deepcopy(self).double()(latent.double())
+        steps, voicing = copy.deepcopy(self).cpu().double()(latent.cpu().double())
         shares = (255 * torch.sigmoid(voicing)).round().clamp(min=1)
-        return (PHASE_UNITS * steps).round().long(), shares.long()
+        units = (PHASE_UNITS * steps).round()
+        return units.long().to(latent.device), shares.long().to(latent.device)
 
 
 class LiteDecoder(nn.Module):
