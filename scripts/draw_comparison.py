@@ -180,7 +180,10 @@ def main() -> None:
     parser.add_argument("runs", type=Path, nargs="?", default=Path("runs/comparison"))
     parser.add_argument("--out", type=Path, default=Path("docs/comparison.svg"))
     options = parser.parse_args()
-    first, second = find_runs(options.runs)
+    try:
+        first, second = find_runs(options.runs)
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
     groups = {
         "LSTM against attention": first,
         "Sets of discriminators": second,
