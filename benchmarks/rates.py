@@ -7,6 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import torch
+import torch.nn.functional as F
 
 from benchmarks.report import best_of
 
@@ -30,6 +31,24 @@ def _product(dtype: torch.dtype) -> float:
     size = 2048
     left, right = torch.randn(2, size, size).to(dtype)
     return 2 * size**3 / _fastest(lambda: left @ right) / 1e9
+
+
+def products() -> float:
+    """Best float32 rate of products seen, square ones or a convolution's: 1e9 operations a second.
+
+    Matrix products and convolutions come from different libraries; on AMD's processors torch's
+    matrix products are by far the slower ones.
+    """
+    return max(_product(torch.float32), _convolution())
+
+
+def _convolution() -> float:
+    """256 channels to as many, 3 by 3, with the channels innermost in memory."""
+    channels, rows, columns, kernel = 256, 256, 32, 3
+    x = torch.randn(1, channels, rows, columns).contiguous(memory_format=torch.channels_last)
+    weight = torch.randn(channels, channels, kernel, kernel)
+    operations = 2 * channels**2 * kernel**2 * rows * columns
+    return operations / _fastest(lambda: F.conv2d(x, weight, padding=1)) / 1e9
 
 
 def _reading(width: int) -> float:

@@ -1,0 +1,92 @@
+"""Where the time of one training step of ours goes, and how many operations it has."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from torch import Tensor, nn
+from torch.profiler import ProfilerActivity, profile, record_function
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.report import table
+from bigcodec_models.training.loop import Trainer
+
+_PARTS = (
+    "generator, forward",
+    "discriminators, losses",
+    "discriminators, backward",
+    "generator, losses",
+    "generator, backward",
+    "optimisers",
+)
+_SHOWN = 8
+_LSTM_OPERATIONS = 16  # a frame and layer, in units of width squared: two products of 4 w by w
+
+
+def operations(trainer: Trainer, wave: Tensor) -> float:
+    """Operations of the products of one step, forward and backward; a step is taken.
+
+    torch counts convolutions and matrix products; of its LSTM it knows nothing.
+    """
+    with FlopCounterMode(display=False) as counter:
+        trainer.train_step(wave)
+    frames = wave.shape[0] * wave.shape[-1] / trainer.network.config.hop
+    layers = [part for part in trainer.network.modules() if isinstance(part, nn.LSTM)]
+    lstm = sum(part.num_layers * _LSTM_OPERATIONS * part.hidden_size**2 for part in layers)
+    return float(counter.get_total_flops()) + 3 * lstm * frames  # backward has twice as many
+
+
+def profiled(trainer: Trainer, wave: Tensor) -> str:
+    """Two tables of a step that is taken: its parts, and the operators that take longest."""
+    activities = [ProfilerActivity.CPU]
+    with _named_parts(trainer), profile(activities=activities) as found, record_function("step"):
+        trainer.train_step(wave)
+    events = {event.key: event for event in found.key_averages()}
+    whole = events["step"].cpu_time_total
+    spent = {name: events[name].cpu_time_total for name in _PARTS}
+    spent["the rest"] = whole - sum(spent.values())
+    others = [event for name, event in events.items() if name not in (*_PARTS, "step")]
+    others.sort(key=lambda event: -event.self_cpu_time_total)
+    slowest = {event.key: event.self_cpu_time_total for event in others[:_SHOWN]}
+    return "\n\n".join([_table("part of a step", spent, whole), _table("operator", slowest, whole)])
+
+
+def _table(head: str, spent: dict[str, float], whole: float) -> str:
+    rows = [[name, f"{t / 1e6:.2f}", f"{100 * t / whole:.0f} %"] for name, t in spent.items()]
+    return table([head, "seconds", "of the step"], rows)
+
+
+@contextlib.contextmanager
+def _named_parts(trainer: Trainer) -> Iterator[None]:
+    """Gives the parts of a step their names in the profile."""
+    objective = trainer.objective
+    backward = iter(("discriminators, backward", "generator, backward"))
+    original = Tensor.backward
+
+    def named_backward(*args: Any, **kwargs: Any) -> None:
+        with record_function(next(backward)):
+            original(*args, **kwargs)  # type: ignore[no-untyped-call]
+
+    with contextlib.ExitStack() as stack:
+        _name(stack, trainer.network, "forward", "generator, forward")
+        _name(stack, objective, "discriminator_losses", "discriminators, losses")
+        _name(stack, objective, "generator_losses", "generator, losses")
+        for optimizer, _, _ in trainer._optimizers():
+            _name(stack, optimizer, "step", "optimisers")
+        Tensor.backward = named_backward  # type: ignore[method-assign]
+        stack.callback(lambda: setattr(Tensor, "backward", original))
+        yield
+
+
+def _name(stack: contextlib.ExitStack, owner: Any, method: str, name: str) -> None:
+    """Puts a method behind a named one, on the instance alone, until the stack unwinds."""
+    original: Callable[..., Any] = getattr(owner, method)
+
+    def named(*args: Any, **kwargs: Any) -> Any:
+        with record_function(name):
+            return original(*args, **kwargs)
+
+    setattr(owner, method, named)
+    stack.callback(lambda: delattr(owner, method))

@@ -1,0 +1,239 @@
+"""Training on a CPU: our step beside the published modules in a minimal loop.
+
+    python -m benchmarks.training CHECKOUT [--preset bigcodec-base --batch-size 4]
+    python -m benchmarks.training CHECKOUT --preset bigcodec --batch-size 1
+
+CHECKOUT is a clone of https://github.com/Aria-K-Alethia/BigCodec, whose training module is driven
+by `published_training`; it needs einops. Both sides begin with the same random weights and are
+given the same noise, float32, all losses, all discriminators. Each is a process of its own, so
+that its memory can be told; they take steps in turn, the one waiting while the other works.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import multiprocessing
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import soundfile
+import torch
+from torch import Tensor
+
+from benchmarks import checks, rates, step_profile
+from benchmarks.published import WIDTHS
+from benchmarks.published_training import PublishedStep
+from benchmarks.report import load_before, machine, table, write_section
+from bigcodec_models.checkpoint_adapter import adapt
+from bigcodec_models.config import SAMPLE_RATE
+from bigcodec_models.discriminators import adapt_discriminators
+from bigcodec_models.training.config import recipe_for
+from bigcodec_models.training.data import CropSource, scan
+from bigcodec_models.training.loop import Trainer
+
+_WANTED = 2.0  # times faster
+_WEIGHTS = "weights.pt"
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """What both sides are given; `folder` is for files that they share."""
+
+    checkout: Path
+    preset: str
+    batch_size: int
+    seconds: float
+    threads: int
+    folder: Path
+
+    def wave(self) -> Tensor:
+        """Noise (B, 1, N)."""
+        samples = round(self.seconds * SAMPLE_RATE)
+        waves = [torch.from_numpy(checks.noise(samples, seed)) for seed in range(self.batch_size)]
+        return torch.stack(waves).unsqueeze(1)
+
+
+def main() -> None:
+    """Measure one preset and write its section."""
+    options = _parse()
+    load = load_before()
+    with tempfile.TemporaryDirectory() as name:
+        task = Task(
+            checkout=options.checkout.resolve(),
+            preset=options.preset,
+            batch_size=options.batch_size,
+            seconds=options.seconds,
+            threads=options.threads,
+            folder=Path(name),
+        )
+        text = _report(task, options.rounds, options.profile)
+    title = f"CPU, training {options.preset} beside the published code"
+    text = f"{machine(load)}\n\n{text}"
+    if options.dry_run:
+        print(text)
+    else:
+        write_section(title, text)
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("checkout", type=Path)
+    parser.add_argument("--preset", choices=list(WIDTHS), default="bigcodec-base")
+    parser.add_argument("--batch-size", type=int, default=4)
+    parser.add_argument("--seconds", type=float, default=1.0, help="length of a crop")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=5, help="steps timed, after one that is not")
+    parser.add_argument("--profile", action="store_true", help="the profile even if fast enough")
+    parser.add_argument("--dry-run", action="store_true", help="print, and write nothing")
+    return parser.parse_args()
+
+
+# ---- the two sides, each in a process of its own ------------------------------------------
+
+
+class Side:
+    """A process that takes training steps when told."""
+
+    def __init__(self, serve: Callable[[Connection, Task], None], task: Task) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._connection, end = context.Pipe()
+        self._process = context.Process(target=serve, args=(end, task), daemon=True)
+        self._process.start()
+        end.close()
+        self._connection.recv()
+
+    def ask(self, command: str) -> Any:
+        """The answer to `step` (seconds, losses), `profile`, or `operations`."""
+        self._connection.send(command)
+        return self._connection.recv()
+
+    def close(self) -> float:
+        """End the process; returns the most memory it had, in GB."""
+        found = float(self.ask("end"))
+        self._process.join()
+        return found
+
+
+def _serve_published(connection: Connection, task: Task) -> None:
+    torch.set_num_threads(task.threads)
+    published = PublishedStep(task.checkout, task.preset)
+    torch.save(published.weights(), task.folder / _WEIGHTS)
+    wave = task.wave()
+    _serve(connection, {"step": lambda: _timed(lambda: published.step(wave))})
+
+
+def _serve_ours(connection: Connection, task: Task) -> None:
+    torch.set_num_threads(task.threads)
+    trainer, wave = _trainer(task), task.wave()
+
+    def step() -> dict[str, float]:
+        return {name: float(loss) for name, loss in trainer.train_step(wave).items()}
+
+    work: dict[str, Callable[[], object]] = {
+        "step": lambda: _timed(step),
+        "profile": lambda: step_profile.profiled(trainer, wave),
+        "operations": lambda: step_profile.operations(trainer, wave),
+    }
+    _serve(connection, work)
+
+
+def _serve(connection: Connection, work: dict[str, Callable[[], object]]) -> None:
+    connection.send("ready")
+    while (command := connection.recv()) != "end":
+        connection.send(work[command]())
+    unit = 1 if sys.platform == "darwin" else 1024
+    connection.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9)
+
+
+def _timed(step: Callable[[], dict[str, float]]) -> tuple[float, dict[str, float]]:
+    start = time.perf_counter()
+    losses = step()
+    return time.perf_counter() - start, losses
+
+
+def _trainer(task: Task) -> Trainer:
+    """Ours, by the recipe of the preset, with the published side's weights.
+
+    The LSTM of bigcodec-base has no dropout here, as the published modules have none.
+    """
+    theirs = torch.load(task.folder / _WEIGHTS)
+    of_codec = ("CodecEnc.", "generator.")
+    tensors, config = adapt({k: v for k, v in theirs.items() if k.startswith(of_codec)})
+    recipe = dataclasses.replace(
+        recipe_for(config), batch_size=task.batch_size, crop_seconds=task.seconds
+    )
+    soundfile.write(task.folder / "noise.wav", checks.noise(SAMPLE_RATE), SAMPLE_RATE)
+    data = CropSource(scan(task.folder), crop=SAMPLE_RATE, seed=0)
+    trainer = Trainer(config, recipe, data, task.folder / "run", "cpu")
+    trainer.start_from(tensors, discriminators=adapt_discriminators(theirs))
+    return trainer
+
+
+# ---- measuring and telling ----------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """Of one side: best seconds of a step, peak memory in GB, losses of the first step."""
+
+    seconds: float
+    memory: float
+    losses: dict[str, float]
+
+
+def _report(task: Task, rounds: int, with_profile: bool) -> str:
+    published = Side(_serve_published, task)
+    ours = Side(_serve_ours, task)
+    first = [side.ask("step")[1] for side in (published, ours)]
+    times = [[side.ask("step")[0] for side in (published, ours)] for _ in range(rounds)]
+    best = [min(found) for found in zip(*times, strict=True)]
+    memory = published.close()
+    theirs = Result(best[0], memory, first[0])
+    ratio = best[0] / best[1]
+    more = ""
+    if ratio < _WANTED or with_profile:
+        more = "\n\n" + ours.ask("profile") + "\n\n" + _bound_text(task, ours, best)
+    text = _speed_text(task, rounds, theirs, Result(best[1], ours.close(), first[1]))
+    return text + more
+
+
+def _speed_text(task: Task, rounds: int, theirs: Result, ours: Result) -> str:
+    audio = task.batch_size * task.seconds
+    rows = [
+        [name, f"{side.seconds:.2f}", f"{audio / side.seconds:.3f}", f"{side.memory:.1f}"]
+        for name, side in (("published", theirs), ("ours", ours))
+    ]
+    head = ["", "seconds a step", "seconds of audio a second", "peak memory, GB"]
+    errors = {k: abs(ours.losses[k] - v) / abs(v) for k, v in theirs.losses.items()}
+    worst = max(errors, key=lambda name: errors[name])
+    return (
+        f"A step on {task.batch_size} x {task.seconds:g} s of noise with all losses, both "
+        f"discriminators' step and the generator's, float32, {task.threads} threads, the same "
+        f"random weights, best of {rounds} steps in turn:\n\n{table(head, rows)}\n\n"
+        f"Ours is {theirs.seconds / ours.seconds:.2f} times faster. The losses of the first step "
+        f"agree within {errors[worst]:.1e} of their values (the most: {worst})."
+    )
+
+
+def _bound_text(task: Task, ours: Side, best: list[float]) -> str:
+    count = ours.ask("operations")
+    torch.set_num_threads(task.threads)
+    rate = rates.products()
+    least = count / 1e9 / rate
+    return (
+        f"The products of our step are {count / 1e9:.0f} GFLOP. At the best rate of products that "
+        f"this machine showed, {rate:.0f} GFLOP/s in float32, they alone take {least:.2f} s: our "
+        f"step takes {best[1] / least:.2f} times as long, the published one {best[0] / least:.2f} "
+        f"times."
+    )
+
+
+if __name__ == "__main__":
+    main()
