@@ -89,7 +89,8 @@ class Trainer:
             return None
         betas = (self.config.beta1, self.config.beta2)
         decay = self.config.weight_decay
-        return torch.optim.AdamW(parameters, betas=betas, weight_decay=decay)
+        # Fused: one pass over parameters and moments in place of a dozen, on CPUs and GPUs alike.
+        return torch.optim.AdamW(parameters, betas=betas, weight_decay=decay, fused=True)
 
     # ---- state ----------------------------------------------------------------------------
 
