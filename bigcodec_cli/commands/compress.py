@@ -16,6 +16,7 @@ from bigcodec_cli.options import (
 from bigcodec_cli.output import note
 from bigcodec_cli.pcm import RawFormat
 from bigcodec_cli.pool import SHORT_AT_ONCE
+from bigcodec_cli.ray_run import check_request, compress_on_ray
 from bigcodec_cli.store import default_model
 
 _CODERS = [coder.name.lower() for coder in bcdc.Coder]
@@ -41,6 +42,12 @@ _CODERS = [coder.name.lower() for coder in bcdc.Coder]
 )
 @click.option("--downmix", is_flag=True, help="Mix all channels to one; else each is coded.")
 @raw_options
+@click.option(
+    "--ray",
+    "ray_address",
+    metavar="ADDRESS",
+    help="Let a Ray cluster do it: local, auto, HOST:PORT or ray://HOST:PORT.",
+)
 @click.option("--no-verify", is_flag=True, help="Do not read the output back before naming it.")
 @batch_options
 def command(
@@ -52,6 +59,7 @@ def command(
     batch_size: int | None,
     downmix: bool,
     raw: RawFormat | None,
+    ray_address: str | None,
     no_verify: bool,
 ) -> None:
     """Compress audio files to .bcdc.
@@ -63,11 +71,21 @@ def command(
 
     Many short files take hardly longer than a long one: whatever the --batch-size, they are
     packed, verified and named in lots of up to 32, or two minutes.
+
+    With --ray, the machines of a Ray cluster code the files, to the bytes that one machine of
+    their kind gives: a worker with a model of its own for every GPU, or, if there are none, for
+    every CPU that has memory for it. Each machine needs bigcodec-cli[ray], and the same paths to
+    inputs, outputs and BIGCODEC_HOME. 'local' is a cluster of this machine alone, while the
+    command runs; 'auto' is the one that this machine belongs to. For a cluster that asks for a
+    token, set RAY_AUTH_MODE=token. Files whose worker was lost count as failed; --skip-existing
+    does the rest.
     """
     if how.remove and no_verify:
         raise click.UsageError("--rm removes what is verified; leave --no-verify out")
     batch = Batch(plan(where, ".bcdc", AUDIO_SUFFIXES), how, "compress")
     check_stdout(batch)
+    if ray_address is not None:
+        check_request(ray_address, batch, where, device, raw)
     if where.output_dir is not None:
         make_folder(where.output_dir)
     from bigcodec_cli.compress_run import CompressRequest, compress_jobs, load_settings
@@ -81,6 +99,9 @@ def command(
         raw=raw,
         verify=not no_verify,
     )
+    if ray_address is not None:
+        compress_on_ray(ray_address, request, batch)
+        return
     settings, description = load_settings(request)
     if not how.quiet:
         note(description)
