@@ -134,12 +134,15 @@ def test_ctrl_c_leaves_nothing_unfinished(
         stderr=subprocess.PIPE,
         text=True,
     )
-    end = time.monotonic() + 60
-    while not list(tmp_path.glob("out/.*.tmp")):
-        assert process.poll() is None and time.monotonic() < end
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=30)
+    try:
+        end = time.monotonic() + 200
+        while not list(tmp_path.glob("out/.*.tmp")):
+            assert process.poll() is None and time.monotonic() < end
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == 130
     assert stderr.strip() == "bigcodec: interrupted"
     assert list((tmp_path / "out").iterdir()) == []
