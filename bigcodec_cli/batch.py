@@ -28,6 +28,7 @@ class BatchOptions:
     quiet: bool = False
     verbose: bool = False
     progress: bool = True
+    mark: str = ""  # of temporary files; see `AtomicOutput`
 
 
 class Batch:
@@ -77,6 +78,11 @@ class Batch:
         self._failures.append(self._numbers[id(job)])
         self._tell(job, "failed", error=message, **(facts or {}))
         error_line(message)
+
+    def remark(self, words: str) -> None:
+        """What a reader should know of a job, whichever way it ends."""
+        if not self.options.quiet:
+            note(words)
 
     def _pending(self) -> Iterator[Job]:
         for job in self.jobs:

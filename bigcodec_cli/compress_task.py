@@ -15,7 +15,7 @@ import bcdc
 from bigcodec_cli.audio import AudioInput, open_audio
 from bigcodec_cli.batch import Batch, make_folder
 from bigcodec_cli.inputs import Job
-from bigcodec_cli.output import AtomicOutput, CliError, note
+from bigcodec_cli.output import AtomicOutput, CliError
 from bigcodec_cli.pcm import RawFormat
 from bigcodec_cli.pipeline import CompressOptions, Compressor, read_back, verify_container
 from bigcodec_cli.pool import FAULTS, Step
@@ -56,7 +56,7 @@ class CompressTask:
             out = self._open_output(stack)
             alone = len(batch.jobs) == 1 and batch.options.progress and not batch.options.quiet
             progress = stack.enter_context(seconds_bar(source.seconds or 0, source.name, alone))
-            source = dataclasses.replace(source, tags=_bounded(source, batch.options.quiet))
+            source = dataclasses.replace(source, tags=_bounded(source, batch))
             options = _for_pipe(settings.options) if source.frames is None else settings.options
             self._coder = Compressor(source, settings.codec, options, out, progress)
             self._out, self._seconds = out, source.seconds
@@ -132,7 +132,8 @@ class CompressTask:
         if job.target is None:
             return sys.stdout.buffer
         make_folder(job.target.parent)
-        self._output = AtomicOutput(job.target, overwrite=self._batch.options.force)
+        options = self._batch.options
+        self._output = AtomicOutput(job.target, overwrite=options.force, mark=options.mark)
         stack.callback(self._output.discard)
         return stack.enter_context(self._output.temporary.open("xb"))
 
@@ -223,11 +224,11 @@ def _for_pipe(options: CompressOptions) -> CompressOptions:
     return dataclasses.replace(options, coder=best)
 
 
-def _bounded(source: AudioInput, quiet: bool) -> tuple[tuple[str, str], ...]:
+def _bounded(source: AudioInput, batch: Batch) -> tuple[tuple[str, str], ...]:
     """The tags that a container has room for."""
     kept = tuple((n, t) for n, t in source.tags if len(os.fsencode(t)) <= _MAX_TAG_BYTES // 9)
-    if len(kept) < len(source.tags) and not quiet:
-        note(f"{source.name}: a tag is too long for a container and left out")
+    if len(kept) < len(source.tags):
+        batch.remark(f"{source.name}: a tag is too long for a container and left out")
     return kept
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 import sys
 from collections.abc import Iterator
@@ -37,16 +38,17 @@ def note(message: str) -> None:
 class AtomicOutput:
     """A file that gets its name only once it is whole.
 
-    Write to `temporary`, then `commit`; `discard` removes what was not committed.
+    Write to `temporary`, then `commit`; `discard` removes what was not committed. `mark` becomes
+    part of the temporary name, by which `discard_marked` finds it.
 
     Raises:
         CliError: `path` exists and `overwrite` is false, or cannot be replaced by a file.
     """
 
-    def __init__(self, path: Path, *, overwrite: bool) -> None:
+    def __init__(self, path: Path, *, overwrite: bool, mark: str = "") -> None:
         _refuse_existing(path, overwrite)
         self.path, self._overwrite = path, overwrite
-        self.temporary = path.with_name(f".{path.name[:40]}.{secrets.token_hex(4)}.tmp")
+        self.temporary = path.with_name(f".{path.name[:40]}.{mark}{secrets.token_hex(4)}.tmp")
 
     def commit(self, *, like: os.stat_result | None = None, durable: bool = False) -> None:
         """Give the file its name, with the modification time of `like`; on disk, if `durable`.
@@ -85,6 +87,14 @@ def atomic_output(path: Path, *, overwrite: bool) -> Iterator[Path]:
         output.commit()
     finally:
         output.discard()
+
+
+def discard_marked(folder: Path, mark: str) -> None:
+    """Remove temporary files of other processes, which have ended before they could."""
+    with contextlib.suppress(OSError):
+        for path in folder.iterdir():
+            if path.name.startswith(".") and re.search(rf"\.{mark}[0-9a-f]{{8}}\.tmp$", path.name):
+                path.unlink(missing_ok=True)
 
 
 def _sync(path: Path) -> None:

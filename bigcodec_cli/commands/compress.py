@@ -13,13 +13,12 @@ from bigcodec_cli.options import (
     input_options,
     raw_options,
 )
-from bigcodec_cli.output import CliError, note
+from bigcodec_cli.output import note
 from bigcodec_cli.pcm import RawFormat
+from bigcodec_cli.pool import SHORT_AT_ONCE
+from bigcodec_cli.ray_run import check_request, compress_on_ray
 from bigcodec_cli.store import default_model
 
-_SHORT_AT_ONCE = 16
-"""A CPU then reads the model's weights once for all, and is faster by a sixth. Not on other
-devices, where the results would depend on it in near-ties."""
 _CODERS = [coder.name.lower() for coder in bcdc.Coder]
 
 
@@ -39,10 +38,16 @@ _CODERS = [coder.name.lower() for coder in bcdc.Coder]
     metavar="N",
     type=click.IntRange(1, 1024),
     help="How many recordings go through the model side by side. Results are the same. "
-    f"Default: 1; but {_SHORT_AT_ONCE} of up to a minute, on a CPU.",
+    f"Default: 1; but {SHORT_AT_ONCE} of up to a minute, on a CPU.",
 )
 @click.option("--downmix", is_flag=True, help="Mix all channels to one; else each is coded.")
 @raw_options
+@click.option(
+    "--ray",
+    "ray_address",
+    metavar="ADDRESS",
+    help="Let a Ray cluster do it: local, auto, HOST:PORT or ray://HOST:PORT.",
+)
 @click.option("--no-verify", is_flag=True, help="Do not read the output back before naming it.")
 @batch_options
 def command(
@@ -54,6 +59,7 @@ def command(
     batch_size: int | None,
     downmix: bool,
     raw: RawFormat | None,
+    ray_address: str | None,
     no_verify: bool,
 ) -> None:
     """Compress audio files to .bcdc.
@@ -65,47 +71,38 @@ def command(
 
     Many short files take hardly longer than a long one: whatever the --batch-size, they are
     packed, verified and named in lots of up to 32, or two minutes.
+
+    With --ray, the machines of a Ray cluster code the files, to the bytes that one machine of
+    their kind gives: a worker with a model of its own for every GPU, or, if there are none, for
+    every CPU that has memory for it. Each machine needs bigcodec-cli[ray], and the same paths to
+    inputs, outputs and BIGCODEC_HOME. 'local' is a cluster of this machine alone, while the
+    command runs; 'auto' is the one that this machine belongs to. For a cluster that asks for a
+    token, set RAY_AUTH_MODE=token. Files whose worker was lost count as failed; --skip-existing
+    does the rest.
     """
     if how.remove and no_verify:
         raise click.UsageError("--rm removes what is verified; leave --no-verify out")
     batch = Batch(plan(where, ".bcdc", AUDIO_SUFFIXES), how, "compress")
     check_stdout(batch)
+    if ray_address is not None:
+        check_request(ray_address, batch, where, device, raw)
     if where.output_dir is not None:
         make_folder(where.output_dir)
-    from bigcodec_cli.compress_task import STEPS, CompressSettings, open_tasks
-    from bigcodec_cli.loading import load_codec
-    from bigcodec_cli.pipeline import CompressOptions
-    from bigcodec_cli.pool import Pool
-    from bigcodec_cli.priors import prior_for_model
-    from bigcodec_models.codec import Codec
+    from bigcodec_cli.compress_run import CompressRequest, compress_jobs, load_settings
 
-    codec, description = load_codec(model or default_model(), device)
-    if not how.quiet:
-        note(description)
-    prior = prior_for_model(codec.fingerprint)
-    settings = CompressSettings(
-        codec=codec,
-        options=CompressOptions(coder=_chosen(coder, prior), downmix=downmix, prior=prior),
+    request = CompressRequest(
+        model=model or default_model(),
+        coder=coder,
+        device=device,
+        batch_size=batch_size,
+        downmix=downmix,
         raw=raw,
         verify=not no_verify,
     )
-    short = _SHORT_AT_ONCE if codec.device.type == "cpu" else 1
-    pool = Pool(Codec.encode_streams, batch_size or 1, batch.failed, STEPS, batch_size or short)
-    batch.run(lambda jobs: pool.run(open_tasks(jobs, settings, batch)))
-
-
-def _chosen(coder: str, prior: bcdc.Prior | None) -> bcdc.Coder | None:
-    """The coder of --coder, or None for the smallest.
-
-    Raises:
-        CliError: it needs a prior.
-    """
-    if coder == "auto":
-        return None
-    chosen = bcdc.Coder[coder.upper()]
-    if chosen not in bcdc.usable_coders(prior):
-        raise CliError(
-            f"--coder {coder}: there is no prior for this model; "
-            "'bigcodec train-prior' makes one, --coder adaptive needs none"
-        )
-    return chosen
+    if ray_address is not None:
+        compress_on_ray(ray_address, request, batch)
+        return
+    settings, description = load_settings(request)
+    if not how.quiet:
+        note(description)
+    batch.run(lambda jobs: compress_jobs(jobs, settings, batch, batch_size))

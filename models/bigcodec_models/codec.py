@@ -55,13 +55,15 @@ class Piece(Generic[Array]):
 class Codec:
     """A codec model ready for inference.
 
-    `config`, `info` and `fingerprint` (32 bytes) describe it; `hop` is its samples a token.
+    `config`, `info`, `fingerprint` (32 bytes) and `num_parameters` describe it; `hop` is its
+    samples a token.
     """
 
     def __init__(self, model: LoadedModel, device: str = "cpu", precision: str = "float32") -> None:
         self.config: ModelConfig = model.config
         self.info: ModelInfo = model.info
         self.fingerprint = fingerprint(model.tensors)
+        self.num_parameters = sum(tensor.numel() for tensor in model.tensors.values())
         self.device = torch.device(device)
         if precision not in PRECISIONS:
             raise ValueError(f"precision must be one of {PRECISIONS}, not {precision!r}")
