@@ -38,8 +38,7 @@ class CompressOptions:
 
 def geometry_of(codec: Codec) -> bcdc.Geometry:
     """The token geometry of a model."""
-    quantizer = codec.config.quantizer
-    sizes = (quantizer.codebook_size,) * quantizer.num_codebooks
+    sizes = codec.config.token_sizes
     return bcdc.Geometry(hop=codec.hop, codebook_sizes=sizes)
 
 

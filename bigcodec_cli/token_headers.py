@@ -20,8 +20,7 @@ def header_of_model(name_or_path: str) -> bcdc.Header:
         model = read_model(model_path(name_or_path))
     except ModelFileError as error:
         raise CliError(str(error)) from error
-    quantizer = model.config.quantizer
-    sizes = (quantizer.codebook_size,) * quantizer.num_codebooks
+    sizes = model.config.token_sizes
     return bcdc.Header(
         fingerprint=fingerprint(model.tensors)[:6],
         sample_rate=bcdc.MODEL_RATE,

@@ -103,14 +103,17 @@ class Codec:
             ValueError: `wave` is not one-dimensional, or not finite.
         """
         rounds = self._encoder_rounds([[wave]], 1)
-        pieces = [latent[0].cpu().numpy() for found in rounds for latent in _raised(found).pieces]
+        dim = self.config.latent_dim
+        pieces = [
+            latent[0, :dim].cpu().numpy() for found in rounds for latent in _raised(found).pieces
+        ]
         empty = np.zeros((self.config.latent_dim, 0), dtype=np.float32)
         return np.concatenate([empty, *pieces], axis=1)
 
     def encode(self, wave: Wave) -> Tokens:
         """Tokens of a wave: float32 (n,) in [-1, 1] at 16 kHz to int64 (ceil(n / hop),).
 
-        With K codebooks, K above 1, the shape is (ceil(n / hop), K).
+        With K tokens a frame, K above 1, the shape is (ceil(n / hop), K).
 
         Raises:
             ValueError: `wave` is not one-dimensional, or not finite.
@@ -226,8 +229,11 @@ class Codec:
 
     @torch.inference_mode()
     def _quantized(self, latent: Tensor) -> Tokens:
-        tokens: Tokens = self._network.quantizer.encode(latent)[0].cpu().numpy()
-        return tokens[:, 0] if self.config.quantizer.num_codebooks == 1 else tokens
+        dim = self.config.latent_dim
+        codes = self._network.quantizer.encode(latent[:, :dim])
+        pitch = latent[:, dim:].long().transpose(1, 2)
+        tokens: Tokens = torch.cat([codes, pitch], dim=-1)[0].cpu().numpy()
+        return tokens[:, 0] if len(self.config.token_sizes) == 1 else tokens
 
     def _sample_frames(self, waves: Iterable[Wave]) -> Iterator[Tensor]:
         """Whole frames (1, 1, n * hop), the last one filled up with zeros."""
@@ -250,22 +256,18 @@ class Codec:
                     yield rows.t().unsqueeze(0)
 
     def _no_tokens(self) -> Tokens:
-        codebooks = self.config.quantizer.num_codebooks
-        return np.zeros((0,) if codebooks == 1 else (0, codebooks), dtype=np.int64)
+        kinds = len(self.config.token_sizes)
+        return np.zeros((0,) if kinds == 1 else (0, kinds), dtype=np.int64)
 
     def _check_tokens(self, tokens: npt.NDArray[np.integer]) -> Tensor:
-        quantizer = self.config.quantizer
+        sizes = self.config.token_sizes
         array = np.asarray(tokens)
-        if array.ndim == 1 and quantizer.num_codebooks == 1:
+        if array.ndim == 1 and len(sizes) == 1:
             array = array[:, None]
-        if (
-            array.dtype.kind not in "iu"
-            or array.ndim != 2
-            or array.shape[1] != quantizer.num_codebooks
-        ):
-            raise ValueError(f"tokens must be integers of shape (T, {quantizer.num_codebooks})")
-        if array.size and (array.min() < 0 or array.max() >= quantizer.codebook_size):
-            raise ValueError(f"tokens must be in [0, {quantizer.codebook_size})")
+        if array.dtype.kind not in "iu" or array.ndim != 2 or array.shape[1] != len(sizes):
+            raise ValueError(f"tokens must be integers of shape (T, {len(sizes)})")
+        if array.size and (array.min() < 0 or (array >= np.array(sizes)).any()):
+            raise ValueError(f"tokens must be in [0, {' and '.join(map(str, sizes))})")
         return torch.from_numpy(array.astype(np.int64))
 
 

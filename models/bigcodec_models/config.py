@@ -15,6 +15,9 @@ from typing import Any, get_args, get_origin, get_type_hints
 SAMPLE_RATE = 16000
 """Samples per second that every model works at."""
 
+PITCH_TOKENS = 154
+"""Values of a token that names a pitch: 0 for none, and steps of 25 cents from 55 Hz up to 494."""
+
 QUANTIZERS = ("vq", "ema", "fsq")
 SEQUENCES = ("lstm", "attention")
 ACTIVATIONS = ("snake_beta", "snake")
@@ -145,8 +148,13 @@ class BigCodecConfig:
         _check_choice("activation", self.activation, ACTIVATIONS)
 
     @property
+    def token_sizes(self) -> tuple[int, ...]:
+        """How many values each token of a frame has."""
+        return (self.quantizer.codebook_size,) * self.quantizer.num_codebooks
+
+    @property
     def hop(self) -> int:
-        """Samples per token."""
+        """Samples a frame."""
         return math.prod(self.encoder_strides)
 
     @property
@@ -166,8 +174,8 @@ class LiteConfig:
 
     The head follows Vocos (arXiv 2306.00814). `n_fft` is also the window length, in samples;
     it must be the hop times an even number, so that the overlap-add window has a constant sum.
-    `sequence` is as in `BigCodecConfig`. With `harmonics` each code has a pitch too, and the
-    decoder filters a tone of that pitch beside what the head makes (see `pitch`).
+    `sequence` is as in `BigCodecConfig`. With `harmonics` each frame has one more token, its
+    pitch, and the decoder filters a tone of it beside what the head makes (see `pitch`).
     """
 
     hop: int = 200
@@ -201,8 +209,12 @@ class LiteConfig:
             raise ConfigError("kernel_size must be odd")
         _check_groups(self.latent_dim, self.quantizer)
         _check_sequence(self, self.encoder_width, self.decoder_width)
-        if self.harmonics and self.quantizer.num_codebooks > 1:
-            raise ConfigError("harmonics need a quantizer with one codebook")
+
+    @property
+    def token_sizes(self) -> tuple[int, ...]:
+        """How many values each token of a frame has."""
+        pitch = (PITCH_TOKENS,) if self.harmonics else ()
+        return (self.quantizer.codebook_size,) * self.quantizer.num_codebooks + pitch
 
 
 ModelConfig = BigCodecConfig | LiteConfig

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from bigcodec_models.config import BigCodecConfig, LiteConfig
-from bigcodec_models.pitch import TAPS
+from bigcodec_models.pitch import TAPS, PitchTracker
 
 _ACTIVATION = {
     "snake_beta": 5,  # alias-free: two filters of 12 taps at twice the rate
@@ -43,6 +43,7 @@ def _lite(config: LiteConfig) -> Contexts:
     latent = half
     back = config.decoder_blocks * half + spectrum
     if config.harmonics:
+        front = max(front, PitchTracker.context(config.hop))
         latent = max(half, len(TAPS) // 2)
         back = max(back, 2 * spectrum)  # the tone's windows, and those of what is made of it
     return Contexts(

@@ -9,15 +9,12 @@ head this is too. With `harmonics` a second head filters a tone, as in neural so
 
 from __future__ import annotations
 
-import copy
-import math
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bigcodec_models.config import SAMPLE_RATE, LiteConfig
-from bigcodec_models.pitch import HIGHEST, LOWEST, PHASE_UNITS, smoothed, tone
+from bigcodec_models.config import PITCH_TOKENS, LiteConfig
+from bigcodec_models.pitch import phases, source, tone
 from bigcodec_models.sequence import sequence_layers
 
 _LOG_FLOOR = 1e-5
@@ -104,35 +101,6 @@ class LiteEncoder(nn.Module):
         return latent
 
 
-class PitchReadout(nn.Module):
-    """The pitch that a quantised latent stands for, each frame by itself."""
-
-    def __init__(self, config: LiteConfig) -> None:
-        super().__init__()
-        self.hop = config.hop
-        self.hidden = nn.Linear(config.latent_dim, 64)
-        self.output = nn.Linear(64, 2)
-
-    def forward(self, latent: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, dim, T) to cycles a frame and logits of voicing, (B, T) each."""
-        with torch.autocast(latent.device.type, enabled=False):
-            hidden = self.hidden(latent.to(self.hidden.weight.dtype).transpose(1, 2))
-            height, voicing = self.output(F.gelu(hidden)).unbind(dim=-1)
-            octaves = math.log2(HIGHEST / LOWEST) * torch.sigmoid(height)
-            return torch.exp2(octaves) * (LOWEST * self.hop / SAMPLE_RATE), voicing
-
-    def whole(self, latent: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, dim, T) to steps in `PHASE_UNITS` and voicing from 1 to 255: int64 (B, T) each.
-
-        In double precision, so that rounding hides the order in which sums are taken, and on the
-        CPU, since not every device has it.
-        """
-        steps, voicing = copy.deepcopy(self).cpu().double()(latent.cpu().double())
-        shares = (255 * torch.sigmoid(voicing)).round().clamp(min=1)
-        units = (PHASE_UNITS * steps).round()
-        return units.long().to(latent.device), shares.long().to(latent.device)
-
-
 class LiteDecoder(nn.Module):
     """Residual LSTM, ConvNeXt blocks, inverse STFT: (B, dim, T) to wave (B, 1, T*hop)."""
 
@@ -155,62 +123,50 @@ class LiteDecoder(nn.Module):
         self.norm_out = nn.LayerNorm(width, eps=1e-6)
         self.head = nn.Linear(width, config.n_fft + 2)
         if config.harmonics:
-            self.pitch = PitchReadout(config)
+            self.pitch = nn.Embedding(PITCH_TOKENS, config.latent_dim)
+            nn.init.zeros_(self.pitch.weight)
             self.filter = nn.Linear(width, config.n_fft + 2)
 
-    def forward(self, latent: Tensor) -> Tensor:
-        return self.restore(latent)[0]
+    def forward(self, latent: Tensor, pitch: Tensor | None = None) -> Tensor:
+        """`pitch` (B, T): tokens, with `harmonics`."""
+        x = self.lstm(self.front(latent, pitch))
+        if pitch is not None:
+            steps = source(pitch, self.config.hop)
+            x = torch.cat([x.float(), phases(steps)], dim=1)
+        return self.back(x)
 
-    def restore(self, latent: Tensor) -> tuple[Tensor, Tensor | None]:
-        """The wave, and what was read of pitch, (B, 2, T): cycles a frame, smoothed, and logits of
-        voicing; None without `harmonics`. The wave's losses do not reach the pitch."""
-        x = self.lstm(self.front(latent))
-        if not self.config.harmonics:
-            return self.back(x), None
-        steps, voicing = self.pitch(latent)
-        pitch = torch.stack([smoothed(steps, torch.sigmoid(voicing)), voicing], dim=1)
-        with torch.no_grad():
-            units = (
-                pitch[:, 0] * PHASE_UNITS if self.training else smoothed(*self.pitch.whole(latent))
-            )
-            source = self.source(units.round().long())
-        return self.back(torch.cat([x.float(), source], dim=1)), pitch
-
-    @staticmethod
-    def source(steps: Tensor, before: Tensor | int = 0) -> Tensor:
-        """Phase at the begin of frames and step, in cycles (B, 2, T), of steps in `PHASE_UNITS`,
-        int64 (B, T). Sums are of whole numbers: they do not depend on how a stream is cut."""
-        phases = (before + steps.cumsum(dim=1) - steps) % PHASE_UNITS
-        return torch.stack([phases, steps], dim=1).float() / PHASE_UNITS
-
-    def front(self, latent: Tensor) -> Tensor:
-        """What comes before the LSTM: (B, dim, T) to (B, width, T)."""
+    def front(self, latent: Tensor, pitch: Tensor | None = None) -> Tensor:
+        """What comes before the LSTM: (B, dim, T) and pitch (B, T) to (B, width, T)."""
+        if pitch is not None:
+            latent = latent + self.pitch(pitch).transpose(1, 2)
         x: Tensor = self.norm_in(self.embed(latent).transpose(1, 2)).transpose(1, 2)
         return x
 
     def back(self, x: Tensor) -> Tensor:
         """What comes after the LSTM: (B, width, T) to wave (B, 1, T*hop).
 
-        With `harmonics` two channels more: a tone's phase and step (see `pitch.tone`).
+        With `harmonics` two channels more: a tone's phase and step (see `pitch.phases`).
         """
-        x, source = x.split([self.config.decoder_width, x.shape[1] - self.config.decoder_width], 1)
+        width = self.config.decoder_width
+        x, rest = x[:, :width], x[:, width:]
         for block in self.blocks:
             x = block(x)
         with torch.autocast(x.device.type, enabled=False):
             x = self.norm_out(x.to(self.head.weight.dtype).transpose(1, 2))
             spectrum = _polar(self.head(x))
             if self.config.harmonics:
-                spectrum = spectrum + _polar(self.filter(x)) * self._tone_spectrum(source)
+                spectrum = spectrum + _polar(self.filter(x)) * self._tone_spectrum(rest)
             frames = torch.fft.irfft(spectrum, n=self.config.n_fft)
             return self.overlap_add(frames).unsqueeze(1)
 
-    def _tone_spectrum(self, source: Tensor) -> Tensor:
+    def _tone_spectrum(self, motion: Tensor) -> Tensor:
         """Spectra (B, T, n_fft/2 + 1) of the tone of (B, 2, T), its harmonics peaking at 1."""
-        phase, step = source.float().unbind(dim=1)
+        phase, step = motion.float().unbind(dim=1)
         margin = (self.config.n_fft - self.config.hop) // 2
         wave = F.pad(tone(phase, step, self.config.hop), (margin, margin))
         frames = wave.unfold(1, self.config.n_fft, self.config.hop)
-        return torch.fft.rfft(frames * self.window) / (self.window.sum() / 2)
+        spectrum: Tensor = torch.fft.rfft(frames * self.window) / (self.window.sum() / 2)
+        return spectrum
 
     def overlap_add(self, frames: Tensor) -> Tensor:
         """Windowed frames (B, T, n_fft) to samples (B, T*hop), the window's sum divided out.

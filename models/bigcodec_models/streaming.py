@@ -19,7 +19,7 @@ from bigcodec_models.config import ModelConfig
 from bigcodec_models.context import Context, contexts_of
 from bigcodec_models.lite import LiteDecoder
 from bigcodec_models.network import CodecNetwork
-from bigcodec_models.pitch import PHASE_UNITS, smoothed
+from bigcodec_models.pitch import PHASE_UNITS, phases, source
 from bigcodec_models.recurrent import Recurrence, SequenceState, find_recurrence
 
 CHUNK_FRAMES = 640
@@ -28,6 +28,8 @@ CHUNK_FRAMES = 640
 Wanted = tuple[int, int | None]
 """First frame that is asked for, and the one after the last."""
 Part = Callable[[Tensor], Tensor]
+Beside = Callable[["Stream", Tensor], Tensor]
+"""What becomes of channels of pitch (1, 1, n) of a stream."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -176,8 +178,8 @@ class Pipeline:
     `batched` is for accelerators: windows have one shape, and those of one shape go together.
     On a CPU every window is computed by itself: a batch gains nothing there, and the rounding
     of matrix products depends on their shape. `short_lstm`, if there is one, does streams that
-    are shorter than a window, whatever stands beside them. With `toned` the last channel after
-    the front holds a tone's steps, which become its phases and steps (see `pitch`).
+    are shorter than a window, whatever stands beside them. With `pitched` the last channel that
+    comes out of the front is one of pitch, which `beside` takes past the LSTM.
     """
 
     front: Part
@@ -188,7 +190,8 @@ class Pipeline:
     unit_out: int
     batched: bool = False
     short_lstm: Recurrence | None = None
-    toned: bool = False
+    pitched: bool = False
+    beside: Beside = lambda _, pitch: pitch
 
     def stream(self, wanted: Wanted = (0, None)) -> Stream:
         """A new stream; with `wanted` frames, the part after the LSTM runs for those only."""
@@ -213,23 +216,21 @@ class Pipeline:
                 groups[stream.state is None and stream.front.finished()].append(index)
         for whole, indices in groups.items():
             joined = [torch.cat(list(pieces[index]), dim=-1) for index in indices]
-            sources = [self._tone(streams[i], joined[k]) for k, i in enumerate(indices)]
-            joined = [x[:, : x.shape[1] - self.toned] for x in joined]
+            pitches = [
+                self._pitch(streams[index], x) for index, x in zip(indices, joined, strict=True)
+            ]
+            joined = [x[:, : x.shape[1] - self.pitched] for x in joined]
             lstm = self.short_lstm if whole and self.short_lstm is not None else self.lstm
             if lstm is not None and indices:
                 after = lstm.step_many(joined, [streams[index].state for index in indices])
                 for index, (_, state) in zip(indices, after, strict=True):
                     streams[index].state = state
                 joined = [output for output, _ in after]
-            for index, piece, source in zip(indices, joined, sources, strict=True):
-                streams[index].back.push(torch.cat([piece, *source], dim=1))
+            for index, piece, pitch in zip(indices, joined, pitches, strict=True):
+                streams[index].back.push(torch.cat([piece, *pitch], dim=1))
 
-    def _tone(self, stream: Stream, frames: Tensor) -> list[Tensor]:
-        if not self.toned:
-            return []
-        steps, before = frames[:, -1].long(), stream.phase
-        stream.phase = int(before + steps.sum()) % PHASE_UNITS
-        return [LiteDecoder.source(steps, before)]
+    def _pitch(self, stream: Stream, frames: Tensor) -> list[Tensor]:
+        return [self.beside(stream, frames[:, -1:])] if self.pitched else []
 
     def _through(self, queues: Sequence[Windows], part: Part, at_once: int) -> list[list[Tensor]]:
         taken = [
@@ -259,17 +260,29 @@ def _by_shape(inputs: Sequence[Tensor], part: Part) -> list[Tensor]:
 
 
 def encoder_pipeline(network: CodecNetwork, batched: bool = False) -> Pipeline:
-    """Samples (1, 1, n * hop) to latents (1, dim, n)."""
+    """Samples (1, 1, n * hop) to latents (1, dim, n), with tokens of pitch below, if any."""
     config: ModelConfig = network.config
     contexts, encoder = contexts_of(config), network.encoder
+
+    def front(wave: Tensor) -> Tensor:
+        x, pitch = encoder.front(wave), network.pitch(wave)
+        return x if pitch is None else torch.cat([x, pitch.unsqueeze(1).to(x.dtype)], dim=1)
+
+    def back(x: Tensor) -> Tensor:
+        if not pitched:
+            return encoder.back(x)
+        return torch.cat([encoder.back(x[:, :-1]), x[:, -1:]], dim=1)
+
+    pitched = network.tracker is not None
     return Pipeline(
-        front=encoder.front,
+        front=front,
         lstm=find_recurrence(encoder.lstm),
-        back=encoder.back,
+        back=back,
         contexts=(contexts.encoder_front, contexts.encoder_back),
         unit_in=config.hop,
         unit_out=1,
         batched=batched,
+        pitched=pitched,
     )
 
 
@@ -278,15 +291,13 @@ def decoder_pipeline(network: CodecNetwork, batched: bool = False) -> Pipeline:
     config: ModelConfig = network.config
     contexts, decoder = contexts_of(config), network.decoder
 
-    quantizer, hop = network.quantizer, config.hop
-    table = _pitch_table(network)
-
     def front(tokens: Tensor) -> Tensor:
-        x = decoder.front(quantizer.decode(tokens.transpose(1, 2)))
-        if table is None:
-            return x
-        steps = smoothed(*table[:, tokens[:, 0]])
-        return torch.cat([x, steps.unsqueeze(1).to(x.dtype)], dim=1)
+        codes, pitch = network.split(tokens.transpose(1, 2))
+        latent = network.quantizer.decode(codes)
+        if pitch is None or not isinstance(decoder, LiteDecoder):
+            return decoder.front(latent)
+        x = decoder.front(latent, pitch)
+        return torch.cat([x, source(pitch, config.hop).unsqueeze(1).to(x.dtype)], dim=1)
 
     return Pipeline(
         front=front,
@@ -294,18 +305,15 @@ def decoder_pipeline(network: CodecNetwork, batched: bool = False) -> Pipeline:
         back=decoder.back,
         contexts=(contexts.decoder_front, contexts.decoder_back),
         unit_in=1,
-        unit_out=hop,
+        unit_out=config.hop,
         batched=batched,
-        toned=table is not None,
+        pitched=network.tracker is not None,
+        beside=_tone,
     )
 
 
-@torch.inference_mode()
-def _pitch_table(network: CodecNetwork) -> Tensor | None:
-    """Step and voicing of each code, int64 (2, codebook_size); None for models without pitch."""
-    if not (isinstance(network.decoder, LiteDecoder) and network.decoder.config.harmonics):
-        return None
-    device = next(network.parameters()).device
-    codes = torch.arange(network.config.quantizer.codebook_size, device=device)
-    latent = network.quantizer.decode(codes.view(1, -1, 1))
-    return torch.cat(network.decoder.pitch.whole(latent))
+def _tone(stream: Stream, steps: Tensor) -> Tensor:
+    """Steps of a tone to its phases and steps, the stream's phase going on from before."""
+    whole, before = steps[:, 0].long(), stream.phase
+    stream.phase = int(before + whole.sum()) % PHASE_UNITS
+    return phases(whole, before)

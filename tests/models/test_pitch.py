@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from pathlib import Path
 
@@ -14,21 +13,38 @@ import torch
 from torch import Tensor
 
 from bigcodec_cli.evaluation.packages import MissingError, load_extension
-from bigcodec_models import PRESETS
-from bigcodec_models.config import ConfigError, LiteConfig, QuantizerConfig, config_to_dict
+from bigcodec_models import PRESETS, Codec
+from bigcodec_models.config import PITCH_TOKENS, LiteConfig, config_to_dict
 from bigcodec_models.context import contexts_of
-from bigcodec_models.lite import LiteDecoder, PitchReadout
+from bigcodec_models.lite import LiteDecoder
+from bigcodec_models.model_file import LoadedModel, ModelInfo
 from bigcodec_models.network import CodecNetwork
-from bigcodec_models.pitch import HIGHEST, LOWEST, PHASE_UNITS, PitchTracker, smoothed, tone
-from bigcodec_models.training.config import TrainConfig
-from bigcodec_models.training.objective import Objective
+from bigcodec_models.pitch import (
+    HIGHEST,
+    LOWEST,
+    PHASE_UNITS,
+    STEPS_AN_OCTAVE,
+    PitchTracker,
+    phases,
+    source,
+    tone,
+)
 
 HOP = 200
 
 
+STEP = 1200 / STEPS_AN_OCTAVE
+
+
 def track(wave: Tensor) -> npt.NDArray[np.float64]:
-    found: npt.NDArray[np.float64] = PitchTracker()(wave.view(1, -1), HOP)[0].double().numpy()
-    return found
+    """Hertz of each frame, 0 where there is no pitch."""
+    tokens = PitchTracker()(wave.view(1, -1), HOP)[0].numpy()
+    assert 0 <= tokens.min() and tokens.max() < PITCH_TOKENS
+    return np.where(tokens > 0, LOWEST * 2 ** ((tokens - 1) / STEPS_AN_OCTAVE), 0.0)
+
+
+def token(hertz: float) -> int:
+    return 1 + round(STEPS_AN_OCTAVE * math.log2(hertz / LOWEST))
 
 
 def cents(found: npt.NDArray[np.float64], true: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -43,7 +59,7 @@ def test_the_tracker_finds_the_pitch_of_a_glide(hertz: float) -> None:
     phase = math.tau * torch.cumsum(pitch.double() / 16_000, 0)
     wave = torch.stack([torch.cos(k * phase) / k for k in range(1, 12)]).sum(dim=0)
     found = track(wave)[4:-4]
-    assert cents(found, pitch[100::HOP].double().numpy()[4:-4]).max() < 12
+    assert cents(found, pitch[100::HOP].double().numpy()[4:-4]).max() <= STEP
 
 
 def test_the_tracker_finds_no_pitch_in_silence_and_little_in_noise() -> None:
@@ -55,7 +71,7 @@ def test_the_tracker_finds_no_pitch_in_silence_and_little_in_noise() -> None:
 def test_a_missing_fundamental_is_found_all_the_same() -> None:
     phase = math.tau * 120 * torch.arange(16_000) / 16_000
     wave = torch.stack([torch.cos(k * phase) for k in range(3, 9)]).sum(dim=0)
-    assert cents(track(wave)[5:-5], np.full(70, 120.0)).max() < 12
+    assert cents(track(wave)[5:-5], np.full(70, 120.0)).max() <= STEP
 
 
 def test_the_tracker_agrees_with_another_method_on_speech(speech: Path) -> None:
@@ -90,42 +106,43 @@ def test_a_tone_is_the_sum_of_its_harmonics() -> None:
         torch.testing.assert_close(piece, expected, atol=1e-8, rtol=0)
 
 
-def test_smoothing_weighs_by_voicing_and_keeps_integers() -> None:
-    steps = torch.tensor([[7, 7, 7, 900, 7, 7, 7, 7]])
-    assert smoothed(steps, torch.tensor([[255, 255, 255, 1, 255, 255, 255, 255]])).max() < 9
-    constant = torch.full((1, 5), PHASE_UNITS)
-    assert torch.equal(smoothed(constant, torch.ones_like(constant)), constant)
-    random = torch.Generator().manual_seed(1)
-    steps = torch.randint(1, 6 * PHASE_UNITS, (2, 50), generator=random)
-    voicing = torch.randint(1, 256, (2, 50), generator=random)
-    whole = smoothed(steps, voicing)
-    torch.testing.assert_close(
-        smoothed(steps.double(), voicing.double()).floor(), whole.double(), atol=1, rtol=0
-    )
+def test_frames_far_away_change_nothing() -> None:
+    random = torch.Generator().manual_seed(5)
+    wave = torch.randn(1, 100 * HOP, generator=random).cumsum(dim=1) / 50
+    reach = PitchTracker.context(HOP)
+    other = wave.clone()
+    other[:, : (50 - reach) * HOP] = 0.0
+    other[:, (51 + reach) * HOP :] = 0.3
+    assert PitchTracker()(wave, HOP)[0, 50] == PitchTracker()(other, HOP)[0, 50]
+
+
+def test_a_source_is_a_mean_over_voiced_neighbours() -> None:
+    steady = torch.full((1, 20), token(110.0))
+    assert len(set(source(steady, HOP)[0].tolist())) == 1
+    assert abs(float(source(steady, HOP)[0, 0]) / PHASE_UNITS - 110 * HOP / 16_000) < 0.01
+    gaps = steady.clone()
+    gaps[0, [3, 4, 12]] = 0
+    assert torch.equal(source(gaps, HOP), source(steady, HOP))
+    rising = torch.arange(40, 60).view(1, -1)
+    assert (source(rising, HOP).diff() > 0).all()
+
+
+def test_without_any_pitch_a_source_still_moves() -> None:
+    steps = source(torch.zeros(1, 10, dtype=torch.int64), HOP)
+    assert steps.dtype == torch.int64 and (steps > 0).all()
 
 
 def test_phases_go_on_from_piece_to_piece() -> None:
     steps = torch.randint(1, 6 * PHASE_UNITS, (1, 300), generator=torch.Generator().manual_seed(2))
-    whole = LiteDecoder.source(steps)
+    whole = phases(steps)
     before = int(steps[:, :123].sum()) % PHASE_UNITS
-    parts = [LiteDecoder.source(steps[:, :123]), LiteDecoder.source(steps[:, 123:], before)]
+    parts = [phases(steps[:, :123]), phases(steps[:, 123:], before)]
     assert torch.equal(torch.cat(parts, dim=2), whole)
     assert whole[:, 0].min() >= 0 and whole[:, 0].max() < 1
 
 
-def test_the_readout_stays_within_its_range() -> None:
-    config = LiteConfig(latent_dim=16)
-    readout = PitchReadout(config)
-    with torch.no_grad():
-        steps, _ = readout(1e4 * torch.randn(1, 16, 100))
-    hertz = steps * 16_000 / HOP
-    assert LOWEST - 0.01 <= float(hertz.min()) and float(hertz.max()) <= HIGHEST + 0.01
-    whole, voicing = readout.whole(1e4 * torch.randn(1, 16, 100))
-    assert whole.dtype == voicing.dtype == torch.int64
-    assert 1 <= int(voicing.min()) and int(voicing.max()) <= 255
-
-
-def test_the_wave_has_the_pitch_that_the_codes_say() -> None:
+@pytest.mark.parametrize("hertz", [70.0, 140.0, 300.0])
+def test_a_wave_has_the_pitch_that_its_tokens_say(hertz: float) -> None:
     """Noise head silenced, filter set to one: what is left is the tone."""
     torch.manual_seed(3)
     decoder = LiteDecoder(PRESETS["toy-tone"]).eval()  # type: ignore[arg-type]
@@ -134,47 +151,48 @@ def test_the_wave_has_the_pitch_that_the_codes_say() -> None:
             head.weight.zero_()
             head.bias.zero_()
             head.bias[: len(head.bias) // 2] = level
-        decoder.pitch.output.weight.zero_()
-        decoder.pitch.output.bias[0] = 0.0
-        wave = decoder(torch.randn(1, 16, 80))[0, 0]
-    pitch = math.sqrt(LOWEST * HIGHEST)
-    assert cents(track(wave)[5:-5], np.full(70, pitch)).max() < 12
+        wave = decoder(torch.randn(1, 16, 80), torch.full((1, 80), token(hertz)))[0, 0]
+    assert cents(track(wave)[8:-8], np.full(64, hertz)).max() <= 1.5 * STEP
 
 
-def test_a_generator_learns_the_pitch_of_a_wave() -> None:
-    """The pitch loss alone, through the codes, on one batch; it reaches the encoder."""
+def test_tokens_of_pitch_survive_the_codec(speech: Path) -> None:
+    wave, _ = soundfile.read(speech, dtype="float32")
+    torch.manual_seed(6)
+    network = CodecNetwork(PRESETS["toy-tone"])
+    model = LoadedModel(
+        config=network.config, info=ModelInfo(name="", licence=""), tensors=network.state_dict()
+    )
+    codec = Codec(model)
+    tokens = codec.encode(wave)
+    assert tokens.shape == (-(-len(wave) // HOP), 2)
+    assert codec.config.token_sizes == (1024, PITCH_TOKENS)
+    padded = np.pad(wave, (0, -len(wave) % HOP))
+    assert np.array_equal(tokens[:, 1], PitchTracker()(torch.from_numpy(padded)[None], HOP)[0])
+    assert codec.decode(tokens, len(wave)).shape == wave.shape
+    tokens[5, 1] = PITCH_TOKENS
+    with pytest.raises(ValueError, match="154"):
+        codec.decode(tokens)
+
+
+def test_the_filter_and_what_a_pitch_stands_for_are_learnt() -> None:
     torch.manual_seed(4)
     network = CodecNetwork(PRESETS["toy-tone"])
-    train = dataclasses.replace(
-        TrainConfig(), mel_windows=(512,), mel_weight=0.0, vq_weight=0.0, discriminators="none"
-    )
-    objective = Objective(train)
-    pitches = torch.tensor([90.0, 140.0, 220.0, 330.0]).view(-1, 1, 1)
-    phase = math.tau * pitches * torch.arange(4000) / 16_000
-    wave = torch.stack([0.1 * torch.cos(k * phase) for k in range(1, 8)]).sum(dim=0)
-    optimizer = torch.optim.Adam(network.parameters(), 1e-2)
-    losses = []
-    for _ in range(60):
-        found = objective.generator_losses(wave, network(wave), None)
-        optimizer.zero_grad()
-        found["total"].backward()
-        optimizer.step()
-        losses.append(float(found["pitch"].detach()))
-    gradient = network.encoder.embed.weight.grad
-    assert gradient is not None and gradient.abs().max() > 0
-    assert losses[-1] < 0.5 * losses[0]
+    wave = torch.sin(math.tau * 150 * torch.arange(4000) / 16_000).view(1, 1, -1)
+    network(wave).wave.square().mean().backward()
+    for name in ("filter", "pitch"):
+        gradient = getattr(network.decoder, name).weight.grad
+        assert gradient is not None and gradient.abs().max() > 0
 
 
 def test_models_without_harmonics_are_what_they_were() -> None:
     plain = PRESETS["toy-lite"]
     assert "harmonics" not in config_to_dict(plain)
-    assert CodecNetwork(plain)(torch.zeros(1, 1, 4000)).pitch is None
-    assert not any("filter" in name for name in CodecNetwork(plain).state_dict())
-    shallow = LiteConfig(decoder_blocks=0, kernel_size=1, harmonics=True)
+    network = CodecNetwork(plain)
+    assert network.pitch(torch.zeros(1, 1, 4000)) is None
+    assert plain.token_sizes == (1024,)
+    assert not any("filter" in name or "pitch" in name for name in network.state_dict())
+    shallow = LiteConfig(decoder_blocks=0, encoder_blocks=0, kernel_size=1, harmonics=True)
     assert contexts_of(shallow).decoder_back == (4, 4)
     assert contexts_of(shallow).decoder_front == (3, 3)
-
-
-def test_harmonics_go_with_one_codebook_only() -> None:
-    with pytest.raises(ConfigError, match="one codebook"):
-        LiteConfig(harmonics=True, quantizer=QuantizerConfig(num_codebooks=2))
+    assert contexts_of(shallow).encoder_front == (10, 10)
+    assert pytest.approx(494, abs=1) == HIGHEST

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 
 from bigcodec_models.codebooks import grid
 from bigcodec_models.codec import Codec, Tokens, Wave
+from bigcodec_models.config import ModelConfig
 from bigcodec_models.model_file import LoadedModel
 from bigcodec_models.training.data import UnreadableError, read_mono
 from bigcodec_models.training.index import Clip, name_hash
@@ -46,14 +47,26 @@ def token_sequences(
 
 
 def code_vectors(model: LoadedModel) -> list[npt.NDArray[np.float32]]:
-    """The codes (size, d) of each codebook of a model, as its decoder sees them."""
+    """A vector for each value of each token of a frame, (size, d) each: the codes of codebooks as
+    the decoder sees them; of a pitch its height, and whether it is one."""
     quantizer = model.config.quantizer
-    if quantizer.kind == "fsq":
-        return [grid(quantizer.levels).numpy() for _ in range(quantizer.num_codebooks)]
     found = []
+    if quantizer.kind == "fsq":
+        found = [grid(quantizer.levels).numpy() for _ in range(quantizer.num_codebooks)]
+        return found + _pitch_vectors(model.config)
     for k in range(quantizer.num_codebooks):
         codes = model.tensors[f"quantizer.codebooks.{k}.codes"].float()
         found.append((F.normalize(codes, dim=-1) if quantizer.unit_codes else codes).numpy())
+    return found + _pitch_vectors(model.config)
+
+
+def _pitch_vectors(config: ModelConfig) -> list[npt.NDArray[np.float32]]:
+    found = []
+    for size in config.token_sizes[config.quantizer.num_codebooks :]:
+        vectors = np.zeros((size, config.quantizer.codebook_dim), np.float32)
+        vectors[:, 0] = np.linspace(-1, 1, size)
+        vectors[1:, 1:2] = 1.0
+        found.append(vectors)
     return found
 
 

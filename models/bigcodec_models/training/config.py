@@ -31,7 +31,6 @@ _NOT_NEGATIVE = (
     "wave_l1_weight",
     "wave_l2_weight",
     "stft_weight",
-    "pitch_weight",
     "adversarial_seconds",
     "adversarial_weight",
     "feature_weight",
@@ -87,7 +86,6 @@ class TrainConfig:
     wave_l2_weight: float = 0.0
     stft_windows: tuple[int, ...] = STFT_WINDOWS
     stft_weight: float = 0.0
-    pitch_weight: float = 20.0
     discriminators: str = "published"
     adversarial_loss: str = "least_squares"
     adversarial_weight: float = 1.0

@@ -13,7 +13,6 @@ from bigcodec_models.adversarial import (
     feature_matching_loss,
     generator_loss,
 )
-from bigcodec_models.config import SAMPLE_RATE
 from bigcodec_models.discriminators import (
     Discriminator,
     Features,
@@ -22,11 +21,8 @@ from bigcodec_models.discriminators import (
 )
 from bigcodec_models.losses import MultiResolutionStftLoss, MultiScaleMelLoss
 from bigcodec_models.network import Reconstruction
-from bigcodec_models.pitch import LOWEST, PitchTracker
 from bigcodec_models.training.config import TrainConfig
 from bigcodec_models.training.team import ALONE, Team
-
-_VOICING = 0.1  # the cost of voicing, in nats, beside octaves of pitch
 
 Losses = dict[str, Tensor]
 """Scalars by name; `total` is the one to differentiate."""
@@ -40,7 +36,6 @@ class Objective(nn.Module):
         self.config = config
         self.mel = MultiScaleMelLoss(config.mel_windows)
         self.stft = MultiResolutionStftLoss(config.stft_windows)
-        self.tracker = PitchTracker()
         chosen = choose_discriminators(config.discriminators)
         self.shares = {name: choice.weight for name, choice in chosen.items()}
         self.discriminators = build_discriminators({k: v.config for k, v in chosen.items()})
@@ -85,9 +80,6 @@ class Objective(nn.Module):
             "vq": made.quantized.loss,
         }
         total = config.mel_weight * losses["mel"] + config.vq_weight * losses["vq"]
-        if made.pitch is not None:
-            losses["pitch"] = self._pitch_loss(real, made.pitch)
-            total = total + config.pitch_weight * losses["pitch"]
         for name, weight, loss in self._further_losses(real, made.wave):
             losses[name] = loss
             total = total + weight * loss
@@ -96,18 +88,6 @@ class Objective(nn.Module):
             total = total + config.adversarial_weight * losses["adversarial"]
             total = total + config.feature_weight * losses["feature_matching"]
         return {**losses, "total": total}
-
-    def _pitch_loss(self, real: Tensor, found: Tensor) -> Tensor:
-        """Octaves between found and true pitch where there is one, and the cost of voicing, of
-        `found` (B, 2, T): see `LiteDecoder.restore`."""
-        steps, voicing = found.unbind(dim=1)
-        hop = real.shape[-1] // steps.shape[-1]
-        true = self.tracker(real.squeeze(1), hop)
-        voiced = (true > 0).float()
-        wanted = torch.where(true > 0, true, LOWEST) * (hop / SAMPLE_RATE)
-        octaves = (steps.log2() - wanted.log2()).abs()
-        height = (voiced * octaves).sum() / voiced.sum().clamp(min=1)
-        return height + _VOICING * F.binary_cross_entropy_with_logits(voicing, voiced)
 
     def _further_losses(self, real: Tensor, made: Tensor) -> Iterator[tuple[str, float, Tensor]]:
         """Name, weight and value of each loss that is not part of the published recipe."""
