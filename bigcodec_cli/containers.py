@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -13,8 +14,10 @@ from bigcodec_cli.output import CliError
 
 MAX_BYTES = 1 << 30
 """The largest container that is read, for it is held in memory: some 2000 hours by lite-1."""
-_STRETCH_FRAMES = 10240
-"""Frames whose tokens are decoded at a time, in whole blocks: two minutes or so."""
+_STRETCH_FRAMES = 40960
+"""Frames whose tokens are decoded at a time, in whole blocks: eight minutes or so."""
+_FIRST_FRAMES, _GROWTH = 2560, 4
+"""Frames decoded first, so that whoever takes them can begin; and by what each time grows."""
 _STRETCH_TOKENS = 1 << 21
 """Tokens that are decoded at a time, though at least those of one block."""
 
@@ -87,17 +90,45 @@ def open_container(path: Path | None) -> bcdc.Container:
         raise CliError(f"{'stdin' if path is None else path}: {error}") from error
 
 
-def token_stretches(container: TokenSource, prior: bcdc.Prior | None) -> Iterator[bcdc.Tokens]:
-    """All tokens of a container, (channels, n, codebooks), a few minutes at a time.
+def token_stretches(
+    container: TokenSource,
+    prior: bcdc.Prior | None,
+    first: int = 0,
+    last: int | None = None,
+) -> Generator[bcdc.Tokens, None, None]:
+    """All tokens of a container from frame `first` on, (channels, n, codebooks), a few minutes at
+    a time.
+
+    While one stretch is in use, the next is decoded on a thread; but not beyond frame `last`, up
+    to which all are sure to be taken.
 
     Raises:
         BcdcError: they are impossible, or need another prior.
     """
+    unit, frames = container.header.block_frames, container.frames
+    last = frames if last is None else min(-(-last // unit) * unit, frames)
+    sure = _spans(container, first, last)
+    with ThreadPoolExecutor(1, thread_name_prefix="tokens") as pool:
+        span, decoding = next(sure, None), None
+        while span is not None:
+            found = container.tokens(*span, prior) if decoding is None else decoding.result()
+            span = next(sure, None)
+            decoding = pool.submit(container.tokens, *span, prior) if span is not None else None
+            yield found
+    for span in _spans(container, max(first, last), frames):
+        yield container.tokens(*span, prior)
+
+
+def _spans(container: TokenSource, first: int, last: int) -> Iterator[tuple[int, int]]:
+    """Frames `first` to `last` in stretches that grow, and begin at blocks."""
     unit = container.header.block_frames
     tokens = unit * container.header.channels * container.header.geometry.codebooks
-    step = max(1, min(_STRETCH_FRAMES // unit, _STRETCH_TOKENS // tokens)) * unit
-    for start in range(0, container.frames, step):
-        yield container.tokens(start, min(start + step, container.frames), prior)
+    most = max(1, min(_STRETCH_FRAMES // unit, _STRETCH_TOKENS // tokens))
+    blocks = min(most, max(1, _FIRST_FRAMES // unit))
+    while first < last:
+        end = min((first // unit + blocks) * unit, last)
+        yield first, end
+        first, blocks = end, min(most, blocks * _GROWTH)
 
 
 def _read(file: BinaryIO, name: str, check: bool) -> bytes:

@@ -146,7 +146,7 @@ class Decompressor:
         prior: bcdc.Prior | None = None,
     ) -> None:
         header = container.header
-        self.container, self.channels = container, header.channels
+        self.container, self.channels, self._prior = container, header.channels, prior
         self._sink, self._progress = sink, progress
         first, last = span or (0, container.num_samples)
         self._grid = Grid(bcdc.MODEL_RATE, header.sample_rate)
@@ -159,7 +159,12 @@ class Decompressor:
         self._joiner = ChannelJoiner(self.channels)
         self._model_left = self._high - self.frames[0] * header.geometry.hop
         self._model_skip = self._low - self.frames[0] * header.geometry.hop
-        self.sources = split_channels(token_stretches(container, prior), self.channels)
+        self.sources = self.sources_of()
+
+    def sources_of(self, first: int = 0, last: int | None = None) -> list[Iterator[bcdc.Tokens]]:
+        """Like `sources`, with tokens from frame `first` on, those up to `last` decoded ahead."""
+        stretches = token_stretches(self.container, self._prior, first, last)
+        return split_channels(stretches, self.channels)
 
     @property
     def frames(self) -> tuple[int, int]:
@@ -330,7 +335,9 @@ def decode_part(job: Decompressor, codec: Codec) -> None:
         OSError: the sink cannot be written to.
     """
     if not job.done:
-        streams = [codec.decode_stream(source, job.frames) for source in job.sources]
+        first, last = codec.needed_frames(job.frames)
+        sources = job.sources_of(first, last)
+        streams = [codec.decode_stream(source, job.frames, first) for source in sources]
         for waves in zip(*streams, strict=True):
             for channel, wave in enumerate(waves):
                 job.take(channel, wave)

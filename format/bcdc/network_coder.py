@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bcdc import range_coder
+from bcdc.blas import one_thread
 from bcdc.grouping import Grouping
 from bcdc.header import Geometry
 from bcdc.integer_math import frequencies
@@ -42,7 +43,9 @@ class NetworkCoder:
         """
         payloads = [b""] * len(blocks)
         for lot in _lots(blocks):
-            for i, payload in zip(lot, self._encode([blocks[i] for i in lot]), strict=True):
+            with one_thread():
+                found = self._encode([blocks[i] for i in lot])
+            for i, payload in zip(lot, found, strict=True):
                 payloads[i] = payload
         return payloads
 
@@ -124,7 +127,8 @@ class NetworkCoder:
         tokens = [np.zeros((0, 0, 0), dtype=np.int32)] * len(payloads)
         for start in range(0, len(order), _DECODED_AT_ONCE):
             lot = order[start : start + _DECODED_AT_ONCE]
-            found = self._decode([payloads[i] for i in lot], [shapes[i] for i in lot])
+            with one_thread():
+                found = self._decode([payloads[i] for i in lot], [shapes[i] for i in lot])
             for i, table in zip(lot, found, strict=True):
                 tokens[i] = self._tokens(table)
         return tokens

@@ -88,6 +88,12 @@ class WindowedAttention(nn.Module):
             AttentionLayer(width, heads, window, dropout) for _ in range(layers)
         )
 
+    def chunks_before(self, chunk: int) -> int:
+        """How many chunks of `chunk` frames to run, from whatever state, before one whose outputs
+        are those of a stream from the start: each layer adds what its window reaches back."""
+        windows = [layer.window - 1 for layer in self.layers if isinstance(layer, AttentionLayer)]
+        return sum(-(-window // chunk) for window in windows)
+
     def forward(self, x: Tensor) -> Tensor:
         """(B, width, T) to the same shape, from the start of a stream."""
         return self.step(x, None)[0]

@@ -191,20 +191,34 @@ class Codec:
         return [np.concatenate(pieces) for pieces in found]
 
     def decode_stream(
-        self, tokens: Iterable[TokenArray], frames: tuple[int, int | None] = (0, None)
+        self,
+        tokens: Iterable[TokenArray],
+        frames: tuple[int, int | None] = (0, None),
+        first: int = 0,
     ) -> Iterator[Wave]:
         """Samples of tokens that come in pieces of any length, as they complete.
 
         Joined they are the T * hop samples of `decode`, however the tokens were cut; with
-        `frames`, only the samples of that range of frames, and tokens well after it are not
-        asked for.
+        `frames`, only the samples of that range of frames, and tokens after `needed_frames` are
+        not asked for. The tokens are those from frame `first` on.
 
         Raises:
-            ValueError: wrong shape, or a token outside the codebook.
+            ValueError: wrong shape, a token outside the codebook, or `first` is too late.
         """
-        for piece in self._decoder_pieces([tokens], 1, frames):
+        needed = self.needed_frames(frames)[0]
+        if first > needed:
+            raise ValueError(f"tokens are needed from frame {needed} on, not {first}")
+        for piece in self._decoder_pieces([tokens], 1, frames, needed - first):
             if len(_raised(piece).data):
                 yield piece.data
+
+    def needed_frames(self, frames: tuple[int, int | None]) -> tuple[int, int | None]:
+        """The range of frames whose tokens `decode_stream` takes, for the samples of `frames`.
+
+        With an LSTM it begins at 0; with attention, or neither, near what is asked for. Its end
+        may lie beyond that of the tokens.
+        """
+        return self._decoder.needed(frames)
 
     def decode_streams(
         self, sources: Iterable[Iterable[TokenArray]], batch_size: int = 1
@@ -219,9 +233,13 @@ class Codec:
         return run_streams(self._encoder, frames, self.device, batch_size)
 
     def _decoder_pieces(
-        self, sources: Iterable[Iterable[TokenArray]], batch_size: int, frames: Wanted
+        self,
+        sources: Iterable[Iterable[TokenArray]],
+        batch_size: int,
+        frames: Wanted,
+        skipped: int = 0,
     ) -> Iterator[Piece[Wave]]:
-        tables = (self._token_frames(source) for source in sources)
+        tables = (self._token_frames(source, skipped) for source in sources)
         for found in run_streams(self._decoder, tables, self.device, batch_size, frames):
             waves = [piece[0, 0].cpu().numpy() for piece in found.pieces]
             wave = np.concatenate([np.zeros(0, np.float32), *waves])
@@ -248,10 +266,12 @@ class Codec:
         if len(rest):
             yield torch.from_numpy(np.pad(rest, (0, self.hop - len(rest)))).view(1, 1, -1)
 
-    def _token_frames(self, tables: Iterable[TokenArray]) -> Iterator[Tensor]:
-        """Tokens as (1, K, n)."""
+    def _token_frames(self, tables: Iterable[TokenArray], skipped: int) -> Iterator[Tensor]:
+        """Tokens as (1, K, n), the first `skipped` frames left out."""
         for table in tables:
-            for rows in torch.split(self._check_tokens(table), CHUNK_FRAMES):
+            some = self._check_tokens(table)[skipped:]
+            skipped = max(0, skipped - len(table))
+            for rows in torch.split(some, CHUNK_FRAMES):
                 if len(rows):
                     yield rows.t().unsqueeze(0)
 

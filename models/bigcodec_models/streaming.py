@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from bigcodec_models.attention import WindowedAttention
 from bigcodec_models.config import ModelConfig
 from bigcodec_models.context import Context, contexts_of
 from bigcodec_models.lite import LiteDecoder
@@ -49,7 +50,8 @@ class Windows:
     where the stream does, so that no padding stands where the stream has data. The last window
     has what remains, or with `reach_back` begins early enough to be as long as the others, for
     devices that like one shape. A stream shorter than a window is done in one piece. Chunks that
-    lie outside the wanted frames are passed over.
+    lie outside the wanted frames are passed over. Those before frame `begin` are not even pushed:
+    inputs then start at frame `start`.
     """
 
     def __init__(
@@ -59,14 +61,16 @@ class Windows:
         unit_out: int,
         wanted: Wanted = (0, None),
         reach_back: bool = False,
+        begin: int = 0,
+        start: int = 0,
     ) -> None:
         self._context, self._unit_in, self._unit_out = context, unit_in, unit_out
         self._first, self._last = wanted
         self._reach_back = reach_back
         self._window = context.left + CHUNK_FRAMES + context.right
         self._buffer: Tensor | None = None
-        self._start = 0  # frame at which the buffer starts
-        self._done = 0  # frames already given out or passed over
+        self._start = start  # frame at which the buffer starts
+        self._done = begin  # frames already given out or passed over
         self._closed = False
 
     def push(self, frames: Tensor) -> None:
@@ -194,10 +198,35 @@ class Pipeline:
     beside: Beside = lambda _, pitch: pitch
 
     def stream(self, wanted: Wanted = (0, None)) -> Stream:
-        """A new stream; with `wanted` frames, the part after the LSTM runs for those only."""
-        front = Windows(self.contexts[0], self.unit_in, 1, reach_back=self.batched)
-        back = Windows(self.contexts[1], 1, self.unit_out, wanted, self.batched)
+        """A new stream, for inputs from frame `needed(wanted)[0]` on; with `wanted` frames, the
+        part after the LSTM runs for those only."""
+        whole, begin, start = (0, None), self._begin(wanted), self.needed(wanted)[0]
+        front = Windows(self.contexts[0], self.unit_in, 1, whole, self.batched, begin, start)
+        back = Windows(self.contexts[1], 1, self.unit_out, wanted, self.batched, begin, begin)
         return Stream(front, back)
+
+    def needed(self, wanted: Wanted) -> Wanted:
+        """The range of frames whose inputs a stream takes, to give the wanted ones."""
+        first, last = max(0, self._begin(wanted) - self.contexts[0].left), wanted[1]
+        if last is not None:
+            for context in reversed(self.contexts):
+                chunks = -(-last // CHUNK_FRAMES) * CHUNK_FRAMES
+                last = max(chunks, context.left + CHUNK_FRAMES) + context.right
+        return first, last
+
+    def _begin(self, wanted: Wanted) -> int:
+        """The frame, at the start of a chunk, from which a stream must run.
+
+        An LSTM forgets nothing to the last bit and must see everything; attention sees a bounded
+        stretch, and once that is full, every product has the shape and the values it has in a
+        stream from the start. Where windows reach back, their shapes depend on all there is.
+        """
+        if self.batched or not (self.lstm is None or isinstance(self.lstm, WindowedAttention)):
+            return 0
+        before = 0 if self.lstm is None else self.lstm.chunks_before(CHUNK_FRAMES)
+        chunk = wanted[0] // CHUNK_FRAMES * CHUNK_FRAMES
+        first = max(0, chunk - self.contexts[1].left) // CHUNK_FRAMES
+        return max(0, first - before) * CHUNK_FRAMES
 
     def advance(self, streams: Sequence[Stream], at_once: int = 1) -> list[list[Tensor]]:
         """One round: what each stream puts out, given at most `at_once` windows of each."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
 from bigcodec_models.fast_convolutions import BlockConv1d, PolyphaseConvTranspose1d
 from bigcodec_models.fast_lstm import FastResidualLSTM
-from bigcodec_models.lstm_kernel import round_to_bfloat16
+from bigcodec_models.lstm_kernel import pack, round_to_bfloat16
 from bigcodec_models.recurrent import LSTMState, ResidualLSTM
 from bigcodec_models.weight_norm import WeightNormConv1d, WeightNormConvTranspose1d
 
@@ -99,3 +100,15 @@ def test_rounding_is_that_of_torch() -> None:
     values = torch.randn(10_000) * torch.logspace(-30, 30, 10_000)
     bits = torch.from_numpy(round_to_bfloat16(values.numpy()).view("int16"))
     assert torch.equal(bits.view(torch.bfloat16), values.bfloat16())
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_packed_weights_lie_on_large_pages(half: bool) -> None:
+    """Where reading them is fastest, and every weight in its place."""
+    weight = np.random.default_rng(0).standard_normal((4 * 22, 22)).astype(np.float32)
+    packed = pack(weight, half)
+    assert packed.ctypes.data % (1 << 21) == 0 and packed.flags.c_contiguous
+    if not half:
+        panels = packed.transpose(0, 2, 1).reshape(-1, 24)
+        assert np.array_equal(panels[:88, :22], weight)
+        assert not panels[88:].any() and not panels[:, 22:].any()

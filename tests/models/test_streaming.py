@@ -238,3 +238,95 @@ def changes(  # type: ignore[no-untyped-def]
     step = before.shape[-1] // (x.shape[-1] // unit)
     window = slice(frame * step, (frame + 1) * step)
     return not torch.equal(before[..., window], after[..., window])
+
+
+SEEKING: dict[str, ModelConfig] = {
+    **MODELS,
+    "two-books": replace(
+        PRESETS["toy-lite"], quantizer=QuantizerConfig(codebook_size=64, num_codebooks=2)
+    ),
+    "no-sequence": replace(PRESETS["toy-lite"], lstm_layers=0),
+    "short-attention": replace(PRESETS["toy-lite"], sequence="attention", attention_window=7),
+}
+
+
+def model(name: str) -> Codec:
+    torch.manual_seed(7)
+    config = SEEKING[name]
+    tensors = CodecNetwork(config).state_dict()
+    return Codec(LoadedModel(config=config, info=ModelInfo(name="", licence=""), tensors=tensors))
+
+
+def random_tokens(codec: Codec, frames: int) -> npt.NDArray[np.int64]:
+    quantizer = codec.config.quantizer
+    shape = (frames, quantizer.num_codebooks) if quantizer.num_codebooks > 1 else (frames,)
+    return np.random.default_rng(3).integers(0, quantizer.codebook_size, shape)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("name", SEEKING)
+def test_any_part_is_exactly_that_of_the_whole(name: str, threads: int) -> None:
+    """Bit for bit, at random starts and lengths, given all tokens or only those that are needed,
+    however they are cut."""
+    codec, before = model(name), torch.get_num_threads()
+    tokens, random = random_tokens(codec, 457), np.random.default_rng(11)
+    torch.set_num_threads(threads)
+    try:
+        whole = codec.decode(tokens)
+        for _ in range(6 // threads):
+            start, stop = np.sort(random.integers(0, len(whole) + 1, 2))
+            stop = min(stop, start + int(random.integers(1, 20_000)))
+            assert np.array_equal(codec.decode(tokens, stop - start, start), whole[start:stop])
+            low, high = start // codec.hop, stop // codec.hop
+            first, last = codec.needed_frames((low, high))
+            earlier = int(random.integers(0, first + 1))
+            pieces = cut(tokens[earlier:last], random, 99)
+            parts = [np.zeros(0, np.float32)]
+            if low < high:
+                parts += codec.decode_stream(pieces, (low, high), earlier)
+            expected = whole[low * codec.hop : high * codec.hop]
+            assert np.array_equal(np.concatenate(parts), expected)
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("name", ["toy-lite-attention", "no-sequence", "short-attention"])
+def test_without_an_lstm_nothing_long_before_a_part_is_needed(name: str) -> None:
+    codec = model(name)
+    tokens = random_tokens(codec, 1500)
+    first, last = codec.needed_frames((1200, 1210))
+    assert last is not None and 1200 - 350 < first and last < 1210 + 150
+    seen: list[int] = []
+    front = codec._decoder.front
+
+    def counting(x: torch.Tensor) -> torch.Tensor:
+        seen.append(x.shape[-1])
+        return front(x)
+
+    whole = codec.decode(tokens)
+    codec._decoder = replace(codec._decoder, front=counting)
+    part = codec.decode(tokens, 10 * codec.hop, 1200 * codec.hop)
+    assert np.array_equal(part, whole[1200 * codec.hop : 1210 * codec.hop])
+    assert sum(seen) < 600
+    with pytest.raises(ValueError, match="tokens are needed from frame"):
+        next(codec.decode_stream([tokens], (1200, 1210), first + 1))
+
+
+def test_an_lstm_needs_everything_before_a_part() -> None:
+    assert model("toy-lite").needed_frames((2500, None)) == (0, None)
+
+
+@pytest.mark.parametrize("name", ["toy-lite", "no-sequence"])
+def test_tokens_after_those_needed_are_not_asked_for(name: str) -> None:
+    codec = model(name)
+    tokens = random_tokens(codec, 1000)
+    first, last = codec.needed_frames((700, 790))
+    assert last is not None
+
+    def pieces() -> Iterator[npt.NDArray[np.int64]]:
+        yield tokens[first:last]
+        raise AssertionError("asked for more")
+
+    whole = codec.decode(tokens)
+    parts = list(codec.decode_stream(pieces(), (700, 790), first))
+    assert np.array_equal(np.concatenate(parts), whole[700 * codec.hop : 790 * codec.hop])
