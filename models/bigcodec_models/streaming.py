@@ -217,11 +217,13 @@ class Pipeline:
     def _begin(self, wanted: Wanted) -> int:
         """The frame, at the start of a chunk, from which a stream must run.
 
-        An LSTM forgets nothing to the last bit and must see everything; attention sees a bounded
-        stretch, and once that is full, every product has the shape and the values it has in a
-        stream from the start. Where windows reach back, their shapes depend on all there is.
+        An LSTM forgets nothing to the last bit and must see everything, and so must the sum that
+        a tone's phase is. Attention sees a bounded stretch, and once that is full, every product
+        has the shape and the values it has in a stream from the start. Where windows reach back,
+        their shapes depend on all there is.
         """
-        if self.batched or not (self.lstm is None or isinstance(self.lstm, WindowedAttention)):
+        bounded = self.lstm is None or isinstance(self.lstm, WindowedAttention)
+        if self.batched or self.pitched or not bounded:
             return 0
         before = 0 if self.lstm is None else self.lstm.chunks_before(CHUNK_FRAMES)
         chunk = wanted[0] // CHUNK_FRAMES * CHUNK_FRAMES
