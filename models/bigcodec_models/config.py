@@ -176,6 +176,7 @@ class LiteConfig:
     it must be the hop times an even number, so that the overlap-add window has a constant sum.
     `sequence` is as in `BigCodecConfig`. With `harmonics` each frame has one more token, its
     pitch, and the decoder filters a tone of it beside what the head makes (see `pitch`).
+    The decoder's sequence layer starts anew every `restart` frames, 0 for never (see `sequencing`).
     """
 
     hop: int = 200
@@ -193,6 +194,7 @@ class LiteConfig:
     attention_heads: int = _later(8)
     attention_window: int = _later(160)
     harmonics: bool = _later(False)
+    restart: int = _later(0)
 
     def __post_init__(self) -> None:
         _check_range("hop", self.hop, 1, 1 << 16)
@@ -203,6 +205,8 @@ class LiteConfig:
             _check_range(name, getattr(self, name), 0, _MAX_LAYERS)
         _check_range("expansion", self.expansion, 1, 16)
         _check_range("kernel_size", self.kernel_size, 1, 63)
+        if self.restart and not 1280 <= self.restart <= 1 << 20:
+            raise ConfigError("restart must be 0, or between 1280 and 1048576 frames")
         if self.n_fft % (2 * self.hop) or self.n_fft < 4 * self.hop:
             raise ConfigError("n_fft must be an even multiple of hop, at least 4 times hop")
         if self.kernel_size % 2 == 0:
@@ -250,9 +254,10 @@ PRESETS: Mapping[str, ModelConfig] = types.MappingProxyType(
         "bigcodec-small-enc": BigCodecConfig(encoder_width=10),
         "bigcodec-no-lstm": BigCodecConfig(encoder_width=64, decoder_width=2048, lstm_layers=0),
         # Ours.
-        "lite": LiteConfig(),
-        "lite-tone": LiteConfig(
-            harmonics=True, quantizer=QuantizerConfig(codebook_size=16384, unit_codes=True)
+        "lite": LiteConfig(
+            harmonics=True,
+            restart=7680,
+            quantizer=QuantizerConfig(codebook_size=16384, unit_codes=True),
         ),
         # For tests: the real architectures at a size that trains in seconds.
         "toy": BigCodecConfig(

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from bigcodec_models.config import PITCH_TOKENS, LiteConfig
 from bigcodec_models.pitch import phases, source, tone
 from bigcodec_models.sequence import sequence_layers
+from bigcodec_models.sequencing import whole
 
 _LOG_FLOOR = 1e-5
 _MAX_LOG_MAGNITUDE = 4.6  # exp(4.6) is about 100, the cap that Vocos uses
@@ -129,10 +130,11 @@ class LiteDecoder(nn.Module):
 
     def forward(self, latent: Tensor, pitch: Tensor | None = None) -> Tensor:
         """`pitch` (B, T): tokens, with `harmonics`."""
-        x = self.lstm(self.front(latent, pitch))
+        restart = self.config.restart
+        x = whole(self.lstm, self.front(latent, pitch), restart)
         if pitch is not None:
-            steps = source(pitch, self.config.hop)
-            x = torch.cat([x.float(), phases(steps)], dim=1)
+            parts = torch.split(source(pitch, self.config.hop), restart or pitch.shape[1], dim=1)
+            x = torch.cat([x.float(), torch.cat([phases(steps) for steps in parts], dim=2)], dim=1)
         return self.back(x)
 
     def front(self, latent: Tensor, pitch: Tensor | None = None) -> Tensor:

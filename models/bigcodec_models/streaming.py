@@ -16,12 +16,13 @@ import torch
 from torch import Tensor
 
 from bigcodec_models.attention import WindowedAttention
-from bigcodec_models.config import ModelConfig
+from bigcodec_models.config import LiteConfig, ModelConfig
 from bigcodec_models.context import Context, contexts_of
 from bigcodec_models.lite import LiteDecoder
 from bigcodec_models.network import CodecNetwork
-from bigcodec_models.pitch import PHASE_UNITS, phases, source
-from bigcodec_models.recurrent import Recurrence, SequenceState, find_recurrence
+from bigcodec_models.pitch import source
+from bigcodec_models.recurrent import Recurrence, find_recurrence
+from bigcodec_models.sequencing import Carried, run, starts_before, tone_phases
 
 CHUNK_FRAMES = 640
 """Frames that a window adds to what is known: 8 s at 80 frames a second."""
@@ -29,7 +30,7 @@ CHUNK_FRAMES = 640
 Wanted = tuple[int, int | None]
 """First frame that is asked for, and the one after the last."""
 Part = Callable[[Tensor], Tensor]
-Beside = Callable[["Stream", Tensor], Tensor]
+Beside = Callable[[Carried, Tensor], Tensor]
 """What becomes of channels of pitch (1, 1, n) of a stream."""
 
 
@@ -147,10 +148,9 @@ class Windows:
 class Stream:
     """One file's way through a `Pipeline`: its windows before and after the LSTM, its state."""
 
-    def __init__(self, front: Windows, back: Windows) -> None:
+    def __init__(self, front: Windows, back: Windows, position: int = 0) -> None:
         self.front, self.back = front, back
-        self.state: SequenceState | None = None
-        self.phase = 0
+        self.carried = Carried(position=position)
 
     def push(self, frames: Tensor) -> None:
         """Take inputs, whole frames."""
@@ -182,7 +182,8 @@ class Pipeline:
     `batched` is for accelerators: windows have one shape, and those of one shape go together.
     On a CPU every window is computed by itself: a batch gains nothing there, and the rounding
     of matrix products depends on their shape. `short_lstm`, if there is one, does streams that
-    are shorter than a window, whatever stands beside them. With `pitched` the last channel that
+    are shorter than a window, whatever stands beside them. The LSTM starts anew every `restart`
+    frames, if that is not 0 (see `sequencing`). With `pitched` the last channel that
     comes out of the front is one of pitch, which `beside` takes past the LSTM.
     """
 
@@ -194,6 +195,7 @@ class Pipeline:
     unit_out: int
     batched: bool = False
     short_lstm: Recurrence | None = None
+    restart: int = 0
     pitched: bool = False
     beside: Beside = lambda _, pitch: pitch
 
@@ -203,7 +205,7 @@ class Pipeline:
         whole, begin, start = (0, None), self._begin(wanted), self.needed(wanted)[0]
         front = Windows(self.contexts[0], self.unit_in, 1, whole, self.batched, begin, start)
         back = Windows(self.contexts[1], 1, self.unit_out, wanted, self.batched, begin, begin)
-        return Stream(front, back)
+        return Stream(front, back, begin)
 
     def needed(self, wanted: Wanted) -> Wanted:
         """The range of frames whose inputs a stream takes, to give the wanted ones."""
@@ -217,13 +219,17 @@ class Pipeline:
     def _begin(self, wanted: Wanted) -> int:
         """The frame, at the start of a chunk, from which a stream must run.
 
-        An LSTM forgets nothing to the last bit and must see everything, and so must the sum that
-        a tone's phase is. Attention sees a bounded stretch, and once that is full, every product
-        has the shape and the values it has in a stream from the start. Where windows reach back,
-        their shapes depend on all there is.
+        An LSTM forgets nothing to the last bit and must see everything, unless it starts anew now
+        and then; and so must the sum that a tone's phase is. Attention sees a bounded stretch, and
+        once that is full, every product has the shape and the values it has in a stream from the
+        start. Where windows reach back, their shapes depend on all there is.
         """
-        bounded = self.lstm is None or isinstance(self.lstm, WindowedAttention)
-        if self.batched or self.pitched or not bounded:
+        if self.batched:
+            return 0
+        if self.restart:
+            first = wanted[0] // CHUNK_FRAMES * CHUNK_FRAMES - self.contexts[1].left
+            return starts_before(max(0, first), self.restart) // CHUNK_FRAMES * CHUNK_FRAMES
+        if self.pitched or not (self.lstm is None or isinstance(self.lstm, WindowedAttention)):
             return 0
         before = 0 if self.lstm is None else self.lstm.chunks_before(CHUNK_FRAMES)
         chunk = wanted[0] // CHUNK_FRAMES * CHUNK_FRAMES
@@ -244,24 +250,20 @@ class Pipeline:
         for index, found in enumerate(pieces):
             if found:
                 stream = streams[index]
-                groups[stream.state is None and stream.front.finished()].append(index)
+                groups[stream.carried.state is None and stream.front.finished()].append(index)
         for whole, indices in groups.items():
             joined = [torch.cat(list(pieces[index]), dim=-1) for index in indices]
-            pitches = [
-                self._pitch(streams[index], x) for index, x in zip(indices, joined, strict=True)
-            ]
+            carried = [streams[index].carried for index in indices]
+            pitches = [self._pitch(one, x) for one, x in zip(carried, joined, strict=True)]
             joined = [x[:, : x.shape[1] - self.pitched] for x in joined]
             lstm = self.short_lstm if whole and self.short_lstm is not None else self.lstm
             if lstm is not None and indices:
-                after = lstm.step_many(joined, [streams[index].state for index in indices])
-                for index, (_, state) in zip(indices, after, strict=True):
-                    streams[index].state = state
-                joined = [output for output, _ in after]
+                joined = run(lstm, carried, joined, self.restart)
             for index, piece, pitch in zip(indices, joined, pitches, strict=True):
                 streams[index].back.push(torch.cat([piece, *pitch], dim=1))
 
-    def _pitch(self, stream: Stream, frames: Tensor) -> list[Tensor]:
-        return [self.beside(stream, frames[:, -1:])] if self.pitched else []
+    def _pitch(self, carried: Carried, frames: Tensor) -> list[Tensor]:
+        return [self.beside(carried, frames[:, -1:])] if self.pitched else []
 
     def _through(self, queues: Sequence[Windows], part: Part, at_once: int) -> list[list[Tensor]]:
         taken = [
@@ -321,6 +323,7 @@ def decoder_pipeline(network: CodecNetwork, batched: bool = False) -> Pipeline:
     """Tokens (1, K, n) to samples (1, 1, n * hop)."""
     config: ModelConfig = network.config
     contexts, decoder = contexts_of(config), network.decoder
+    restart = config.restart if isinstance(config, LiteConfig) else 0
 
     def front(tokens: Tensor) -> Tensor:
         codes, pitch = network.split(tokens.transpose(1, 2))
@@ -338,13 +341,7 @@ def decoder_pipeline(network: CodecNetwork, batched: bool = False) -> Pipeline:
         unit_in=1,
         unit_out=config.hop,
         batched=batched,
+        restart=restart,
         pitched=network.tracker is not None,
-        beside=_tone,
+        beside=lambda carried, steps: tone_phases(carried, steps[:, 0].long(), restart),
     )
-
-
-def _tone(stream: Stream, steps: Tensor) -> Tensor:
-    """Steps of a tone to its phases and steps, the stream's phase going on from before."""
-    whole, before = steps[:, 0].long(), stream.phase
-    stream.phase = int(before + whole.sum()) % PHASE_UNITS
-    return phases(whole, before)
