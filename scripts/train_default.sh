@@ -1,11 +1,13 @@
 #!/bin/sh
 # The recipe of the default model, in stages. Start it again to go on where it stood; what follows
 # on the command line goes to every stage's `bigcodec train`, as in --max-time 2h.
-# DATA is the folder of training speech, one sub-folder a collection; RUN the folder of the runs.
+# DATA is the folder of training speech, one sub-folder a collection; NOISE one of noise; RUN the
+# folder of the runs.
 # STAGES and INIT begin later, from given weights: STAGES=3-adversarial INIT=lite
 set -eu
 here=$(dirname "$0")
 DATA=${DATA:-../shared/speech/train}
+NOISE=${NOISE:-../shared/speech/noise}
 RUN=${RUN:-runs/default}
 INIT=${INIT:-}
 for folder in "$DATA"/*/; do
@@ -19,7 +21,7 @@ for stage in ${STAGES:-1-generator 2-longer-crops 3-adversarial}; do
     last=$RUN/$stage/checkpoints/step-$(printf %08d "$steps")
     if ! [ -d "$last" ]; then
         bigcodec train --preset lite --out "$RUN/$stage" --config "$here/lite/$stage.toml" \
-            ${INIT:+--init "$INIT"} "$@"
+            --noise "$NOISE" ${INIT:+--init "$INIT"} "$@"
         [ -d "$last" ] || exit 0 # stopped before its end
     fi
     INIT=$RUN/$stage
