@@ -46,10 +46,15 @@ def loudest_magnitude(wave: Wave) -> float:
 def spectrogram_png(wave: Wave, loudest: float) -> bytes:
     """A spectrogram, 80 columns a second, 0 to 8 kHz in 128 rows, black at `loudest`, white
     70 dB below."""
+    return grey_png(spectrogram_shades(wave, loudest))
+
+
+def spectrogram_shades(wave: Wave, loudest: float) -> npt.NDArray[np.uint8]:
+    """The pixels of `spectrogram_png`: (128, columns) in 16 shades, 0 black and 15 white."""
     magnitudes = _magnitudes(wave)[:, :256].reshape(-1, 128, 2).max(axis=2)
     decibels = 20 * np.log10(np.maximum(magnitudes, 1e-9) / max(loudest, 1e-9))
-    shades = np.round(np.clip(-decibels / _RANGE_DB, 0, 1) * _SHADES).astype(np.uint8)
-    return grey_png(shades.T[::-1])
+    shades = np.round(np.clip(-decibels / _RANGE_DB, 0, 1) * _SHADES)
+    return np.asarray(shades.T[::-1], dtype=np.uint8)
 
 
 def grey_png(pixels: npt.NDArray[np.uint8]) -> bytes:
