@@ -1,9 +1,12 @@
 """Carries the weights of a model over into one of another configuration, to train on from.
 
-    python scripts/grow_model.py MODEL PRESET OUTPUT
+    python scripts/grow_model.py MODEL PRESET OUTPUT [PREFIX...]
 
 What has a counterpart of the same name and shape is copied; a codebook that is to be larger gets
-its further codes near to those that there are; all else stays as a fresh network has it.
+its further codes near to those that there are; all else, and what begins with a PREFIX, stays as a
+fresh network has it. lite-3 began so, with the heads fresh: otherwise its tone is never taken up.
+
+    python scripts/grow_model.py lite-2 lite runs/grown.safetensors decoder.head decoder.filter
 """
 
 from __future__ import annotations
@@ -22,14 +25,14 @@ from bigcodec_models.network import CodecNetwork
 _SPREAD = 0.1  # of the codes' own length
 
 
-def main(model: str, preset: str, output: str) -> None:
+def main(model: str, preset: str, output: str, *fresh_ones: str) -> None:
     """Write the grown model."""
     torch.manual_seed(0)
     found = read_model(model)
     weights = CodecNetwork(PRESETS[preset]).state_dict()
     for name, fresh in weights.items():
         old = found.tensors.get(name)
-        if old is not None:
+        if old is not None and not name.startswith(fresh_ones):
             weights[name] = _fitted(old.float(), fresh)
     info = ModelInfo(name=Path(output).stem, licence=found.info.licence)
     save_model(Path(output), weights, PRESETS[preset], info)

@@ -174,6 +174,17 @@ def test_tokens_of_pitch_survive_the_codec(speech: Path) -> None:
         codec.decode(tokens)
 
 
+def test_a_fresh_decoder_begins_with_the_tone() -> None:
+    torch.manual_seed(2)
+    decoder = LiteDecoder(PRESETS["toy-tone"]).eval()  # type: ignore[arg-type]
+    with torch.no_grad():
+        wave = decoder(torch.randn(1, 16, 80), torch.full((1, 80), token(150.0)))[0, 0]
+        decoder.filter.bias[: len(decoder.filter.bias) // 2] = -20.0
+        rest = decoder(torch.randn(1, 16, 80), torch.full((1, 80), token(150.0)))[0, 0]
+    assert wave.square().mean() > 10 * rest.square().mean()
+    assert cents(track(wave)[8:-8], np.full(64, 150.0)).max() <= 1.5 * STEP
+
+
 def test_the_filter_and_what_a_pitch_stands_for_are_learnt() -> None:
     torch.manual_seed(4)
     network = CodecNetwork(PRESETS["toy-tone"])
