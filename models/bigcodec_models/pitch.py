@@ -26,7 +26,8 @@ TAPS = (1, 3, 5, 6, 5, 3, 1)
 """Weights of a frame and its neighbours in a smoothed pitch."""
 
 _REACH = 8  # frames on either side that a frame's path runs over
-_WINDOW, _FFT = 960, 2048  # 60 ms: more than three periods of the lowest pitch
+_WINDOW = 960  # 60 ms: more than three periods of the lowest pitch
+_FFT = 1280  # room for the window and the longest lag
 _FINER = 4  # lags a sample: short periods fall between samples, their multiples less so
 _LAG_RATE = _FINER * SAMPLE_RATE
 _SHORTEST, _LONGEST = int(_LAG_RATE / HIGHEST), math.ceil(_LAG_RATE / LOWEST)
