@@ -41,7 +41,7 @@ def main() -> None:
         rows.append(["decompress the hour", _seconds(folder, "decompress", "hour.bcdc", "all.wav")])
     text = (
         f"{machine(load)}\n\nOne hour of speech in one file, default model, from start to exit. "
-        "The LSTM runs over all tokens before a part; they are decoded on a thread beside it.\n\n"
+        "A part takes the tokens since the decoder last started anew (docs/performance.md).\n\n"
         + table(["", "seconds"], rows)
     )
     write_section("Seeking", text)
