@@ -34,7 +34,7 @@ lint:
 
 # Trains the next default model: on from the weights that ship, then from where it stood.
 train-resume: .venv/.installed
-	PATH="$(CURDIR)/$(BIN):$$PATH" RUN=runs/next STAGES=3-adversarial INIT=lite nice -n 19 sh scripts/train_default.sh
+	PATH="$(CURDIR)/$(BIN):$$PATH" RUN=runs/next STAGES="2-longer-crops 3-adversarial" INIT=lite nice -n 19 sh scripts/train_default.sh
 
 clean:
 	rm -rf .venv build dist demo-output

@@ -47,10 +47,14 @@ def starts_before(frame: int, restart: int) -> int:
 
 
 def run(
-    layer: Recurrence, carried: Sequence[Carried], pieces: Sequence[Tensor], restart: int
+    layer: Recurrence | None, carried: Sequence[Carried], pieces: Sequence[Tensor], restart: int
 ) -> list[Tensor]:
     """The next frames (1, width, n) of streams that do not know of each other, through a layer
-    that starts anew every `restart` frames (0: never)."""
+    that starts anew every `restart` frames (0: never); without a layer, past it."""
+    if layer is None:
+        for one, piece in zip(carried, pieces, strict=True):
+            one.position += piece.shape[-1]
+        return list(pieces)
     outputs: list[list[Tensor]] = [[] for _ in pieces]
     rest = list(pieces)
     while going := [index for index, piece in enumerate(rest) if piece.shape[-1]]:

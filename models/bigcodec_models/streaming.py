@@ -257,8 +257,7 @@ class Pipeline:
             pitches = [self._pitch(one, x) for one, x in zip(carried, joined, strict=True)]
             joined = [x[:, : x.shape[1] - self.pitched] for x in joined]
             lstm = self.short_lstm if whole and self.short_lstm is not None else self.lstm
-            if lstm is not None and indices:
-                joined = run(lstm, carried, joined, self.restart)
+            joined = run(lstm, carried, joined, self.restart)
             for index, piece, pitch in zip(indices, joined, pitches, strict=True):
                 streams[index].back.push(torch.cat([piece, *pitch], dim=1))
 

@@ -20,9 +20,11 @@ FRAMES = 4100
 
 
 def codec(preset: str, restart: int) -> Codec:
-    config = PRESETS[preset]
+    config = PRESETS[preset.removesuffix("-no-lstm")]
     assert isinstance(config, LiteConfig)
     config = replace(config, restart=restart)
+    if preset.endswith("-no-lstm"):
+        config = replace(config, lstm_layers=0)
     torch.manual_seed(8)
     tensors = CodecNetwork(config).state_dict()
     # A memory that lasts, so that a new start can be told from none.
@@ -32,7 +34,7 @@ def codec(preset: str, restart: int) -> Codec:
     return Codec(LoadedModel(config=config, info=ModelInfo(name="", licence=""), tensors=tensors))
 
 
-@pytest.fixture(scope="module", params=["toy-lite", "toy-tone"])
+@pytest.fixture(scope="module", params=["toy-lite", "toy-tone", "toy-tone-no-lstm"])
 def restarting(request: pytest.FixtureRequest) -> Codec:
     return codec(request.param, RESTART)
 
