@@ -134,8 +134,8 @@ class LiteDecoder(nn.Module):
         """Let the tone sound first: where the other head has learnt voiced speech, a tone beside it
         lowers no loss and is never taken up (docs/training-log.md)."""
         bins = self.config.n_fft // 2 + 1
-        self.filter.weight *= 0.3
-        self.filter.bias *= 0.1
+        self.filter.weight.mul_(0.3)
+        self.filter.bias.mul_(0.1)
         self.filter.bias[:bins] += 1.0
         self.head.bias[:bins] -= 2.0
 
