@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 import bcdc
@@ -18,6 +20,9 @@ from bigcodec_cli.pcm import RawFormat
 from bigcodec_cli.pool import SHORT_AT_ONCE
 from bigcodec_cli.ray_run import check_request, compress_on_ray
 from bigcodec_cli.store import default_model
+
+if TYPE_CHECKING:
+    from bigcodec_cli.compress_run import CompressRequest
 
 _CODERS = [coder.name.lower() for coder in bcdc.Coder]
 
@@ -88,9 +93,9 @@ def command(
         check_request(ray_address, batch, where, device, raw)
     if where.output_dir is not None:
         make_folder(where.output_dir)
-    from bigcodec_cli.compress_run import CompressRequest, compress_jobs, load_settings
+    from bigcodec_cli.compress_run import CompressRequest as Request
 
-    request = CompressRequest(
+    request = Request(
         model=model or default_model(),
         coder=coder,
         device=device,
@@ -99,10 +104,16 @@ def command(
         raw=raw,
         verify=not no_verify,
     )
+    _carry_out(request, batch, ray_address)
+
+
+def _carry_out(request: CompressRequest, batch: Batch, ray_address: str | None) -> None:
+    from bigcodec_cli.compress_run import compress_jobs, load_settings
+
     if ray_address is not None:
         compress_on_ray(ray_address, request, batch)
         return
     settings, description = load_settings(request)
-    if not how.quiet:
+    if not batch.options.quiet:
         note(description)
-    batch.run(lambda jobs: compress_jobs(jobs, settings, batch, batch_size))
+    batch.run(lambda jobs: compress_jobs(jobs, settings, batch, request.batch_size))

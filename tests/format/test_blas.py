@@ -34,8 +34,10 @@ def test_the_number_of_threads_comes_back(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_other_libraries_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(blas, "_numpy_threads", lambda: None)
+    entered = False
     with blas.one_thread():
-        pass
+        entered = True
+    assert entered
 
 
 def test_the_library_of_this_machine() -> None:
