@@ -237,6 +237,15 @@ _FAMILIES: dict[str, type[BigCodecConfig] | type[LiteConfig]] = {
     "lite": LiteConfig,
 }
 
+_TOY_LITE = LiteConfig(
+    encoder_width=16,
+    encoder_blocks=1,
+    latent_dim=16,
+    decoder_width=24,
+    decoder_blocks=2,
+    quantizer=QuantizerConfig(codebook_size=1024, unit_codes=True),
+)
+
 PRESETS: Mapping[str, ModelConfig] = types.MappingProxyType(
     {
         # The paper's two published models, exactly.
@@ -266,23 +275,8 @@ PRESETS: Mapping[str, ModelConfig] = types.MappingProxyType(
             decoder_width=64,
             quantizer=QuantizerConfig(codebook_size=1024),
         ),
-        "toy-lite": LiteConfig(
-            encoder_width=16,
-            encoder_blocks=1,
-            latent_dim=16,
-            decoder_width=24,
-            decoder_blocks=2,
-            quantizer=QuantizerConfig(codebook_size=1024, unit_codes=True),
-        ),
-        "toy-tone": LiteConfig(
-            encoder_width=16,
-            encoder_blocks=1,
-            latent_dim=16,
-            decoder_width=24,
-            decoder_blocks=2,
-            quantizer=QuantizerConfig(codebook_size=1024, unit_codes=True),
-            harmonics=True,
-        ),
+        "toy-lite": _TOY_LITE,
+        "toy-tone": dataclasses.replace(_TOY_LITE, harmonics=True),
     }
 )
 

@@ -1,7 +1,7 @@
 """Running a sequence layer along streams, with what it carries on.
 
 A layer may start anew every so many frames: then a part of a long file needs no more than what
-lies a little before it. So that nothing is heard of that, the new start runs up over the frames
+lies a little before it. So that it is no start from nothing, the new start runs up over the frames
 before, beside the old run.
 """
 
@@ -17,8 +17,8 @@ from bigcodec_models.pitch import PHASE_UNITS, phases
 from bigcodec_models.recurrent import Recurrence, SequenceState
 
 RUN_UP = 640
-"""Frames before a new start that it runs over: 8 s, after which lite models differ from a run over
-everything by less than they do from the original (docs/performance.md)."""
+"""Frames before a new start that it runs over: 8 s, after which lite-2 was as near to the original
+as after a run over everything (docs/performance.md)."""
 
 
 @dataclasses.dataclass
