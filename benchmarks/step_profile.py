@@ -73,7 +73,7 @@ def _named_parts(trainer: Trainer) -> Iterator[None]:
         _name(stack, trainer.network, "forward", "generator, forward")
         _name(stack, objective, "discriminator_losses", "discriminators, losses")
         _name(stack, objective, "generator_losses", "generator, losses")
-        for optimizer, _, _ in trainer._optimizers():
+        for optimizer in trainer.optimizers.values():
             _name(stack, optimizer, "step", "optimisers")
         Tensor.backward = named_backward  # type: ignore[method-assign]
         stack.callback(lambda: setattr(Tensor, "backward", original))

@@ -3,10 +3,11 @@
     python scripts/grow_model.py MODEL PRESET OUTPUT [PREFIX...]
 
 What has a counterpart of the same name and shape is copied; a codebook that is to be larger gets
-its further codes near to those that there are; all else, and what begins with a PREFIX, stays as a
-fresh network has it. lite-3 began so, with the heads fresh: otherwise its tone is never taken up.
+its further codes near to those that there are, and a layer that is to have more inputs none from
+those; all else, and what begins with a PREFIX, stays as a fresh network has it. Give a head that is
+to sound beside a tone so: trained before, it leaves the tone nothing to do (docs/training-log.md).
 
-    python scripts/grow_model.py lite-2 lite runs/grown.safetensors decoder.head decoder.filter
+    python scripts/grow_model.py lite-3 lite runs/grown.safetensors decoder.head decoder.filter
 """
 
 from __future__ import annotations
@@ -41,6 +42,8 @@ def main(model: str, preset: str, output: str, *fresh_ones: str) -> None:
 def _fitted(old: Tensor, fresh: Tensor) -> Tensor:
     if old.shape == fresh.shape:
         return old
+    if old.dim() > 1 and old.shape[:1] + old.shape[2:] == fresh.shape[:1] + fresh.shape[2:]:
+        return torch.cat([old, torch.zeros_like(fresh[:, old.shape[1] :])], dim=1)
     if old.shape[1:] != fresh.shape[1:] or len(old) > len(fresh):
         return fresh
     more = old[torch.randint(len(old), (len(fresh) - len(old),))]

@@ -177,6 +177,8 @@ class LiteConfig:
     `sequence` is as in `BigCodecConfig`. With `harmonics` each frame has one more token, its
     pitch, and the decoder filters a tone of it beside what the head makes (see `pitch`).
     The decoder's sequence layer starts anew every `restart` frames, 0 for never (see `sequencing`).
+    Of each frame the head makes `subframes` spectra, of windows and hops so many times shorter; the
+    encoder then sees such ones as well.
     """
 
     hop: int = 200
@@ -195,6 +197,7 @@ class LiteConfig:
     attention_window: int = _later(160)
     harmonics: bool = _later(False)
     restart: int = _later(0)
+    subframes: int = _later(1)
 
     def __post_init__(self) -> None:
         _check_range("hop", self.hop, 1, 1 << 16)
@@ -211,6 +214,9 @@ class LiteConfig:
             raise ConfigError("n_fft must be an even multiple of hop, at least 4 times hop")
         if self.kernel_size % 2 == 0:
             raise ConfigError("kernel_size must be odd")
+        _check_range("subframes", self.subframes, 1, 16)
+        if self.hop % self.subframes:
+            raise ConfigError("hop must be a multiple of subframes")
         _check_groups(self.latent_dim, self.quantizer)
         _check_sequence(self, self.encoder_width, self.decoder_width)
 
@@ -266,6 +272,7 @@ PRESETS: Mapping[str, ModelConfig] = types.MappingProxyType(
         "lite": LiteConfig(
             harmonics=True,
             restart=7680,
+            subframes=2,
             quantizer=QuantizerConfig(codebook_size=16384, unit_codes=True),
         ),
         # For tests: the real architectures at a size that trains in seconds.
@@ -276,7 +283,7 @@ PRESETS: Mapping[str, ModelConfig] = types.MappingProxyType(
             quantizer=QuantizerConfig(codebook_size=1024),
         ),
         "toy-lite": _TOY_LITE,
-        "toy-tone": dataclasses.replace(_TOY_LITE, harmonics=True),
+        "toy-tone": dataclasses.replace(_TOY_LITE, harmonics=True, subframes=2),
     }
 )
 

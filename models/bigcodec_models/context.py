@@ -41,11 +41,12 @@ def _lite(config: LiteConfig) -> Contexts:
     spectrum = -(-(config.n_fft // 2 - config.hop // 2) // config.hop)
     front = spectrum + 1 + config.encoder_blocks * half
     latent = half
-    back = config.decoder_blocks * half + spectrum
+    made = -(-(config.n_fft // 2 - config.hop // 2) // (config.subframes * config.hop))
+    back = config.decoder_blocks * half + made
     if config.harmonics:
         front = max(front, PitchTracker.context(config.hop))
         latent = max(half, len(TAPS) // 2)
-        back = max(back, 2 * spectrum)  # the tone's windows, and those of what is made of it
+        back = max(back, 2 * made)  # the tone's windows, and those of what is made of it
     return Contexts(
         Context(front, front), Context(0, 0), Context(latent, latent), Context(back, back)
     )

@@ -57,6 +57,7 @@ class LiteEncoder(nn.Module):
     """Log-magnitude STFT, ConvNeXt blocks, residual LSTM: wave (B, 1, T*hop) to (B, dim, T)."""
 
     window: Tensor
+    short_window: Tensor
 
     def __init__(self, config: LiteConfig) -> None:
         super().__init__()
@@ -65,7 +66,12 @@ class LiteEncoder(nn.Module):
         self.register_buffer(
             "window", torch.hann_window(config.n_fft, device="cpu"), persistent=False
         )
-        self.embed = nn.Conv1d(config.n_fft // 2 + 1, width, 3, padding=1)
+        bins, parts = config.n_fft // 2 + 1, config.subframes
+        if parts > 1:
+            short = torch.hann_window(config.n_fft // parts, device="cpu")
+            self.register_buffer("short_window", short, persistent=False)
+            bins += parts * (config.n_fft // parts // 4 + 1)
+        self.embed = nn.Conv1d(bins, width, 3, padding=1)
         self.norm_in = nn.LayerNorm(width, eps=1e-6)
         self.blocks = nn.ModuleList(
             ConvNeXtBlock(width, kernel, config.expansion, config.encoder_blocks)
@@ -76,14 +82,18 @@ class LiteEncoder(nn.Module):
         self.project = nn.Linear(width, config.latent_dim)
 
     def spectrum(self, wave: Tensor) -> Tensor:
-        """Log magnitudes, frame t centred on sample (t + 1/2) * hop: (B, n_fft/2 + 1, T)."""
+        """Log magnitudes, frame t centred on sample (t + 1/2) * hop: (B, n_fft/2 + 1, T).
+
+        With sub-frames those of each follow, every other bin: their resolution asks for no more.
+        """
         config = self.config
-        margin = (config.n_fft - config.hop) // 2
-        padded = F.pad(wave.squeeze(1).float(), (margin, margin))
-        frames = padded.unfold(1, config.n_fft, config.hop)
-        magnitude = torch.fft.rfft(frames * self.window).abs()
-        spectrum: Tensor = magnitude.clamp(min=_LOG_FLOOR).log().transpose(1, 2)
-        return spectrum
+        samples = wave.squeeze(1).float()
+        spectrum = _log_magnitudes(samples, self.window, config.hop)
+        if config.subframes > 1:
+            short = _log_magnitudes(samples, self.short_window, config.hop // config.subframes)
+            short = short[..., ::2].reshape(*spectrum.shape[:2], -1)
+            spectrum = torch.cat([spectrum, short], dim=-1)
+        return spectrum.transpose(1, 2)
 
     def forward(self, wave: Tensor) -> Tensor:
         return self.back(self.lstm(self.front(wave)))
@@ -111,9 +121,8 @@ class LiteDecoder(nn.Module):
         super().__init__()
         self.config = config
         width, kernel = config.decoder_width, config.kernel_size
-        self.register_buffer(
-            "window", torch.hann_window(config.n_fft, device="cpu"), persistent=False
-        )
+        self.size, self.step = config.n_fft // config.subframes, config.hop // config.subframes
+        self.register_buffer("window", torch.hann_window(self.size, device="cpu"), persistent=False)
         self.embed = nn.Conv1d(config.latent_dim, width, kernel, padding=kernel // 2)
         self.norm_in = nn.LayerNorm(width, eps=1e-6)
         self.lstm = _sequence(width, config)
@@ -122,22 +131,23 @@ class LiteDecoder(nn.Module):
             for _ in range(config.decoder_blocks)
         )
         self.norm_out = nn.LayerNorm(width, eps=1e-6)
-        self.head = nn.Linear(width, config.n_fft + 2)
+        outputs = config.subframes * (self.size + 2)
+        self.head = nn.Linear(width, outputs)
         if config.harmonics:
             self.pitch = nn.Embedding(PITCH_TOKENS, config.latent_dim)
             nn.init.zeros_(self.pitch.weight)
-            self.filter = nn.Linear(width, config.n_fft + 2)
+            self.filter = nn.Linear(width, outputs)
             self._begin_with_the_tone()
 
     @torch.no_grad()
     def _begin_with_the_tone(self) -> None:
         """Let the tone sound first: where the other head has learnt voiced speech, a tone beside it
         lowers no loss and is never taken up (docs/training-log.md)."""
-        bins = self.config.n_fft // 2 + 1
         self.filter.weight.mul_(0.3)
         self.filter.bias.mul_(0.1)
-        self.filter.bias[:bins] += 1.0
-        self.head.bias[:bins] -= 2.0
+        for layer, nepers in ((self.filter, 1.0), (self.head, -2.0)):
+            biases = layer.bias.view(self.config.subframes, -1)
+            biases[:, : biases.shape[1] // 2] += nepers
 
     def forward(self, latent: Tensor, pitch: Tensor | None = None) -> Tensor:
         """`pitch` (B, T): tokens, with `harmonics`."""
@@ -166,40 +176,49 @@ class LiteDecoder(nn.Module):
             x = block(x)
         with torch.autocast(x.device.type, enabled=False):
             x = self.norm_out(x.to(self.head.weight.dtype).transpose(1, 2))
-            spectrum = _polar(self.head(x))
+            spectrum = self._spectra(self.head(x))
             if self.config.harmonics:
-                spectrum = spectrum + _polar(self.filter(x)) * self._tone_spectrum(rest)
-            frames = torch.fft.irfft(spectrum, n=self.config.n_fft)
+                spectrum = spectrum + self._spectra(self.filter(x)) * self._tone_spectrum(rest)
+            frames = torch.fft.irfft(spectrum, n=self.size)
             return self.overlap_add(frames).unsqueeze(1)
 
+    def _spectra(self, head: Tensor) -> Tensor:
+        """Spectra (B, T * subframes, size/2 + 1) of log magnitudes and phases, those of a frame's
+        sub-frames one after another: (B, T, subframes * (size + 2))."""
+        log_magnitude, phase = head.view(len(head), -1, self.size + 2).chunk(2, dim=-1)
+        return torch.polar(log_magnitude.clamp(max=_MAX_LOG_MAGNITUDE).exp(), phase)
+
     def _tone_spectrum(self, motion: Tensor) -> Tensor:
-        """Spectra (B, T, n_fft/2 + 1) of the tone of (B, 2, T), its harmonics peaking at 1."""
+        """Spectra (B, T * subframes, size/2 + 1) of the tone of (B, 2, T), peaking at 1."""
         phase, step = motion.float().unbind(dim=1)
-        margin = (self.config.n_fft - self.config.hop) // 2
-        wave = F.pad(tone(phase, step, self.config.hop), (margin, margin))
-        frames = wave.unfold(1, self.config.n_fft, self.config.hop)
+        frames = _frames(tone(phase, step, self.config.hop), self.size, self.step)
         spectrum: Tensor = torch.fft.rfft(frames * self.window) / (self.window.sum() / 2)
         return spectrum
 
     def overlap_add(self, frames: Tensor) -> Tensor:
-        """Windowed frames (B, T, n_fft) to samples (B, T*hop), the window's sum divided out.
+        """Windowed frames (B, F, size) to samples (B, F*step), the window's sum divided out.
 
-        Frame t covers samples from t*hop - (n_fft - hop)/2; what lies outside is dropped.
+        Frame t covers samples from t*step - (size - step)/2; what lies outside is dropped.
         """
         total = self._sum_shifted(frames * self.window)
         squares = self.window.square().expand(1, frames.shape[1], -1)
         return total / self._sum_shifted(squares).clamp(min=1e-4)
 
     def _sum_shifted(self, frames: Tensor) -> Tensor:
-        hop, overlap = self.config.hop, self.config.n_fft // self.config.hop
-        pieces = frames.view(*frames.shape[:2], overlap, hop)
+        step, overlap = self.step, self.size // self.step
+        pieces = frames.view(*frames.shape[:2], overlap, step)
         total = sum(F.pad(pieces[:, :, k], (0, 0, k, overlap - 1 - k)) for k in range(overlap))
         assert isinstance(total, Tensor)
-        margin = (self.config.n_fft - hop) // 2
-        return total.flatten(1)[:, margin : margin + frames.shape[1] * hop]
+        margin = (self.size - step) // 2
+        return total.flatten(1)[:, margin : margin + frames.shape[1] * step]
 
 
-def _polar(head: Tensor) -> Tensor:
-    """Log magnitudes and phases (B, T, n_fft + 2) to spectra (B, T, n_fft/2 + 1)."""
-    log_magnitude, phase = head.chunk(2, dim=-1)
-    return torch.polar(log_magnitude.clamp(max=_MAX_LOG_MAGNITUDE).exp(), phase)
+def _frames(wave: Tensor, size: int, step: int) -> Tensor:
+    """Frames of samples (B, F*step), frame t centred on (t + 1/2) * step: (B, F, size)."""
+    margin = (size - step) // 2
+    return F.pad(wave, (margin, margin)).unfold(1, size, step)
+
+
+def _log_magnitudes(wave: Tensor, window: Tensor, step: int) -> Tensor:
+    magnitude: Tensor = torch.fft.rfft(_frames(wave, len(window), step) * window).abs()
+    return magnitude.clamp(min=_LOG_FLOOR).log()

@@ -215,12 +215,14 @@ def test_further_losses_are_off_until_they_have_a_weight(batch: Batch) -> None:
     without = Objective(plain).generator_losses(batch.real, made(batch.blurred), None)
     assert without.keys() == {"mel", "vq", "total"}
     weights = {"wave_l1_weight": 2.0, "wave_l2_weight": 3.0, "stft_weight": 0.5}
+    weights["loudness_weight"] = 7.0
     objective = Objective(dataclasses.replace(plain, **weights))  # type: ignore[arg-type]
     losses = objective.generator_losses(batch.real, made(batch.blurred), None)
     difference = batch.blurred - batch.real
     assert losses["wave_l1"].item() == pytest.approx(difference.abs().mean().item())
     assert losses["wave_l2"].item() == pytest.approx(difference.square().mean().item())
     extra = 2 * losses["wave_l1"] + 3 * losses["wave_l2"] + 0.5 * losses["stft"]
+    extra = extra + 7 * losses["loudness"]
     assert losses["total"].item() == pytest.approx((without["total"] + extra).item())
 
 
@@ -297,6 +299,7 @@ MIXED = {
     "adversarial_loss": "hinge",
     "adversarial_seconds": 0.25,
     "stft_weight": 1.0,
+    "loudness_weight": 2.0,
     "wave_l1_weight": 0.1,
 }
 
@@ -331,10 +334,12 @@ def test_weights_may_change_on_resume_and_kinds_may_not(folder: Path, tmp_path: 
 def test_settings_saved_before_there_were_others_are_read() -> None:
     """As `config.json` and `state.json` of earlier runs have them."""
     new = {"adversarial_loss", "wave_l1_weight", "wave_l2_weight", "stft_weight", "stft_windows"}
+    new |= {"loudness_weight", "optimizer"}
     saved = dataclasses.asdict(dataclasses.replace(TrainConfig(), discriminators="small"))
     found = build_dataclass(TrainConfig, {k: v for k, v in saved.items() if k not in new})
     assert found.discriminators == "small" and found.adversarial_loss == "least_squares"
     assert (found.wave_l1_weight, found.wave_l2_weight, found.stft_weight) == (0, 0, 0)
+    assert (found.loudness_weight, found.optimizer) == (0, "adamw")
 
 
 @pytest.mark.parametrize(

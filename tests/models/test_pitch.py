@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from pathlib import Path
 
@@ -141,6 +142,11 @@ def test_phases_go_on_from_piece_to_piece() -> None:
     assert whole[:, 0].min() >= 0 and whole[:, 0].max() < 1
 
 
+def log_magnitudes(decoder: LiteDecoder, head: torch.nn.Linear) -> torch.Tensor:
+    """The biases of a head that are of log magnitudes: (subframes, size / 2 + 1)."""
+    return head.bias.view(decoder.config.subframes, -1)[:, : decoder.size // 2 + 1]
+
+
 @pytest.mark.parametrize("hertz", [70.0, 140.0, 300.0])
 def test_a_wave_has_the_pitch_that_its_tokens_say(hertz: float) -> None:
     """Noise head silenced, filter set to one: what is left is the tone."""
@@ -150,7 +156,7 @@ def test_a_wave_has_the_pitch_that_its_tokens_say(hertz: float) -> None:
         for head, level in ((decoder.head, -20.0), (decoder.filter, 0.0)):
             head.weight.zero_()
             head.bias.zero_()
-            head.bias[: len(head.bias) // 2] = level
+            log_magnitudes(decoder, head)[:] = level
         wave = decoder(torch.randn(1, 16, 80), torch.full((1, 80), token(hertz)))[0, 0]
     assert cents(track(wave)[8:-8], np.full(64, hertz)).max() <= 1.5 * STEP
 
@@ -179,7 +185,7 @@ def test_a_fresh_decoder_begins_with_the_tone() -> None:
     decoder = LiteDecoder(PRESETS["toy-tone"]).eval()  # type: ignore[arg-type]
     with torch.no_grad():
         wave = decoder(torch.randn(1, 16, 80), torch.full((1, 80), token(150.0)))[0, 0]
-        decoder.filter.bias[: len(decoder.filter.bias) // 2] = -20.0
+        log_magnitudes(decoder, decoder.filter)[:] = -20.0
         rest = decoder(torch.randn(1, 16, 80), torch.full((1, 80), token(150.0)))[0, 0]
     assert wave.square().mean() > 10 * rest.square().mean()
     assert cents(track(wave)[8:-8], np.full(64, 150.0)).max() <= 1.5 * STEP
@@ -206,4 +212,6 @@ def test_models_without_harmonics_are_what_they_were() -> None:
     assert contexts_of(shallow).decoder_back == (4, 4)
     assert contexts_of(shallow).decoder_front == (3, 3)
     assert contexts_of(shallow).encoder_front == (10, 10)
+    finer = contexts_of(dataclasses.replace(shallow, subframes=2))
+    assert (finer.decoder_back, finer.encoder_front) == ((2, 2), (10, 10))
     assert pytest.approx(494, abs=1) == HIGHEST

@@ -31,6 +31,7 @@ _NOT_NEGATIVE = (
     "wave_l1_weight",
     "wave_l2_weight",
     "stft_weight",
+    "loudness_weight",
     "adversarial_seconds",
     "adversarial_weight",
     "feature_weight",
@@ -49,6 +50,7 @@ _CHOICES = {
     "decay": ("linear", "cosine"),
     "codebook_loss": ("l1", "l2"),
     "precision": ("float32", "bfloat16"),
+    "optimizer": ("adamw", "muon"),
     "adversarial_loss": ADVERSARIAL_LOSSES,
 }
 
@@ -73,6 +75,7 @@ class TrainConfig:
     warmup_steps: int = 1000
     decay_steps: int = 500_000
     decay: str = "linear"
+    optimizer: str = "adamw"
     beta1: float = 0.8
     beta2: float = 0.9
     weight_decay: float = 0.01
@@ -86,6 +89,7 @@ class TrainConfig:
     wave_l2_weight: float = 0.0
     stft_windows: tuple[int, ...] = STFT_WINDOWS
     stft_weight: float = 0.0
+    loudness_weight: float = 0.0
     discriminators: str = "published"
     adversarial_loss: str = "least_squares"
     adversarial_weight: float = 1.0

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from bigcodec_models.config import ConfigError, ModelConfig
 from bigcodec_models.model_file import ModelInfo, save_model
@@ -23,6 +23,7 @@ from bigcodec_models.training.data import CropSource
 from bigcodec_models.training.events import Progress, Validation
 from bigcodec_models.training.meter import NORM, Clock, Window
 from bigcodec_models.training.objective import NonFiniteError, Objective, apply_gradients
+from bigcodec_models.training.optimizers import Optimizers
 from bigcodec_models.training.schedule import learning_rate
 from bigcodec_models.training.team import ALONE, Team
 from bigcodec_models.training.validation import Validator
@@ -73,8 +74,9 @@ class Trainer:
         for codebook in self.network.quantizer.codebooks:
             assert isinstance(codebook, Codebook)
             codebook.distance = F.l1_loss if train.codebook_loss == "l1" else F.mse_loss
-        self.generator_optimizer = self._optimizer(self.network)
-        self.discriminator_optimizer = self._optimizer(self.objective)
+        self.optimizers = {"generator": Optimizers(self.network, train)}
+        if self.objective.discriminators:
+            self.optimizers["discriminators"] = Optimizers(self.objective, train)
         self.ema = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
         self.step = 0
         self.seconds = 0.0
@@ -82,15 +84,6 @@ class Trainer:
         self.best_mel = math.inf
         self.history: dict[str, Any] = {}
         self.usage = CodeUsage(self.network.quantizer, self.device)
-
-    def _optimizer(self, module: nn.Module) -> torch.optim.Optimizer | None:
-        parameters = list(module.parameters())
-        if not parameters:
-            return None
-        betas = (self.config.beta1, self.config.beta2)
-        decay = self.config.weight_decay
-        # Fused: one pass over parameters and moments in place of a dozen, on CPUs and GPUs alike.
-        return torch.optim.AdamW(parameters, betas=betas, weight_decay=decay, fused=True)
 
     # ---- state ----------------------------------------------------------------------------
 
@@ -109,8 +102,8 @@ class Trainer:
         self._load_discriminators(found.discriminators)
         self.network.load_state_dict(dict(found.weights))
         self.ema = {name: found.ema[name].to(self.device) for name in self.ema}
-        for optimizer, module, prefix in self._optimizers():
-            _load_moments(optimizer, module, prefix, found.optimizer)
+        for prefix, optimizers in self.optimizers.items():
+            optimizers.load(_under(prefix, found.optimizer))
         self.usage.counts = found.optimizer["usage"].to(self.device)
         self._take_facts(found.step, found.facts)
         return True
@@ -158,8 +151,8 @@ class Trainer:
     def save(self) -> Path:
         """Write a checkpoint; returns its folder."""
         tensors = {"usage": self.usage.counts.cpu()}
-        for optimizer, module, prefix in self._optimizers():
-            tensors |= _moments(optimizer, module, prefix)
+        for prefix, optimizers in self.optimizers.items():
+            tensors |= {f"{prefix}/{key}": value for key, value in optimizers.moments().items()}
         discriminators = self.objective.discriminators.state_dict()
         checkpoint = Checkpoint(
             step=self.step,
@@ -172,13 +165,6 @@ class Trainer:
             facts=self.facts(),
         )
         return save_checkpoint(self.run_folder, checkpoint)
-
-    def _optimizers(self) -> list[tuple[torch.optim.Optimizer, nn.Module, str]]:
-        pairs = [
-            (self.generator_optimizer, self.network, "generator"),
-            (self.discriminator_optimizer, self.objective, "discriminators"),
-        ]
-        return [(found, module, prefix) for found, module, prefix in pairs if found is not None]
 
     def facts(self) -> dict[str, Any]:
         """Training facts for model files: plain JSON."""
@@ -271,7 +257,8 @@ class Trainer:
         """
         config = self.config
         torch.manual_seed(config.seed * 1_000_003 + self.step)
-        self._set_rate(learning_rate(self.step, config))
+        for optimizers in self.optimizers.values():
+            optimizers.set_rate(learning_rate(self.step, config))
         adversarial = config.adversarial_at(self.step)
         judged = self.objective.choose_judged(wave.shape[-1]) if adversarial else None
         if self.team.rank:  # dropout differs from process to process, as it does within a batch
@@ -283,11 +270,10 @@ class Trainer:
             report |= self._discriminator_step(wave[..., judged], made.wave[..., judged])
         with self._precision():
             losses = self.objective.generator_losses(wave, made, judged)
-        assert self.generator_optimizer is not None
         norm = apply_gradients(
             losses["total"],
             self.network.parameters(),
-            self.generator_optimizer,
+            self.optimizers["generator"],
             config.clip_norm,
             self.team,
         )
@@ -310,14 +296,13 @@ class Trainer:
                 self.usage.revive(counts, quantized, self.ema, self.team)
 
     def _discriminator_step(self, real: Tensor, generated: Tensor) -> dict[str, Tensor]:
-        assert self.discriminator_optimizer is not None
         with self._precision():
             losses = self.objective.discriminator_losses(real, generated)
         total = losses.pop("total")
         norm = apply_gradients(
             total,
             self.objective.parameters(),
-            self.discriminator_optimizer,
+            self.optimizers["discriminators"],
             self.config.clip_norm,
             self.team,
         )
@@ -327,11 +312,6 @@ class Trainer:
     def _precision(self) -> torch.autocast:
         enabled = self.config.precision == "bfloat16"
         return torch.autocast(self.device.type, torch.bfloat16, enabled=enabled)
-
-    def _set_rate(self, rate: float) -> None:
-        for optimizer, _, _ in self._optimizers():
-            for group in optimizer.param_groups:
-                group["lr"] = rate
 
     @torch.no_grad()
     def _update_average(self) -> None:
@@ -348,21 +328,6 @@ def _share(team: Team, batch_size: int) -> range:
         raise ConfigError(str(error)) from error
 
 
-def _moments(optimizer: torch.optim.Optimizer, module: nn.Module, prefix: str) -> dict[str, Tensor]:
-    """The optimiser's state by name: PREFIX/KEY/PARAMETER."""
-    return {
-        f"{prefix}/{key}/{name}": value.detach().cpu()
-        for name, parameter in module.named_parameters()
-        for key, value in optimizer.state.get(parameter, {}).items()
-    }
-
-
-def _load_moments(
-    optimizer: torch.optim.Optimizer, module: nn.Module, prefix: str, tensors: Named
-) -> None:
-    for name, parameter in module.named_parameters():
-        for key in ("step", "exp_avg", "exp_avg_sq"):
-            found = tensors.get(f"{prefix}/{key}/{name}")
-            if found is not None:
-                value = found.clone() if key == "step" else found.to(parameter.device)
-                optimizer.state[parameter][key] = value
+def _under(prefix: str, tensors: Named) -> dict[str, Tensor]:
+    start = prefix + "/"
+    return {name.removeprefix(start): t for name, t in tensors.items() if name.startswith(start)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -75,11 +76,12 @@ class Objective(nn.Module):
         features of the real wave are computed anew for the same reason.
         """
         config = self.config
-        losses = {
-            "mel": self.mel(made.wave.squeeze(1), real.squeeze(1)),
-            "vq": made.quantized.loss,
-        }
+        mel = self.mel.distances(made.wave.squeeze(1), real.squeeze(1))
+        losses = {"mel": mel.log, "vq": made.quantized.loss}
         total = config.mel_weight * losses["mel"] + config.vq_weight * losses["vq"]
+        if config.loudness_weight:
+            losses["loudness"] = mel.loudness
+            total = total + config.loudness_weight * mel.loudness
         for name, weight, loss in self._further_losses(real, made.wave):
             losses[name] = loss
             total = total + weight * loss
@@ -122,6 +124,14 @@ class Objective(nn.Module):
         return weights
 
 
+class Stepping(Protocol):
+    """An optimiser, or several as one."""
+
+    def zero_grad(self) -> None: ...
+
+    def step(self) -> Any: ...
+
+
 class NonFiniteError(Exception):
     """A loss or gradient is not finite; nothing has been changed by the step that had it."""
 
@@ -129,7 +139,7 @@ class NonFiniteError(Exception):
 def apply_gradients(
     total: Tensor,
     parameters: Iterable[nn.Parameter],
-    optimizer: torch.optim.Optimizer,
+    optimizer: Stepping,
     clip: float,
     team: Team = ALONE,
 ) -> Tensor:
@@ -140,13 +150,13 @@ def apply_gradients(
         NonFiniteError: before the optimiser's step, in every process of the team.
     """
     parameters = list(parameters)
-    optimizer.zero_grad(set_to_none=True)
+    optimizer.zero_grad()
     total.backward()  # type: ignore[no-untyped-call]
     mean = total.detach().clone()
     team.average([mean, *(p.grad for p in parameters if p.grad is not None)])
     norm = nn.utils.clip_grad_norm_(parameters, clip)
     if not (torch.isfinite(mean) and torch.isfinite(norm)):
-        optimizer.zero_grad(set_to_none=True)
+        optimizer.zero_grad()
         raise NonFiniteError("the loss or its gradient is not finite")
     optimizer.step()
     return norm

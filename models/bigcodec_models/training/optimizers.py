@@ -1,0 +1,86 @@
+"""What updates the parameters of a module: AdamW, or Muon for its inner matrices beside AdamW."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from bigcodec_models.training.config import TrainConfig
+
+_OUTER = ("quantizer.", "encoder.project.", "decoder.head.", "decoder.filter.", "decoder.pitch.")
+"""Matrices that Muon is not for: codes and embeddings, and what leads into or out of them."""
+_ITERATIONS = 3
+"""Of Newton and Schulz. Muon's usual five take a CPU over a quarter of a step of a lite model."""
+_STATES = ("step", "exp_avg", "exp_avg_sq", "momentum_buffer")
+
+
+class Optimizers:
+    """The optimisers of a module, as one.
+
+    Muon (K. Jordan, kellerjordan.github.io/posts/muon, 2024; in torch) makes updates of matrices
+    orthogonal. Its rate is scaled to give updates the size that AdamW's have (arXiv 2502.16982), so
+    that one learning rate serves both.
+    """
+
+    def __init__(self, module: nn.Module, config: TrainConfig) -> None:
+        self._named = dict(module.named_parameters())
+        decay, betas = config.weight_decay, (config.beta1, config.beta2)
+        inner = self._inner() if config.optimizer == "muon" else {}
+        others = [found for name, found in self._named.items() if name not in inner]
+        # Fused: one pass over parameters and moments in place of a dozen, on CPUs and GPUs alike.
+        self._parts: list[torch.optim.Optimizer] = [
+            torch.optim.AdamW(others, betas=betas, weight_decay=decay, fused=True)
+        ]
+        if inner:
+            muon = torch.optim.Muon(
+                inner.values(),
+                weight_decay=decay,
+                adjust_lr_fn="match_rms_adamw",
+                ns_steps=_ITERATIONS,
+            )
+            self._parts.append(muon)
+
+    def _inner(self) -> dict[str, nn.Parameter]:
+        return {
+            name: parameter
+            for name, parameter in self._named.items()
+            if parameter.dim() == 2 and not name.startswith(_OUTER)
+        }
+
+    def set_rate(self, rate: float) -> None:
+        for part in self._parts:
+            for group in part.param_groups:
+                group["lr"] = rate
+
+    def zero_grad(self) -> None:
+        for part in self._parts:
+            part.zero_grad(set_to_none=True)
+
+    def step(self) -> None:
+        for part in self._parts:
+            part.step()
+
+    def moments(self) -> dict[str, Tensor]:
+        """What is to be kept, by STATE/PARAMETER, on the CPU."""
+        return {
+            f"{key}/{name}": value.detach().cpu()
+            for name, parameter in self._named.items()
+            for key, value in self._of(parameter).state.get(parameter, {}).items()
+        }
+
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take up what `moments` gave."""
+        for name, parameter in self._named.items():
+            for key in _STATES:
+                found = tensors.get(f"{key}/{name}")
+                if found is not None:
+                    value = found.clone() if key == "step" else found.to(parameter.device)
+                    self._of(parameter).state[parameter][key] = value
+
+    def _of(self, parameter: nn.Parameter) -> torch.optim.Optimizer:
+        for part in self._parts[1:]:
+            if any(parameter is own for group in part.param_groups for own in group["params"]):
+                return part
+        return self._parts[0]
