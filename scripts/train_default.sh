@@ -10,6 +10,9 @@ DATA=${DATA:-../shared/speech/train}
 NOISE=${NOISE:-../shared/speech/noise}
 RUN=${RUN:-runs/default}
 INIT=${INIT:-}
+# glibc keeps what it has, in large pages: large tensors come and go at every step.
+export MALLOC_MMAP_THRESHOLD_=4000000000 MALLOC_TRIM_THRESHOLD_=16000000000
+export MALLOC_TOP_PAD_=268435456 GLIBC_TUNABLES="${GLIBC_TUNABLES:-glibc.malloc.hugetlb=1}"
 for folder in "$DATA"/*/; do
     case $folder in
     */asterisk-es-sharealike/) ;; # its licence would bind the weights

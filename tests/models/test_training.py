@@ -102,6 +102,9 @@ def test_learning_rate_follows_the_published_schedule() -> None:
         {"crop_seconds": math.inf},
         {"gain_db": math.inf},
         {"learning_rate": math.nan},
+        {"loudness_weight": -1.0},
+        {"optimizer": "sgd"},
+        {"freeze_encoder": True, "revive_every": 50},
     ],
 )
 def test_impossible_settings_are_refused(changes: dict[str, object]) -> None:
@@ -186,6 +189,19 @@ def test_discriminators_are_shown_as_much_as_told(
     assert both.shape == (4, 1, 4000) and torch.equal(both, torch.cat([real, made]))
     assert not torch.equal(real, later)
     assert any(torch.equal(part, real[0, 0]) for part in wave.unfold(2, 4000, 1)[0, 0])
+
+
+@pytest.mark.parametrize("kind", ["vq", "ema"])
+def test_a_frozen_encoder_keeps_its_tokens(folder: Path, tmp_path: Path, kind: str) -> None:
+    plain = PRESETS["toy-lite"]
+    model = dataclasses.replace(plain, quantizer=dataclasses.replace(plain.quantizer, kind=kind))
+    chosen = config("toy-lite", max_steps=4, freeze_encoder=True, revive_every=0)
+    trainer = Trainer(model, chosen, source(folder), tmp_path, "cpu")
+    before = {name: value.clone() for name, value in trainer.network.state_dict().items()}
+    trainer.run(Callbacks())
+    for name, value in trainer.network.state_dict().items():
+        kept = name.startswith(("encoder.", "quantizer."))
+        assert torch.equal(value, before[name]) == torch.equal(trainer.ema[name], value) == kept
 
 
 def test_codebook_loss_l1_is_the_mean_absolute_distance(folder: Path, tmp_path: Path) -> None:

@@ -99,6 +99,7 @@ class TrainConfig:
     adversarial_seconds: float = 0.0
     ema_decay: float = 0.999
     revive_every: int = 0
+    freeze_encoder: bool = False
     checkpoint_minutes: float = 5.0
     keep_every: int = 50_000
     log_every: int = 50
@@ -132,6 +133,10 @@ class TrainConfig:
         _require(
             0 <= self.final_learning_rate <= self.learning_rate,
             "final_learning_rate must be between 0 and learning_rate",
+        )
+        _require(
+            not (self.freeze_encoder and self.revive_every),
+            "freeze_encoder keeps the codes as they are: revive_every must be 0",
         )
         choose_discriminators(self.discriminators)
         self._check_windows()

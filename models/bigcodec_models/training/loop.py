@@ -74,6 +74,9 @@ class Trainer:
         for codebook in self.network.quantizer.codebooks:
             assert isinstance(codebook, Codebook)
             codebook.distance = F.l1_loss if train.codebook_loss == "l1" else F.mse_loss
+        if train.freeze_encoder:
+            self.network.encoder.requires_grad_(False)
+            self.network.quantizer.requires_grad_(False)
         self.optimizers = {"generator": Optimizers(self.network, train)}
         if self.objective.discriminators:
             self.optimizers["discriminators"] = Optimizers(self.objective, train)
@@ -277,7 +280,8 @@ class Trainer:
             config.clip_norm,
             self.team,
         )
-        self.network.quantizer.learn(made.quantized, self.team.add_up)
+        if not config.freeze_encoder:
+            self.network.quantizer.learn(made.quantized, self.team.add_up)
         self._update_average()
         self._watch_codes(made.quantized)
         self.step += 1
