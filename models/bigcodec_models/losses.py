@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -125,22 +125,27 @@ class MultiScaleMelLoss(nn.Module):
 
     def forward(self, generated: Tensor, real: Tensor) -> Tensor:
         """(B, N) float32 twice to a scalar; the gradient goes to `generated` only."""
-        return self.distances(generated, real).log
+        terms = [F.l1_loss(found, wanted) for found, wanted in self._levels(generated, real)]
+        return torch.stack(terms).sum()
 
     def distances(self, generated: Tensor, real: Tensor) -> MelDistances:
         """That distance, and one of loudness: magnitudes to the power 0.3, in which what is loud
         counts for more; L1, relative to the real one's mean, and summed over window lengths."""
-        with torch.autocast(generated.device.type, enabled=False):
-            log = generated.new_zeros((), dtype=torch.float32)
-            loudness = log
-            for scale in self.scales:
+        logs, loudness = [], []
+        for found, wanted in self._levels(generated, real):
+            logs.append(F.l1_loss(found, wanted))
+            louder, loud = _loudness(found), _loudness(wanted)
+            loudness.append(F.l1_loss(louder, loud) / loud.mean())
+        return MelDistances(torch.stack(logs).sum(), torch.stack(loudness).sum())
+
+    def _levels(self, generated: Tensor, real: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """log10 mel magnitudes of both, at each window length."""
+        for scale in self.scales:
+            with torch.autocast(generated.device.type, enabled=False):
                 with torch.no_grad():
                     wanted = scale(real.float()).clamp(min=_MEL_FLOOR).log10()
                 found = scale(generated.float()).clamp(min=_MEL_FLOOR).log10()
-                log = log + F.l1_loss(found, wanted)
-                wanted, found = (_loudness(levels) for levels in (wanted, found))
-                loudness = loudness + F.l1_loss(found, wanted) / wanted.mean()
-            return MelDistances(log, loudness)
+            yield found, wanted
 
 
 def _loudness(log10: Tensor) -> Tensor:

@@ -155,7 +155,7 @@ def test_ctrl_c_leaves_nothing_unfinished(
 def test_a_client_outside_the_cluster(
     bigcodec: Run, tmp_path: Path, cluster: tuple[str, str], speech: Path
 ) -> None:
-    """Ray starts a server for each client, and on a busy machine at times gives up on it."""
+    """Tried again if Ray refuses: CI once lost a command of a client and did not say why."""
     command = ["compress", speech, "--output-dir", "out", "-f"]
     for attempt in range(3):
         ran = bigcodec(*command, "--ray", cluster[1], **QUIET)

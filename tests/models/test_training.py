@@ -12,8 +12,6 @@ import soundfile
 import torch
 
 from bigcodec_models import PRESETS, ModelFileError
-from bigcodec_models.config import ConfigError
-from bigcodec_models.losses import MelDistances
 from bigcodec_models.model_file import load_model
 from bigcodec_models.network import CodecNetwork
 from bigcodec_models.training.checkpoint import Checkpoint, find_checkpoints, load_checkpoint
@@ -24,7 +22,6 @@ from bigcodec_models.training.events import Progress, Validation
 from bigcodec_models.training.loop import Callbacks, Trainer, TrainingError
 from bigcodec_models.training.objective import NonFiniteError, Objective
 from bigcodec_models.training.portable import is_portable, load_portable, save_portable
-from bigcodec_models.training.schedule import learning_rate
 from bigcodec_models.training.validation import Validator
 
 
@@ -64,52 +61,6 @@ def train(preset: str, folder: Path, run: Path, steps: int, **changes: object) -
     trainer.resume()
     trainer.run(Callbacks())
     return trainer
-
-
-def test_learning_rate_follows_the_published_schedule() -> None:
-    recipe = recipe_for(PRESETS["bigcodec"])
-    assert learning_rate(0, recipe) == pytest.approx(1e-5)
-    assert learning_rate(500, recipe) == pytest.approx(1e-5 + 9e-5 / 4)
-    assert learning_rate(1000, recipe) == pytest.approx(1e-4)
-    assert learning_rate(251_000, recipe) == pytest.approx(5.5e-5)
-    assert learning_rate(10**9, recipe) == pytest.approx(1e-5)
-    cosine = dataclasses.replace(recipe, decay="cosine")
-    assert learning_rate(251_000, cosine) == pytest.approx(5.5e-5)
-    assert learning_rate(126_000, cosine) > learning_rate(126_000, recipe)
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"batch_size": 0},
-        {"learning_rate": 0.0},
-        {"beta1": 1.0},
-        {"decay": "steps"},
-        {"mel_windows": ()},
-        {"mel_windows": (30,)},
-        {"crop_seconds": 0.1},
-        {"final_learning_rate": 1.0},
-        {"seed": -1},
-        {"vq_weight": -1.0},
-        {"discriminators": "huge"},
-        {"precision": "int8"},
-        {"codebook_loss": "l3"},
-        {"noise_probability": 1.5},
-        {"noise_snr_db": (3.0,)},
-        {"validate_every": 0},
-        {"adversarial_seconds": 0.1},
-        {"adversarial_seconds": 1.1},
-        {"crop_seconds": math.inf},
-        {"gain_db": math.inf},
-        {"learning_rate": math.nan},
-        {"loudness_weight": -1.0},
-        {"optimizer": "sgd"},
-        {"freeze_encoder": True, "revive_every": 50},
-    ],
-)
-def test_impossible_settings_are_refused(changes: dict[str, object]) -> None:
-    with pytest.raises(ConfigError):
-        dataclasses.replace(TrainConfig(), **changes)  # type: ignore[arg-type]
 
 
 FAMILIES = pytest.mark.parametrize("preset", ["toy", "toy-lite"])
@@ -280,7 +231,7 @@ def test_a_generator_that_fails_after_the_discriminators_stepped_is_not_saved(
     trainer = train("toy-lite", folder, tmp_path, 2)
     trainer.config = dataclasses.replace(trainer.config, max_steps=4)
     bad = torch.tensor(math.nan, requires_grad=True)
-    monkeypatch.setattr(trainer.objective.mel, "distances", lambda *_: MelDistances(bad, bad))
+    monkeypatch.setattr(trainer.objective.mel, "forward", lambda *_: bad)
     with pytest.raises(TrainingError, match="the last checkpoint stands"):
         trainer.run(Callbacks())
     checkpoint = load_checkpoint(tmp_path)

@@ -76,12 +76,11 @@ class Objective(nn.Module):
         features of the real wave are computed anew for the same reason.
         """
         config = self.config
-        mel = self.mel.distances(made.wave.squeeze(1), real.squeeze(1))
-        losses = {"mel": mel.log, "vq": made.quantized.loss}
+        losses = self._mel_losses(real.squeeze(1), made.wave.squeeze(1))
+        losses["vq"] = made.quantized.loss
         total = config.mel_weight * losses["mel"] + config.vq_weight * losses["vq"]
-        if config.loudness_weight:
-            losses["loudness"] = mel.loudness
-            total = total + config.loudness_weight * mel.loudness
+        if "loudness" in losses:
+            total = total + config.loudness_weight * losses["loudness"]
         for name, weight, loss in self._further_losses(real, made.wave):
             losses[name] = loss
             total = total + weight * loss
@@ -90,6 +89,12 @@ class Objective(nn.Module):
             total = total + config.adversarial_weight * losses["adversarial"]
             total = total + config.feature_weight * losses["feature_matching"]
         return {**losses, "total": total}
+
+    def _mel_losses(self, real: Tensor, made: Tensor) -> Losses:
+        if not self.config.loudness_weight:
+            return {"mel": self.mel(made, real)}
+        found = self.mel.distances(made, real)
+        return {"mel": found.log, "loudness": found.loudness}
 
     def _further_losses(self, real: Tensor, made: Tensor) -> Iterator[tuple[str, float, Tensor]]:
         """Name, weight and value of each loss that is not part of the published recipe."""
