@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 LOG_NAME = "log.jsonl"
 BOARD_FOLDER = "tensorboard"
-_MEASURES = ("mel", "stoi", "pesq")
 _HINT = "no TensorBoard files are written; to have them: pip install 'bigcodec-cli[train]'"
 
 _BOARD_CLIPS = 8
@@ -98,9 +97,9 @@ class RunLog:
         self._write("validation", numbers)
         if self._board is not None:
             self._board.validation(validation)
-        measured = (f"{k} {numbers[k]:.4g}" for k in _MEASURES if numbers[k] is not None)
+        measured = " ".join(f"{name} {value:.4g}" for name, value in _measured(validation))
         best = " (best)" if validation.best else ""
-        self.note(f"step {validation.step}: validation {' '.join(measured)}{best}")
+        self.note(f"step {validation.step}: validation {measured}{best}")
 
     def note(self, message: str) -> None:
         """A line of information on stderr, above the bar if there is one."""
@@ -113,6 +112,12 @@ class RunLog:
         row = {"event": event, "time": round(time.time(), 3), **_plain(fields)}
         self._file.write(json.dumps(row, allow_nan=False) + "\n")
         self._file.flush()
+
+
+def _measured(validation: Validation) -> list[tuple[str, float]]:
+    """Names and values of what a validation measured, without what could not be."""
+    numbers = validation.numbers().items()
+    return [(k, v) for k, v in numbers if k not in ("step", "best") and v is not None]
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
@@ -254,10 +259,8 @@ class _Board:
 
     def validation(self, validation: Validation) -> None:
         writer = self._at(validation.step)
-        numbers = validation.numbers()
-        for name in _MEASURES:
-            if numbers[name] is not None:
-                writer.add_scalar(f"validation/{name}", numbers[name], validation.step)
+        for name, value in _measured(validation):
+            writer.add_scalar(f"validation/{name}", value, validation.step)
         for index, clip in enumerate(validation.clips[:_BOARD_CLIPS], 1):
             # Numbered, as files of two folders may have the same name.
             self._clip(f"{index}_{clip.name}", clip, validation.step)

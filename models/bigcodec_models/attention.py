@@ -1,9 +1,10 @@
-"""Causal attention over a bounded window of frames: the other choice of sequence layer.
+"""Attention over a bounded window of frames: the other choice of sequence layer.
 
-It stands where `recurrent.ResidualLSTM` does, and runs over streams in the same way: what it
-carries from one stretch to the next are the keys and values of the frames that a window reaches
-back to. What it computes of a frame depends on its place relative to others, never on its place
-in the stream.
+`WindowedAttention` is causal. It stands where `recurrent.ResidualLSTM` does, and runs over streams
+in the same way: what it carries from one chunk to the next are the keys and values of the frames
+that a window reaches back to. `LocalAttention` sees frames on both sides and carries nothing. What
+either computes of a frame depends on its place relative to others, never on its place in the
+stream.
 """
 
 from __future__ import annotations
@@ -17,26 +18,36 @@ from torch import Tensor, nn
 from bigcodec_models.recurrent import SequenceState
 
 _EXPANSION = 2
+_BLOCK = 64
+_NEVER = -1e9  # finite: where a row of padding sees nothing at all, infinity would give NaN
 
 
 class AttentionLayer(nn.Module):
-    """x + attention(norm(x)), then x + perceptron(norm(x)); a frame sees itself and the
-    `window` - 1 frames before it.
+    """x + attention(norm(x)), then x + perceptron(norm(x)); a frame sees itself, the `window` - 1
+    frames before it, and `lookahead` frames after it.
 
-    Each head adds a learnt value to the score of each distance (as arXiv 1910.10683 does, with one
-    value a distance).
+    Each head adds a learned value to the score of each distance (as arXiv 1910.10683 does, with one
+    value a distance). Dropout acts on the weights of what is attended to.
     """
 
-    def __init__(self, width: int, heads: int, window: int, dropout: float) -> None:
+    def __init__(
+        self, width: int, heads: int, window: int, dropout: float, lookahead: int = 0
+    ) -> None:
         super().__init__()
         self.heads, self.window, self.dropout = heads, window, dropout
+        self.lookahead = lookahead
         self.norm_in = nn.LayerNorm(width, eps=1e-6)
         self.project_in = nn.Linear(width, 3 * width)
-        self.distances = nn.Parameter(torch.zeros(heads, window))
+        self.distances = nn.Parameter(torch.zeros(heads, window + lookahead))
         self.project_out = nn.Linear(width, width)
         self.norm_out = nn.LayerNorm(width, eps=1e-6)
         self.expand = nn.Linear(width, _EXPANSION * width)
         self.contract = nn.Linear(_EXPANSION * width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Frames (B, T, width) of a whole stream to the same shape."""
+        nothing = x[:, :0]
+        return self.step(x, (nothing, nothing))[0]
 
     def step(
         self, x: Tensor, before: tuple[Tensor, Tensor]
@@ -46,30 +57,72 @@ class AttentionLayer(nn.Module):
         queries, keys, values = self.project_in(self.norm_in(x)).chunk(3, dim=-1)
         keys = torch.cat([before[0].to(keys.dtype), keys], dim=1)
         values = torch.cat([before[1].to(values.dtype), values], dim=1)
-        found = F.scaled_dot_product_attention(
-            self._split(queries),
-            self._split(keys),
-            self._split(values),
-            attn_mask=self._scores(queries.shape[1], keys.shape[1]).to(queries.dtype),
-            dropout_p=self.dropout if self.training else 0.0,
-        )
-        x = x + self.project_out(found.transpose(1, 2).flatten(2))
+        x = x + self.project_out(self._attend(queries, keys, values))
         x = x + self.contract(F.gelu(self.expand(self.norm_out(x))))
         kept = max(0, keys.shape[1] - self.window + 1)
         return x, (keys[:, kept:], values[:, kept:])
 
-    def _split(self, x: Tensor) -> Tensor:
-        """(B, T, width) to (B, heads, T, width of a head)."""
-        return x.view(*x.shape[:2], self.heads, -1).transpose(1, 2)
+    def _attend(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        """Queries (B, T, width) of the last T of the keys and values (B, n, width) to
+        (B, T, width), block by block of queries, each with only the keys that its window holds."""
+        frames, past = queries.shape[1], self.window - 1
+        blocks = -(-frames // _BLOCK)
+        fill = blocks * _BLOCK - frames
+        known = keys.shape[1] - frames
+        around = (0, 0, past - known, fill + self.lookahead)
+        span = _BLOCK + past + self.lookahead
+        heads = (self.heads, queries.shape[2] // self.heads)
+        # (B, blocks, heads, head width, span): unfold puts the keys of a block last.
+        keys, values = (
+            F.pad(part, around).unfold(1, span, _BLOCK).reshape(len(part), blocks, *heads, span)
+            for part in (keys, values)
+        )
+        queries = F.pad(queries, (0, 0, 0, fill)).view(len(queries), blocks, _BLOCK, *heads)
+        scores = (queries.transpose(2, 3) * heads[1] ** -0.5) @ keys
+        scores = scores + self._distance_scores(span)  # at least float32, as the parameters are
+        scores = scores.masked_fill(~self._inside(blocks, span, frames, known), _NEVER)
+        weights = F.dropout(scores.softmax(dim=-1), self.dropout, self.training)
+        attended = weights.to(values.dtype) @ values.transpose(3, 4)
+        return attended.transpose(2, 3).flatten(3).flatten(1, 2)[:, :frames]
 
-    def _scores(self, queries: int, keys: int) -> Tensor:
-        """What is added to scores (heads, queries, keys): by distance, minus infinity outside the
-        window. The last query stands at the last key."""
-        places = torch.arange(keys, device=self.distances.device)
-        distance = places[keys - queries :].unsqueeze(1) - places
-        inside = (distance >= 0) & (distance < self.window)
-        added = self.distances[:, distance.clamp(0, self.window - 1)]
-        return added.masked_fill(~inside, float("-inf"))
+    def _distance_scores(self, span: int) -> Tensor:
+        """What is added to the scores of a block, by distance: (heads, _BLOCK, span)."""
+        device = self.distances.device
+        distance = self.window - 1 + torch.arange(_BLOCK, device=device).unsqueeze(1)
+        distance = distance - torch.arange(span, device=device) + self.lookahead
+        outside = (distance < 0) | (distance >= self.distances.shape[1])
+        index = distance.clamp(0, self.distances.shape[1] - 1).flatten()
+        added = self.distances.index_select(1, index).view(-1, *distance.shape)
+        return added.masked_fill(outside, _NEVER)
+
+    def _inside(self, blocks: int, span: int, frames: int, known: int) -> Tensor:
+        """Which keys of each block are frames of the stream: (blocks, 1, 1, span)."""
+        device = self.distances.device
+        place = torch.arange(blocks, device=device).unsqueeze(1) * _BLOCK
+        place = place + torch.arange(span, device=device) - (self.window - 1)
+        inside = (place >= -known) & (place < frames)
+        return inside.view(blocks, 1, 1, span)
+
+
+class LocalAttention(nn.Module):
+    """`layers` attention layers that see frames on both sides, and so carry no state.
+
+    A frame depends on `past` frames before it and `future` frames after it.
+    """
+
+    def __init__(self, width: int, layers: int, heads: int, window: int, lookahead: int) -> None:
+        super().__init__()
+        self.past, self.future = layers * (window - 1), layers * lookahead
+        self.layers = nn.ModuleList(
+            AttentionLayer(width, heads, window, 0.0, lookahead) for _ in range(layers)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, width, T) to the same shape."""
+        frames = x.transpose(1, 2)
+        for layer in self.layers:
+            frames = layer(frames)
+        return frames.transpose(1, 2)
 
 
 class WindowedAttention(nn.Module):

@@ -56,10 +56,17 @@ class Codec:
     """A codec model ready for inference.
 
     `config`, `info`, `fingerprint` (32 bytes) and `num_parameters` describe it; `hop` is its
-    samples a token.
+    samples a token. `f0` is the F0 mode of what it encodes, None for a model without any, and
+    `token_sizes` how many values each token of a frame has in that mode.
     """
 
-    def __init__(self, model: LoadedModel, device: str = "cpu", precision: str = "float32") -> None:
+    def __init__(
+        self,
+        model: LoadedModel,
+        device: str = "cpu",
+        precision: str = "float32",
+        f0: str | None = None,
+    ) -> None:
         self.config: ModelConfig = model.config
         self.info: ModelInfo = model.info
         self.fingerprint = fingerprint(model.tensors)
@@ -67,24 +74,32 @@ class Codec:
         self.device = torch.device(device)
         if precision not in PRECISIONS:
             raise ValueError(f"precision must be one of {PRECISIONS}, not {precision!r}")
+        self.f0 = f0 or self.config.default_f0
+        self.token_sizes = self.config.token_sizes_with(self.f0)
         half = precision == "bfloat16"
         self._network = prepare(build_network(model), self.device, half)
-        self._encoder, self._decoder = pipelines(self._network, self.device, half)
+        self._encoder, self._decoder = pipelines(self._network, self.device, half, self.f0)
 
     @classmethod
     def load(
-        cls, name_or_path: str | Path, device: str = "cpu", precision: str = "float32"
+        cls,
+        name_or_path: str | Path,
+        device: str = "cpu",
+        precision: str = "float32",
+        f0: str | None = None,
     ) -> Self:
         """Load a built-in model by name, or a file: ours, or a published checkpoint.
 
         `device` is torch's name of it: "cpu", "cuda", "cuda:N", "mps". `precision` "bfloat16"
-        decodes less exactly, where that is faster; encoding is in float32 always.
+        decodes less exactly, where that is faster; encoding is in float32 always. `f0` is one of
+        the model's `config.f0_modes`, by default the first: with "coded" each frame has one more
+        token, its F0. Decoding takes tokens of every mode of the model.
 
         Raises:
             ModelFileError: no such built-in model or file, or the file is not a usable model.
-            ValueError: unknown precision.
+            ValueError: unknown precision, or an F0 mode that the model does not know.
         """
-        return cls(read_model(name_or_path), device, precision)
+        return cls(read_model(name_or_path), device, precision, f0)
 
     @property
     def hop(self) -> int:
@@ -161,6 +176,8 @@ class Codec:
 
     def decode(self, tokens: TokenArray, num_samples: int | None = None, start: int = 0) -> Wave:
         """The wave of tokens: int (T,) or (T, K) to float32 (num_samples,) at 16 kHz.
+
+        K says which F0 mode they are of: without the F0 token, a model that can predicts it.
 
         `num_samples` is at most T * hop - start, and that by default. With `start` the result is
         exactly what the whole wave has from that sample on; the expensive part of the decoder
@@ -251,7 +268,7 @@ class Codec:
         codes = self._network.quantizer.encode(latent[:, :dim])
         pitch = latent[:, dim:].long().transpose(1, 2)
         tokens: Tokens = torch.cat([codes, pitch], dim=-1)[0].cpu().numpy()
-        return tokens[:, 0] if len(self.config.token_sizes) == 1 else tokens
+        return tokens[:, 0] if len(self.token_sizes) == 1 else tokens
 
     def _sample_frames(self, waves: Iterable[Wave]) -> Iterator[Tensor]:
         """Whole frames (1, 1, n * hop), the last one filled up with zeros."""
@@ -276,16 +293,22 @@ class Codec:
                     yield rows.t().unsqueeze(0)
 
     def _no_tokens(self) -> Tokens:
-        kinds = len(self.config.token_sizes)
+        kinds = len(self.token_sizes)
         return np.zeros((0,) if kinds == 1 else (0, kinds), dtype=np.int64)
 
     def _check_tokens(self, tokens: npt.NDArray[np.integer]) -> Tensor:
-        sizes = self.config.token_sizes
+        """Tokens (T,) or (T, K) of any F0 mode, as int64 (T, K)."""
         array = np.asarray(tokens)
-        if array.ndim == 1 and len(sizes) == 1:
+        if array.ndim == 1:
             array = array[:, None]
-        if array.dtype.kind not in "iu" or array.ndim != 2 or array.shape[1] != len(sizes):
-            raise ValueError(f"tokens must be integers of shape (T, {len(sizes)})")
+        config = self.config
+        layouts = {
+            len(sizes): sizes for sizes in map(config.token_sizes_with, config.f0_modes or (None,))
+        }
+        sizes = layouts.get(array.shape[1]) if array.ndim == 2 else None
+        if array.dtype.kind not in "iu" or sizes is None:
+            known = " or ".join(f"(T, {width})" for width in layouts)
+            raise ValueError(f"tokens must be integers of shape {known}")
         if array.size and (array.min() < 0 or (array >= np.array(sizes)).any()):
             raise ValueError(f"tokens must be in [0, {' and '.join(map(str, sizes))})")
         return torch.from_numpy(array.astype(np.int64))

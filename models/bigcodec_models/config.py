@@ -18,6 +18,9 @@ SAMPLE_RATE = 16000
 PITCH_TOKENS = 154
 """Values of a token that names a pitch: 0 for none, and steps of 25 cents from 55 Hz up to 494."""
 
+F0_MODES = ("predicted", "coded")
+"""Whether the decoder predicts F0 from the other tokens, or finds it in the stream as one more."""
+
 QUANTIZERS = ("vq", "ema", "fsq")
 SEQUENCES = ("lstm", "attention")
 ACTIVATIONS = ("snake_beta", "snake")
@@ -150,7 +153,25 @@ class BigCodecConfig:
     @property
     def token_sizes(self) -> tuple[int, ...]:
         """How many values each token of a frame has."""
-        return (self.quantizer.codebook_size,) * self.quantizer.num_codebooks
+        return _token_sizes(self, None)
+
+    @property
+    def f0_modes(self) -> tuple[str, ...]:
+        """How a stream may carry F0: never."""
+        return ()
+
+    @property
+    def default_f0(self) -> str | None:
+        """The F0 mode of streams: none."""
+        return None
+
+    def token_sizes_with(self, f0: str | None) -> tuple[int, ...]:
+        """How many values each token of a frame has; the only F0 mode is None.
+
+        Raises:
+            ConfigError: another mode.
+        """
+        return _token_sizes(self, f0)
 
     @property
     def hop(self) -> int:
@@ -179,6 +200,9 @@ class LiteConfig:
     The decoder's sequence layer starts anew every `restart` frames, 0 for never (see `sequencing`).
     Of each frame the head makes `subframes` spectra, of windows and hops so many times shorter; the
     encoder then sees such ones as well.
+    With `attention_lookahead` attention also sees that many frames after a frame: it then carries
+    no state from chunk to chunk. With `predict_f0` the decoder predicts the F0 tokens from the
+    others, so that a stream may leave them out; this needs the lookahead, or no sequence layer.
     """
 
     hop: int = 200
@@ -198,6 +222,8 @@ class LiteConfig:
     harmonics: bool = _later(False)
     restart: int = _later(0)
     subframes: int = _later(1)
+    attention_lookahead: int = _later(0)
+    predict_f0: bool = _later(False)
 
     def __post_init__(self) -> None:
         _check_range("hop", self.hop, 1, 1 << 16)
@@ -219,15 +245,57 @@ class LiteConfig:
             raise ConfigError("hop must be a multiple of subframes")
         _check_groups(self.latent_dim, self.quantizer)
         _check_sequence(self, self.encoder_width, self.decoder_width)
+        self._check_f0()
+
+    def _check_f0(self) -> None:
+        _check_range("attention_lookahead", self.attention_lookahead, 0, 1 << 12)
+        if self.attention_lookahead and (self.sequence != "attention" or not self.lstm_layers):
+            raise ConfigError("attention_lookahead is for sequence = attention")
+        if not self.predict_f0:
+            return
+        if not self.harmonics:
+            raise ConfigError("predict_f0 needs harmonics")
+        if self.lstm_layers and not self.attention_lookahead:
+            raise ConfigError("predict_f0 needs attention_lookahead, or lstm_layers = 0")
+        if self.restart:
+            raise ConfigError("restart is for sequence layers that carry a state")
+
+    @property
+    def f0_modes(self) -> tuple[str, ...]:
+        """How a stream may carry F0, of `F0_MODES`, the default first; empty for never."""
+        if not self.harmonics:
+            return ()
+        return ("predicted", "coded") if self.predict_f0 else ("coded",)
 
     @property
     def token_sizes(self) -> tuple[int, ...]:
-        """How many values each token of a frame has."""
-        pitch = (PITCH_TOKENS,) if self.harmonics else ()
-        return (self.quantizer.codebook_size,) * self.quantizer.num_codebooks + pitch
+        """How many values each token of a frame has, in the default F0 mode."""
+        return self.token_sizes_with(self.default_f0)
+
+    @property
+    def default_f0(self) -> str | None:
+        """The F0 mode of streams unless another is asked for."""
+        return next(iter(self.f0_modes), None)
+
+    def token_sizes_with(self, f0: str | None) -> tuple[int, ...]:
+        """How many values each token of a frame has in an F0 mode, None for a model without any.
+
+        Raises:
+            ConfigError: the model does not know the mode.
+        """
+        return _token_sizes(self, f0)
 
 
 ModelConfig = BigCodecConfig | LiteConfig
+
+
+def _token_sizes(config: ModelConfig, f0: str | None) -> tuple[int, ...]:
+    known = config.f0_modes or (None,)
+    if f0 not in known:
+        modes = ", ".join(map(str, config.f0_modes)) or "no F0 mode"
+        raise ConfigError(f"F0 cannot be {f0} with this model: it knows {modes}")
+    sizes = (config.quantizer.codebook_size,) * config.quantizer.num_codebooks
+    return (*sizes, PITCH_TOKENS) if f0 == "coded" else sizes
 
 
 def _check_sequence(config: ModelConfig, *widths: int) -> None:
@@ -270,10 +338,18 @@ PRESETS: Mapping[str, ModelConfig] = types.MappingProxyType(
         "bigcodec-no-lstm": BigCodecConfig(encoder_width=64, decoder_width=2048, lstm_layers=0),
         # Ours.
         "lite": LiteConfig(
+            encoder_width=320,
+            encoder_blocks=6,
+            latent_dim=192,
+            decoder_width=448,
+            decoder_blocks=8,
+            quantizer=QuantizerConfig(unit_codes=True),
             harmonics=True,
-            restart=7680,
             subframes=2,
-            quantizer=QuantizerConfig(codebook_size=16384, unit_codes=True),
+            sequence="attention",
+            attention_window=65,
+            attention_lookahead=64,
+            predict_f0=True,
         ),
         # For tests: the real architectures at a size that trains in seconds.
         "toy": BigCodecConfig(
@@ -283,6 +359,16 @@ PRESETS: Mapping[str, ModelConfig] = types.MappingProxyType(
             quantizer=QuantizerConfig(codebook_size=1024),
         ),
         "toy-lite": _TOY_LITE,
+        "toy-single": dataclasses.replace(
+            _TOY_LITE,
+            harmonics=True,
+            subframes=2,
+            sequence="attention",
+            attention_heads=4,
+            attention_window=9,
+            attention_lookahead=8,
+            predict_f0=True,
+        ),
         "toy-tone": dataclasses.replace(_TOY_LITE, harmonics=True, subframes=2),
     }
 )

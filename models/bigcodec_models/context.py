@@ -43,13 +43,21 @@ def _lite(config: LiteConfig) -> Contexts:
     latent = half
     made = -(-(config.n_fft // 2 - config.hop // 2) // (config.subframes * config.hop))
     back = config.decoder_blocks * half + made
+    encoder_back = Context(0, 0)
+    past = future = latent
+    if config.attention_lookahead:
+        layers = config.lstm_layers
+        reach = layers * (config.attention_window - 1), layers * config.attention_lookahead
+        encoder_back = Context(*reach)
+        past, future = latent + reach[0], latent + reach[1]
+    if config.predict_f0:
+        # The F0 head's convolution, and the smoothing of what it predicts.
+        past, future = past + half + len(TAPS) // 2, future + half + len(TAPS) // 2
     if config.harmonics:
         front = max(front, PitchTracker.context(config.hop))
-        latent = max(half, len(TAPS) // 2)
+        past, future = max(past, len(TAPS) // 2), max(future, len(TAPS) // 2)
         back = max(back, 2 * made)  # the tone's windows, and those of what is made of it
-    return Contexts(
-        Context(front, front), Context(0, 0), Context(latent, latent), Context(back, back)
-    )
+    return Contexts(Context(front, front), encoder_back, Context(past, future), Context(back, back))
 
 
 def _bigcodec(config: BigCodecConfig) -> Contexts:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from bigcodec_models import precision
 from bigcodec_models.config import BigCodecConfig
 from bigcodec_models.fast_convolutions import use_matrix_products
 from bigcodec_models.network import CodecNetwork
@@ -33,16 +34,18 @@ def prepare(network: CodecNetwork, device: torch.device, half: bool) -> CodecNet
     return network
 
 
-def pipelines(network: CodecNetwork, device: torch.device, half: bool) -> tuple[Pipeline, Pipeline]:
+def pipelines(
+    network: CodecNetwork, device: torch.device, half: bool, f0: str | None
+) -> tuple[Pipeline, Pipeline]:
     """The encoder's and the decoder's pipeline of a prepared network.
 
-    `half` makes the decoder's last part, which is nearly all of its work, run in bfloat16 where
-    that is faster.
+    `f0` is the F0 mode of what is encoded. `half` makes the decoder's last part, which is nearly
+    all of its work, run in bfloat16 where that is faster.
     """
     # Kernels for accelerators are chosen, compiled and batched by shape.
     batched = device.type != "cpu"
-    encoder, decoder = encoder_pipeline(network, batched), decoder_pipeline(network, batched)
-    if half and _half_pays(device):
+    encoder, decoder = encoder_pipeline(network, batched, f0), decoder_pipeline(network, batched)
+    if half and precision.bfloat16_pays(device):
         decoder = dataclasses.replace(decoder, back=_in_half_precision(decoder.back, device))
     return _with_late_start(encoder), _with_late_start(decoder)
 
@@ -81,20 +84,6 @@ def _in_half_precision(part: Part, device: torch.device) -> Part:
             return part(x)
 
     return run
-
-
-def _half_pays(device: torch.device) -> bool:
-    """Whether bfloat16 convolutions are faster than those in float32.
-
-    On a CPU that takes matrix units (AMX), or AMD's form of AVX512-BF16, where bfloat16 products
-    ran at four times the rate of float32 ones. On an Intel CPU that has AVX512-BF16 without AMX
-    they ran at half of it (docs/performance.md).
-    """
-    if device.type != "cpu":
-        return True
-    found = torch.cpu.get_capabilities()
-    amd = str(found.get("cpu_name", "")).startswith("AMD")
-    return bool(found.get("amx_bf16") or (amd and found.get("avx512_bf16")))
 
 
 def _has_numba() -> bool:

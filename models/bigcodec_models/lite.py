@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bigcodec_models.attention import LocalAttention
 from bigcodec_models.config import PITCH_TOKENS, LiteConfig
 from bigcodec_models.pitch import phases, source, tone
 from bigcodec_models.sequence import sequence_layers
@@ -50,7 +51,44 @@ class ConvNeXtBlock(nn.Module):
 
 
 def _sequence(width: int, config: LiteConfig) -> nn.Module:
+    """The sequence layer that carries a state, if that is what the configuration asks for."""
+    if config.attention_lookahead:
+        return nn.Identity()
     return next(iter(sequence_layers(width, config)), nn.Identity())
+
+
+def _local_attention(width: int, config: LiteConfig) -> nn.Module:
+    """The sequence layer that carries none."""
+    if not config.attention_lookahead:
+        return nn.Identity()
+    return LocalAttention(
+        width,
+        config.lstm_layers,
+        config.attention_heads,
+        config.attention_window,
+        config.attention_lookahead,
+    )
+
+
+class F0Head(nn.Module):
+    """Predicts F0 tokens from hidden frames: (B, width, T) to logits (B, T, PITCH_TOKENS)."""
+
+    def __init__(self, width: int, config: LiteConfig) -> None:
+        super().__init__()
+        self.block = ConvNeXtBlock(width, config.kernel_size, config.expansion, 1)
+        self.norm = nn.LayerNorm(width, eps=1e-6)
+        self.output = nn.Linear(width, PITCH_TOKENS)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.output(self.norm(self.block(x).transpose(1, 2))).float()
+        return logits
+
+
+def most_likely_f0(logits: Tensor) -> Tensor:
+    """F0 tokens of logits (B, T, PITCH_TOKENS): int64 (B, T), 0 where "unvoiced" has over half of
+    the probability, and otherwise the voiced token with the most."""
+    unvoiced = logits[..., 0] > logits[..., 1:].logsumexp(dim=-1)
+    return torch.where(unvoiced, 0, 1 + logits[..., 1:].argmax(dim=-1))
 
 
 class LiteEncoder(nn.Module):
@@ -78,6 +116,7 @@ class LiteEncoder(nn.Module):
             for _ in range(config.encoder_blocks)
         )
         self.lstm = _sequence(width, config)
+        self.attention = _local_attention(width, config)
         self.norm_out = nn.LayerNorm(width, eps=1e-6)
         self.project = nn.Linear(width, config.latent_dim)
 
@@ -107,7 +146,8 @@ class LiteEncoder(nn.Module):
         return x
 
     def back(self, x: Tensor) -> Tensor:
-        """What comes after the LSTM: (B, width, T) to (B, dim, T)."""
+        """What comes after the LSTM, or attention in its place: (B, width, T) to (B, dim, T)."""
+        x = self.attention(x)
         latent: Tensor = self.project(self.norm_out(x.transpose(1, 2))).transpose(1, 2)
         return latent
 
@@ -126,6 +166,7 @@ class LiteDecoder(nn.Module):
         self.embed = nn.Conv1d(config.latent_dim, width, kernel, padding=kernel // 2)
         self.norm_in = nn.LayerNorm(width, eps=1e-6)
         self.lstm = _sequence(width, config)
+        self.attention = _local_attention(width, config)
         self.blocks = nn.ModuleList(
             ConvNeXtBlock(width, kernel, config.expansion, config.decoder_blocks)
             for _ in range(config.decoder_blocks)
@@ -134,10 +175,15 @@ class LiteDecoder(nn.Module):
         outputs = config.subframes * (self.size + 2)
         self.head = nn.Linear(width, outputs)
         if config.harmonics:
-            self.pitch = nn.Embedding(PITCH_TOKENS, config.latent_dim)
+            # A predicted F0 is known only behind the attention, and joins the frames there.
+            self.pitch = nn.Embedding(
+                PITCH_TOKENS, width if config.predict_f0 else config.latent_dim
+            )
             nn.init.zeros_(self.pitch.weight)
             self.filter = nn.Linear(width, outputs)
             self._begin_with_the_tone()
+        if config.predict_f0:
+            self.f0_head = F0Head(width, config)
 
     @torch.no_grad()
     def _begin_with_the_tone(self) -> None:
@@ -150,20 +196,63 @@ class LiteDecoder(nn.Module):
             biases[:, : biases.shape[1] // 2] += nepers
 
     def forward(self, latent: Tensor, pitch: Tensor | None = None) -> Tensor:
-        """`pitch` (B, T): tokens, with `harmonics`."""
+        """`pitch` (B, T): F0 tokens, with `harmonics`; without them they are predicted, where the
+        model does that."""
         restart = self.config.restart
-        x = whole(self.lstm, self.front(latent, pitch), restart)
-        if pitch is not None:
-            parts = torch.split(source(pitch, self.config.hop), restart or pitch.shape[1], dim=1)
-            x = torch.cat([x.float(), torch.cat([phases(steps) for steps in parts], dim=2)], dim=1)
-        return self.back(x)
+        x = self.front(latent, pitch)
+        if not self.config.harmonics:
+            return self.back(whole(self.lstm, x, restart))
+        width = self.config.decoder_width
+        steps = x[:, width].long()
+        parts = torch.split(steps, restart or steps.shape[1], dim=1)
+        moved = torch.cat([phases(part) for part in parts], dim=2)
+        x = whole(self.lstm, x[:, :width], restart)
+        return self.back(torch.cat([x.float(), moved], dim=1))
+
+    def restore(
+        self, latent: Tensor, f0: Tensor, use_predicted: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Of a model that predicts F0: the wave (B, 1, T*hop), and logits (B, T, PITCH_TOKENS).
+
+        Tokens `f0` (B, T) are followed, or the predicted ones where `use_predicted`, bool (B,).
+        """
+        x, logits = self.hidden(latent)
+        if use_predicted is not None:
+            predicted = most_likely_f0(logits.detach())
+            f0 = torch.where(use_predicted.unsqueeze(1), predicted, f0)
+        x = self.with_f0(x, f0)
+        moved = phases(x[:, -1].long())
+        return self.back(torch.cat([x[:, :-1], moved], dim=1)), logits
 
     def front(self, latent: Tensor, pitch: Tensor | None = None) -> Tensor:
-        """What comes before the LSTM: (B, dim, T) and pitch (B, T) to (B, width, T)."""
+        """What comes before the LSTM, attention in its place included: (B, dim, T) and F0 tokens
+        (B, T) to (B, width, T), and with `harmonics` one channel more, phase increments."""
+        if self.config.predict_f0:
+            x, logits = self.hidden(latent)
+            return self.with_f0(x, most_likely_f0(logits) if pitch is None else pitch)
         if pitch is not None:
             latent = latent + self.pitch(pitch).transpose(1, 2)
+        x = self._embedded(latent)
+        return x if pitch is None else self._with_increments(x, pitch)
+
+    def hidden(self, latent: Tensor) -> tuple[Tensor, Tensor]:
+        """Of a model that predicts F0: latent (B, dim, T) to frames (B, width, T), and logits of F0
+        tokens (B, T, PITCH_TOKENS)."""
+        x: Tensor = self.attention(self._embedded(latent))
+        return x, self.f0_head(x)
+
+    def with_f0(self, x: Tensor, f0: Tensor) -> Tensor:
+        """Those frames, told the F0 tokens (B, T), and phase increments as one channel more."""
+        return self._with_increments(x + self.pitch(f0).transpose(1, 2), f0)
+
+    def _embedded(self, latent: Tensor) -> Tensor:
         x: Tensor = self.norm_in(self.embed(latent).transpose(1, 2)).transpose(1, 2)
         return x
+
+    def _with_increments(self, x: Tensor, f0: Tensor) -> Tensor:
+        # Whole numbers below 2^24, which float32 holds exactly and half precision would not.
+        increments = source(f0, self.config.hop).unsqueeze(1).float()
+        return torch.cat([x.float(), increments], dim=1)
 
     def back(self, x: Tensor) -> Tensor:
         """What comes after the LSTM: (B, width, T) to wave (B, 1, T*hop).

@@ -105,6 +105,20 @@ class _Magnitudes(torch.autograd.Function):
         return F.pad(total.flatten(1), (0, samples - (count + 3) * hop)), None
 
 
+def f0_loss(logits: Tensor, tokens: Tensor) -> Tensor:
+    """Cross entropy of predicted F0, a scalar: logits (B, T, n), tokens int64 (B, T) in [0, n).
+
+    What a voiced frame is to have spreads over the tokens near its own, as a Gaussian with a
+    standard deviation of one token: a near miss is better than a far one. Token 0, unvoiced, has no
+    neighbors.
+    """
+    places = torch.arange(logits.shape[-1], device=logits.device)
+    near = torch.exp(-0.5 * (places - tokens.unsqueeze(-1)).float().square()) * (places > 0)
+    near = near / near.sum(dim=-1, keepdim=True).clamp(min=1e-9)
+    target = torch.where((tokens > 0).unsqueeze(-1), near, (places == 0).float())
+    return -(target * logits.float().log_softmax(dim=-1)).sum(dim=-1).mean()
+
+
 class MelDistances(NamedTuple):
     """What `MultiScaleMelLoss` finds: scalars."""
 

@@ -14,11 +14,20 @@ from bigcodec_models.pitch import PitchTracker
 from bigcodec_models.quantizer import Quantized, Quantizer
 
 
+class F0Prediction(NamedTuple):
+    """F0 of a training pass: logits (B, T, PITCH_TOKENS), and the tracker's tokens (B, T)."""
+
+    logits: Tensor
+    tokens: Tensor
+
+
 class Reconstruction(NamedTuple):
-    """A training pass: `wave` (B, 1, N) and what the quantiser gave."""
+    """A training pass: `wave` (B, 1, N), what the quantizer gave, and the F0 of models that predict
+    it."""
 
     wave: Tensor
     quantized: Quantized
+    f0: F0Prediction | None = None
 
 
 class CodecNetwork(nn.Module):
@@ -40,10 +49,24 @@ class CodecNetwork(nn.Module):
             self.encoder, self.decoder = BigCodecEncoder(config), BigCodecDecoder(config)
         self.quantizer = Quantizer(config.latent_dim, config.quantizer)
 
-    def forward(self, wave: Tensor) -> Reconstruction:
-        """Training pass over waves (B, 1, N), N a multiple of the hop."""
+    def forward(self, wave: Tensor, use_predicted_f0: Tensor | None = None) -> Reconstruction:
+        """Training pass over waves (B, 1, N), N a multiple of the hop.
+
+        With `use_predicted_f0`, bool (B,), the excitation of those waves follows the F0 that the
+        decoder predicts; that of the others, and by default of all, the tracker's.
+        """
         quantized = self.quantizer(self.encoder(wave))
-        return Reconstruction(self._restored(quantized.latent, self.pitch(wave)), quantized)
+        f0 = self.pitch(wave)
+        if f0 is None or not self.predicts_f0:
+            return Reconstruction(self._restored(quantized.latent, f0), quantized)
+        assert isinstance(self.decoder, LiteDecoder)
+        restored, logits = self.decoder.restore(quantized.latent, f0, use_predicted_f0)
+        return Reconstruction(restored, quantized, F0Prediction(logits, f0))
+
+    @property
+    def predicts_f0(self) -> bool:
+        """Whether the decoder can do without F0 tokens."""
+        return isinstance(self.config, LiteConfig) and self.config.predict_f0
 
     def pitch(self, wave: Tensor) -> Tensor | None:
         """Tokens of pitch (B, T) of a wave (B, 1, T*hop), for a model that has any."""
@@ -52,9 +75,12 @@ class CodecNetwork(nn.Module):
         tokens: Tensor = self.tracker(wave.squeeze(1), self.config.hop)
         return tokens
 
-    def encode(self, wave: Tensor) -> Tensor:
-        """Tokens of a wave in a single pass: (B, 1, T*hop) to int64 (B, T, K)."""
-        tokens, pitch = self.quantizer.encode(self.encoder(wave)), self.pitch(wave)
+    def encode(self, wave: Tensor, f0: str | None = None) -> Tensor:
+        """Tokens of a wave in a single pass: (B, 1, T*hop) to int64 (B, T, K), in an F0 mode of
+        the configuration, by default its first."""
+        coded = (f0 or self.config.default_f0) == "coded"
+        tokens = self.quantizer.encode(self.encoder(wave))
+        pitch = self.pitch(wave) if coded else None
         return tokens if pitch is None else torch.cat([tokens, pitch.unsqueeze(-1)], dim=-1)
 
     def decode(self, tokens: Tensor) -> Tensor:
@@ -63,8 +89,8 @@ class CodecNetwork(nn.Module):
         return self._restored(self.quantizer.decode(codes), pitch)
 
     def split(self, tokens: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Tokens (B, T, K) as those of codebooks, and those of pitch (B, T)."""
-        if self.tracker is None:
+        """Tokens (B, T, K) as those of codebooks, and those of F0 (B, T) where there are any."""
+        if tokens.shape[-1] == self.config.quantizer.num_codebooks:
             return tokens, None
         return tokens[..., :-1], tokens[..., -1]
 

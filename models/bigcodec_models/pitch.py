@@ -8,6 +8,7 @@ frame is its own and short, so that a stream can be tracked in pieces.
 
 from __future__ import annotations
 
+import functools
 import math
 
 import torch
@@ -64,7 +65,7 @@ class PitchTracker(nn.Module):
         strengths = torch.cat([silent.unsqueeze(-1), strengths], dim=-1)
         octaves = F.pad(torch.log2(_LAG_RATE / lags / LOWEST), (1, 0))
         tokens = 1 + (STEPS_AN_OCTAVE * octaves).round().long().clamp(0, PITCH_TOKENS - 2)
-        tokens[..., 0] = 0
+        tokens[..., :1].zero_()
         chosen = _cheapest_path(octaves, strengths).unsqueeze(-1)
         found: Tensor = tokens.gather(-1, chosen).squeeze(-1)
         return found
@@ -134,15 +135,20 @@ def source(tokens: Tensor, hop: int) -> Tensor:
     Whole numbers throughout, and so the same on every machine. Depends on `len(TAPS) // 2`
     frames on either side.
     """
-    hertz = [LOWEST * 2 ** ((token - 1) / STEPS_AN_OCTAVE) for token in range(PITCH_TOKENS)]
-    cycles = [round(PHASE_UNITS * pitch * hop / SAMPLE_RATE) for pitch in hertz]
-    table = torch.tensor(cycles, device=tokens.device)
-    taps = torch.tensor(TAPS, device=tokens.device)
+    table, taps = _tables(hop, tokens.device)
     total, weight = (
         (F.pad(values, (len(TAPS) // 2,) * 2).unfold(-1, len(TAPS), 1) * taps).sum(dim=-1)
         for values in (table[tokens] * (tokens > 0), (tokens > 0).long())
     )
     return torch.where(weight > 0, total // weight.clamp(min=1), table[_ANY])
+
+
+@functools.lru_cache
+def _tables(hop: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Cycles a frame by token, and `TAPS`. Made once: a copy to a device would wait for it."""
+    hertz = [LOWEST * 2 ** ((token - 1) / STEPS_AN_OCTAVE) for token in range(PITCH_TOKENS)]
+    cycles = [round(PHASE_UNITS * pitch * hop / SAMPLE_RATE) for pitch in hertz]
+    return torch.tensor(cycles, device=device), torch.tensor(TAPS, device=device)
 
 
 def phases(steps: Tensor, before: Tensor | int = 0) -> Tensor:

@@ -9,6 +9,8 @@ from typing import Protocol, cast
 import torch
 from torch import Tensor, nn
 
+from bigcodec_models.precision import bfloat16_lstm_runs
+
 _ALONE_ON_CPU = True
 
 LSTMState = tuple[Tensor, Tensor]
@@ -50,8 +52,18 @@ class ResidualLSTM(nn.Module):
     def step(self, x: Tensor, state: LSTMState | None) -> tuple[Tensor, LSTMState]:
         """Like `forward`, from a given state, returning the state after the last frame."""
         frames = x.transpose(1, 2)
-        output, after = self.lstm(frames, state)
+        if frames.dtype == torch.bfloat16 or torch.is_autocast_enabled(x.device.type):
+            output, after = self._step_in_half(frames, state)
+        else:
+            output, after = self.lstm(frames, state)
         return (output + frames).transpose(1, 2), after
+
+    def _step_in_half(self, frames: Tensor, state: LSTMState | None) -> tuple[Tensor, LSTMState]:
+        """The LSTM under autocast, or in single precision where it would fail under it."""
+        if frames.device.type != "cpu" or bfloat16_lstm_runs():
+            return cast(tuple[Tensor, LSTMState], self.lstm(frames, state))
+        with torch.autocast("cpu", enabled=False):
+            return cast(tuple[Tensor, LSTMState], self.lstm(frames.float(), state))
 
     def step_many(
         self, pieces: Sequence[Tensor], states: Sequence[LSTMState | None]

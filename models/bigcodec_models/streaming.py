@@ -20,7 +20,6 @@ from bigcodec_models.config import LiteConfig, ModelConfig
 from bigcodec_models.context import Context, contexts_of
 from bigcodec_models.lite import LiteDecoder
 from bigcodec_models.network import CodecNetwork
-from bigcodec_models.pitch import source
 from bigcodec_models.recurrent import Recurrence, find_recurrence
 from bigcodec_models.sequencing import Carried, run, starts_before, tone_phases
 
@@ -291,21 +290,24 @@ def _by_shape(inputs: Sequence[Tensor], part: Part) -> list[Tensor]:
     return results
 
 
-def encoder_pipeline(network: CodecNetwork, batched: bool = False) -> Pipeline:
-    """Samples (1, 1, n * hop) to latents (1, dim, n), with tokens of pitch below, if any."""
+def encoder_pipeline(
+    network: CodecNetwork, batched: bool = False, f0: str | None = None
+) -> Pipeline:
+    """Samples (1, 1, n * hop) to latents (1, dim, n), with F0 tokens below where the F0 mode, by
+    default the model's first, is "coded"."""
     config: ModelConfig = network.config
+    f0_coded = (f0 or config.default_f0) == "coded"
     contexts, encoder = contexts_of(config), network.encoder
 
     def front(wave: Tensor) -> Tensor:
-        x, pitch = encoder.front(wave), network.pitch(wave)
+        x, pitch = encoder.front(wave), network.pitch(wave) if f0_coded else None
         return x if pitch is None else torch.cat([x, pitch.unsqueeze(1).to(x.dtype)], dim=1)
 
     def back(x: Tensor) -> Tensor:
-        if not pitched:
+        if not f0_coded:
             return encoder.back(x)
         return torch.cat([encoder.back(x[:, :-1]), x[:, -1:]], dim=1)
 
-    pitched = network.tracker is not None
     return Pipeline(
         front=front,
         lstm=find_recurrence(encoder.lstm),
@@ -314,7 +316,7 @@ def encoder_pipeline(network: CodecNetwork, batched: bool = False) -> Pipeline:
         unit_in=config.hop,
         unit_out=1,
         batched=batched,
-        pitched=pitched,
+        pitched=f0_coded,
     )
 
 
@@ -327,10 +329,9 @@ def decoder_pipeline(network: CodecNetwork, batched: bool = False) -> Pipeline:
     def front(tokens: Tensor) -> Tensor:
         codes, pitch = network.split(tokens.transpose(1, 2))
         latent = network.quantizer.decode(codes)
-        if pitch is None or not isinstance(decoder, LiteDecoder):
-            return decoder.front(latent)
-        x = decoder.front(latent, pitch)
-        return torch.cat([x, source(pitch, config.hop).unsqueeze(1).to(x.dtype)], dim=1)
+        if isinstance(decoder, LiteDecoder):
+            return decoder.front(latent, pitch)
+        return decoder.front(latent)
 
     return Pipeline(
         front=front,

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from bigcodec_models import PRESETS, Codec, inference, recurrent, streaming
+from bigcodec_models import PRESETS, Codec, inference, precision, recurrent, streaming
 from bigcodec_models.batching import run_streams
 from bigcodec_models.context import Context
 from bigcodec_models.model_file import LoadedModel, ModelInfo
@@ -30,7 +30,7 @@ def short_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(streaming, "CHUNK_FRAMES", 40)
 
 
-@pytest.fixture(scope="module", params=["toy", "toy-lite"])
+@pytest.fixture(scope="module", params=["toy", "toy-lite", "toy-single"])
 def codec(request: pytest.FixtureRequest) -> Codec:
     return make_codec(request.param)
 
@@ -207,7 +207,7 @@ def test_bfloat16_touches_decoding_only_and_little(
     preset: str, matrix_units: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without matrix units LSTM weights are rounded, with them convolutions run in bfloat16."""
-    monkeypatch.setattr(inference, "_half_pays", lambda device: matrix_units)
+    monkeypatch.setattr(precision, "bfloat16_pays", lambda device: matrix_units)
     exact, half = make_codec(preset), make_codec(preset, "bfloat16")
     wave = noise(20_000)
     tokens = exact.encode(wave)

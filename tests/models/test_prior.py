@@ -152,6 +152,21 @@ def test_versions_of_a_clip_differ_and_can_be_made_again() -> None:
     assert abs(one).max() <= 1.01
 
 
+def test_an_f0_token_has_a_vector_where_the_mode_has_the_token(tmp_path: Path) -> None:
+    config = PRESETS["toy-single"]
+    info = ModelInfo(name="toy", licence="CC0-1.0", training={})
+    save_model(tmp_path / "toy.safetensors", CodecNetwork(config).state_dict(), config, info)
+    model = read_model(tmp_path / "toy.safetensors")
+    for f0 in (None, "predicted", "coded"):
+        found = code_vectors(model, f0)
+        sizes = config.token_sizes_with(f0 or config.default_f0)
+        assert tuple(len(vectors) for vectors in found) == sizes
+    unvoiced, *voiced = code_vectors(model, "coded")[1]
+    assert unvoiced[1] == 0 and all(vector[1] == 1 for vector in voiced)
+    with pytest.raises(ValueError, match="F0 cannot be"):
+        code_vectors(model, "other")
+
+
 def test_code_vectors_are_those_that_the_decoder_sees(tmp_path: Path) -> None:
     config = PRESETS["toy-lite"]
     torch.manual_seed(0)

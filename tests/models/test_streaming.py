@@ -12,14 +12,14 @@ import torch
 
 from bigcodec_models import PRESETS, Codec, streaming
 from bigcodec_models.batching import run_streams
-from bigcodec_models.config import BigCodecConfig, ModelConfig, QuantizerConfig
+from bigcodec_models.config import BigCodecConfig, LiteConfig, ModelConfig, QuantizerConfig
 from bigcodec_models.context import contexts_of
 from bigcodec_models.model_file import LoadedModel, ModelInfo
 from bigcodec_models.network import CodecNetwork
 from bigcodec_models.quantizer import Codebook
 
 Wave = npt.NDArray[np.float32]
-FAMILIES = ["toy", "toy-lite", "toy-tone"]
+FAMILIES = ["toy", "toy-lite", "toy-tone", "toy-single"]
 MODELS: dict[str, ModelConfig] = {
     **{name: PRESETS[name] for name in FAMILIES},
     # A window that reaches over several chunks.
@@ -33,12 +33,14 @@ def short_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(streaming, "CHUNK_FRAMES", 40)
 
 
-@pytest.fixture(scope="module", params=MODELS)
+@pytest.fixture(scope="module", params=[*MODELS, "toy-single:coded"])
 def codec(request: pytest.FixtureRequest) -> Codec:
     torch.manual_seed(5)
-    config = MODELS[request.param]
+    name, _, f0 = request.param.partition(":")
+    config = MODELS[name]
     tensors = CodecNetwork(config).state_dict()
-    return Codec(LoadedModel(config=config, info=ModelInfo(name="", licence=""), tensors=tensors))
+    loaded = LoadedModel(config=config, info=ModelInfo(name="", licence=""), tensors=tensors)
+    return Codec(loaded, f0=f0 or None)
 
 
 def noise(samples: int, seed: int = 0) -> Wave:
@@ -78,7 +80,7 @@ def test_chunks_agree_with_a_single_pass(codec: Codec, samples: int) -> None:
     network = codec._network
     with torch.inference_mode():
         latent = network.encoder(padded)
-        expected = network.encode(padded)
+        expected = network.encode(padded, codec.f0)
         restored = network.decode(expected)[0, 0].numpy()
     tokens, wanted = codec.encode(wave), expected[0].numpy()
     wanted = wanted if tokens.ndim == 2 else wanted[:, 0]
@@ -212,12 +214,18 @@ def test_contexts_are_as_wide_as_needed_and_hardly_wider(preset: str) -> None:
     )  # fmt: skip
     others = {"bigcodec-like": odd, "snake": replace(odd, activation="snake")}
     network = CodecNetwork({**PRESETS, **others}[preset]).double().eval()
-    contexts = contexts_of(network.config)
+    config, contexts = network.config, contexts_of(network.config)
+    parts = [
+        (network.encoder.front, contexts.encoder_front, 1, 200),
+        (network.decoder.back, contexts.decoder_back, back_channels(network), 1),
+    ]
+    if isinstance(config, LiteConfig) and config.attention_lookahead:
+        parts += [
+            (network.encoder.back, contexts.encoder_back, config.encoder_width, 1),
+            (network.decoder.front, contexts.decoder_front, config.latent_dim, 1),
+        ]
     with torch.no_grad():
-        for part, context, channels, unit in (
-            (network.encoder.front, contexts.encoder_front, 1, 200),
-            (network.decoder.back, contexts.decoder_back, back_channels(network), 1),
-        ):
+        for part, context, channels, unit in parts:
             x = torch.randn(1, channels, 150 * unit, dtype=torch.float64).abs()
             assert not changes(part, x, unit, 75, range(0, 75 - context.left))
             assert not changes(part, x, unit, 75, range(75 + context.right + 1, 150))
@@ -227,7 +235,7 @@ def test_contexts_are_as_wide_as_needed_and_hardly_wider(preset: str) -> None:
 
 
 def back_channels(network: CodecNetwork) -> int:
-    width = next(m.hidden_size for m in network.decoder.modules() if isinstance(m, torch.nn.LSTM))
+    width = network.config.decoder_width
     return width + 2 * getattr(network.config, "harmonics", False)
 
 
@@ -256,19 +264,21 @@ SEEKING: dict[str, ModelConfig] = {
 
 def model(name: str) -> Codec:
     torch.manual_seed(7)
+    name, _, f0 = name.partition(":")
     config = SEEKING[name]
     tensors = CodecNetwork(config).state_dict()
-    return Codec(LoadedModel(config=config, info=ModelInfo(name="", licence=""), tensors=tensors))
+    loaded = LoadedModel(config=config, info=ModelInfo(name="", licence=""), tensors=tensors)
+    return Codec(loaded, f0=f0 or None)
 
 
 def random_tokens(codec: Codec, frames: int) -> npt.NDArray[np.int64]:
-    random, sizes = np.random.default_rng(3), codec.config.token_sizes
+    random, sizes = np.random.default_rng(3), codec.token_sizes
     tokens = np.stack([random.integers(0, size, frames) for size in sizes], axis=1)
     return tokens if len(sizes) > 1 else tokens[:, 0]
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.parametrize("name", SEEKING)
+@pytest.mark.parametrize("name", [*SEEKING, "toy-single:coded"])
 def test_any_part_is_exactly_that_of_the_whole(name: str, threads: int) -> None:
     """Bit for bit, at random starts and lengths, given all tokens or only those that are needed,
     however they are cut."""

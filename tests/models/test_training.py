@@ -87,7 +87,8 @@ def test_losses_fall(folder: Path, tmp_path: Path, preset: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("preset", "optimizer"), [("toy", "adamw"), ("toy-lite", "adamw"), ("toy-tone", "muon")]
+    ("preset", "optimizer"),
+    [("toy", "adamw"), ("toy-lite", "adamw"), ("toy-tone", "muon"), ("toy-single", "muon")],
 )
 @pytest.mark.parametrize("cut", [3, 5])
 def test_resuming_is_exact(
@@ -360,7 +361,7 @@ def test_portable_lite_is_small_and_large_tensors_are_cut(tmp_path: Path) -> Non
     weights = CodecNetwork(model).state_dict()
     large = {"large": torch.arange(24 << 20, dtype=torch.float32).view(-1, 1024)}
     judges = Objective(train_config).discriminators.state_dict()
-    for extra, limit in ((judges, 60 << 20), (large, 120 << 20)):
+    for extra, limit in ((judges, 96 << 20), (large, 140 << 20)):
         checkpoint = Checkpoint(
             step=1,
             model=model,

@@ -73,6 +73,8 @@ class WeightNormConv2d(_WeightNorm):
         if x.device.type == "cpu":
             innermost = self.groups == 1 and max(weight.shape[:2]) <= _NARROW
             x = _channels_innermost(x) if innermost else x.contiguous()
+        else:  # what the matrix units of GPUs take without a copy
+            x = x.contiguous(memory_format=torch.channels_last)
         return F.conv2d(x, weight, self.bias, stride, padding, dilation, self.groups)
 
 

@@ -32,6 +32,7 @@ _NOT_NEGATIVE = (
     "wave_l2_weight",
     "stft_weight",
     "loudness_weight",
+    "f0_weight",
     "adversarial_seconds",
     "adversarial_weight",
     "feature_weight",
@@ -49,7 +50,7 @@ _BELOW_ONE = ("beta1", "beta2", "ema_decay", "validation_fraction")
 _CHOICES = {
     "decay": ("linear", "cosine"),
     "codebook_loss": ("l1", "l2"),
-    "precision": ("float32", "bfloat16"),
+    "precision": ("float32", "bfloat16", "auto"),
     "optimizer": ("adamw", "muon"),
     "adversarial_loss": ADVERSARIAL_LOSSES,
 }
@@ -90,6 +91,8 @@ class TrainConfig:
     stft_windows: tuple[int, ...] = STFT_WINDOWS
     stft_weight: float = 0.0
     loudness_weight: float = 0.0
+    f0_weight: float = 10.0
+    predicted_f0_fraction: float = 0.5
     discriminators: str = "published"
     adversarial_loss: str = "least_squares"
     adversarial_weight: float = 1.0
@@ -125,6 +128,8 @@ class TrainConfig:
             _require(finite, f"{name} must be finite")
         _require(self.seed < 1 << 31, "seed must be below 2^31")
         _require(self.noise_probability <= 1, "noise_probability must be at most 1")
+        share = self.predicted_f0_fraction
+        _require(0 <= share <= 1, "predicted_f0_fraction must be between 0 and 1")
         low_high = self.noise_snr_db
         _require(
             len(low_high) == 2 and low_high[0] <= low_high[1],

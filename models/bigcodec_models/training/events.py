@@ -37,13 +37,25 @@ class ValidationClip:
     restored: npt.NDArray[np.float32]
 
 
+@dataclasses.dataclass(frozen=True)
+class F0Validation:
+    """F0 of models that predict it: the mean mel distance with the true F0 in place of the
+    predicted one, and fractions: frames with the right voicing, voiced frames within 50 cents (None
+    where no clip has any)."""
+
+    mel_coded: float
+    voicing: float
+    within_50_cents: float | None
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Validation:
     """One validation of the averaged weights.
 
     `mel` is the mean multi-scale mel distance; `stoi` and `pesq` (wide band) are means, or None
     where the package is not installed or the measure failed on every clip. `best` says that no
-    earlier validation of the run had a lower mel distance.
+    earlier validation of the run had a lower mel distance. Models that predict F0 do so for all of
+    these, and have `f0` beside them.
     """
 
     step: int
@@ -52,13 +64,16 @@ class Validation:
     pesq: float | None
     best: bool
     clips: tuple[ValidationClip, ...]
+    f0: F0Validation | None = None
 
     def numbers(self) -> dict[str, float | int | bool | None]:
         """Everything but the audio, ready for JSON."""
+        f0 = {} if self.f0 is None else {f"f0_{k}": v for k, v in vars(self.f0).items()}
         return {
             "step": self.step,
             "mel": self.mel,
             "stoi": self.stoi,
             "pesq": self.pesq,
             "best": self.best,
+            **f0,
         }

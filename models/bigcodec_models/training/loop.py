@@ -15,6 +15,7 @@ from torch import Tensor
 from bigcodec_models.config import ConfigError, ModelConfig
 from bigcodec_models.model_file import ModelInfo, save_model
 from bigcodec_models.network import CodecNetwork
+from bigcodec_models.precision import bfloat16_pays
 from bigcodec_models.quantizer import Codebook, Quantized
 from bigcodec_models.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from bigcodec_models.training.code_usage import UNREVIVED_WINDOW, CodeUsage
@@ -267,7 +268,7 @@ class Trainer:
         if self.team.rank:  # dropout differs from process to process, as it does within a batch
             torch.manual_seed((config.seed + 7919 * self.team.rank) * 1_000_003 + self.step)
         with self._precision():
-            made = self.network(wave)
+            made = self.network(wave, self._use_predicted_f0(len(wave)))
         report: dict[str, Tensor] = {}
         if judged is not None and self.step % config.discriminator_every == 0:
             report |= self._discriminator_step(wave[..., judged], made.wave[..., judged])
@@ -290,6 +291,16 @@ class Trainer:
         report = {name: value.detach() for name, value in report.items()}
         self.team.average(report.values())
         return report
+
+    def _use_predicted_f0(self, crops: int) -> Tensor | None:
+        """Which crops' excitation follows the F0 that the decoder predicts, if it does: (crops,).
+
+        As many of each batch as `predicted_f0_fraction` says, on average: the decoder learns to
+        live with its own errors, and to make use of the true F0 where a stream carries it.
+        """
+        if not self.network.predicts_f0:
+            return None
+        return (torch.rand(crops) < self.config.predicted_f0_fraction).to(self.device)
 
     def _watch_codes(self, quantized: Quantized) -> None:
         self.usage.add(quantized, self.team)
@@ -314,7 +325,8 @@ class Trainer:
         return {**losses, NORM + "discriminators": norm}
 
     def _precision(self) -> torch.autocast:
-        enabled = self.config.precision == "bfloat16"
+        precision = self.config.precision
+        enabled = bfloat16_pays(self.device) if precision == "auto" else precision == "bfloat16"
         return torch.autocast(self.device.type, torch.bfloat16, enabled=enabled)
 
     @torch.no_grad()

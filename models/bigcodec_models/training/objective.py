@@ -20,7 +20,7 @@ from bigcodec_models.discriminators import (
     build_discriminators,
     choose_discriminators,
 )
-from bigcodec_models.losses import MultiResolutionStftLoss, MultiScaleMelLoss
+from bigcodec_models.losses import MultiResolutionStftLoss, MultiScaleMelLoss, f0_loss
 from bigcodec_models.network import Reconstruction
 from bigcodec_models.training.config import TrainConfig
 from bigcodec_models.training.team import ALONE, Team
@@ -81,6 +81,9 @@ class Objective(nn.Module):
         total = config.mel_weight * losses["mel"] + config.vq_weight * losses["vq"]
         if "loudness" in losses:
             total = total + config.loudness_weight * losses["loudness"]
+        if made.f0 is not None:
+            losses["f0"] = f0_loss(*made.f0)
+            total = total + config.f0_weight * losses["f0"]
         for name, weight, loss in self._further_losses(real, made.wave):
             losses[name] = loss
             total = total + weight * loss

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import math
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -12,11 +14,15 @@ import torch
 from torch import Tensor
 
 from bigcodec_models.config import SAMPLE_RATE
+from bigcodec_models.lite import most_likely_f0
 from bigcodec_models.losses import MultiScaleMelLoss
-from bigcodec_models.network import CodecNetwork
-from bigcodec_models.training.events import Validation, ValidationClip
+from bigcodec_models.network import CodecNetwork, Reconstruction
+from bigcodec_models.pitch import STEPS_AN_OCTAVE
+from bigcodec_models.training.events import F0Validation, Validation, ValidationClip
 
 Wave = npt.NDArray[np.float32]
+
+_NEAR_CENTS = 50.0
 
 
 class Validator:
@@ -42,6 +48,7 @@ class Validator:
                 float(self._mel(self._tensor(ours), self._tensor(wave)))
                 for (_, wave), ours in zip(self._clips, restored, strict=True)
             ]
+            f0 = self._f0(network, weights)
         network.train(training)
         pairs = [(wave, ours) for (_, wave), ours in zip(self._clips, restored, strict=True)]
         mel = float(np.mean(mels))
@@ -51,21 +58,62 @@ class Validator:
             stoi=_mean(_stoi(*pair) for pair in pairs),
             pesq=_mean(_pesq(*pair) for pair in pairs),
             best=mel < best_mel,
+            f0=f0,
             clips=tuple(
                 ValidationClip(name, wave, ours)
                 for (name, wave), ours in zip(self._clips, restored, strict=True)
             ),
         )
 
+    def _f0(self, network: CodecNetwork, weights: Mapping[str, Tensor]) -> F0Validation | None:
+        """How good the F0 is that the decoder predicts, and the mel distance with the true one."""
+        if not network.predicts_f0:
+            return None
+        mels, voicing, near = [], [], []
+        for _, wave in self._clips:
+            made = self._pass(network, weights, wave, predicted=False)
+            restored = made.wave[0, :, : len(wave)].float()
+            mels.append(float(self._mel(restored, self._tensor(wave))))
+            assert made.f0 is not None
+            accuracy = f0_accuracy(*made.f0)
+            voicing.append(accuracy.voicing)
+            near.append(accuracy.within_50_cents)
+        found = (value for value in near if not math.isnan(value))
+        return F0Validation(float(np.mean(mels)), float(np.mean(voicing)), _mean(found))
+
     def _tensor(self, wave: Wave) -> Tensor:
         return torch.from_numpy(wave).unsqueeze(0).to(self._device)
 
-    def _restore(self, network: CodecNetwork, weights: Mapping[str, Tensor], wave: Wave) -> Wave:
+    def _pass(
+        self, network: CodecNetwork, weights: Mapping[str, Tensor], wave: Wave, *, predicted: bool
+    ) -> Reconstruction:
         padded = np.pad(wave, (0, -len(wave) % network.config.hop))
         inputs = self._tensor(padded).unsqueeze(1)
-        made = torch.func.functional_call(network, dict(weights), (inputs,))
+        use = torch.ones(1, dtype=torch.bool, device=self._device) if predicted else None
+        made: Reconstruction = torch.func.functional_call(network, dict(weights), (inputs, use))
+        return made
+
+    def _restore(self, network: CodecNetwork, weights: Mapping[str, Tensor], wave: Wave) -> Wave:
+        made = self._pass(network, weights, wave, predicted=network.predicts_f0)
         restored: Wave = made.wave[0, 0, : len(wave)].float().cpu().numpy()
         return restored
+
+
+class F0Accuracy(NamedTuple):
+    """Fractions: of frames with the right voicing, and of the frames voiced in both, those within
+    50 cents (NaN where there are none)."""
+
+    voicing: float
+    within_50_cents: float
+
+
+def f0_accuracy(logits: Tensor, tokens: Tensor) -> F0Accuracy:
+    """Accuracy of predicted F0: logits (B, T, n), and the tracker's tokens (B, T)."""
+    predicted = most_likely_f0(logits)
+    both = (predicted > 0) & (tokens > 0)
+    cents = 1200 / STEPS_AN_OCTAVE * (predicted - tokens).abs()[both].float()
+    voicing = ((predicted > 0) == (tokens > 0)).float().mean()
+    return F0Accuracy(float(voicing), float((cents <= _NEAR_CENTS).float().mean()))
 
 
 def _at_least(wave: Wave, length: int) -> Wave:
