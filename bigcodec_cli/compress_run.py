@@ -12,7 +12,7 @@ from bigcodec_cli.inputs import Job
 from bigcodec_cli.loading import load_codec
 from bigcodec_cli.output import CliError
 from bigcodec_cli.pcm import RawFormat
-from bigcodec_cli.pipeline import CompressOptions
+from bigcodec_cli.pipeline import CompressOptions, geometry_of
 from bigcodec_cli.pool import SHORT_AT_ONCE, Pool
 from bigcodec_cli.priors import prior_for_model
 from bigcodec_models.codec import Codec
@@ -24,6 +24,7 @@ class CompressRequest:
 
     model: str
     coder: str
+    f0: str | None
     device: str
     batch_size: int | None
     downmix: bool
@@ -37,10 +38,10 @@ def load_settings(request: CompressRequest) -> tuple[CompressSettings, str]:
     Raises:
         CliError: one of them is not at hand, or cannot be used.
     """
-    codec, description = load_codec(request.model, request.device)
-    prior = prior_for_model(codec.fingerprint)
+    codec, description = load_codec(request.model, request.device, f0=request.f0)
+    prior = prior_for_model(codec.fingerprint, geometry_of(codec))
     options = CompressOptions(
-        coder=_chosen(request.coder, prior), downmix=request.downmix, prior=prior
+        coder=_chosen(request.coder, prior, codec), downmix=request.downmix, prior=prior
     )
     settings = CompressSettings(
         codec=codec, options=options, raw=request.raw, verify=request.verify
@@ -57,7 +58,7 @@ def compress_jobs(
     pool.run(open_tasks(jobs, settings, batch))
 
 
-def _chosen(coder: str, prior: bcdc.Prior | None) -> bcdc.Coder | None:
+def _chosen(coder: str, prior: bcdc.Prior | None, codec: Codec) -> bcdc.Coder | None:
     """The coder of --coder, or None for the smallest.
 
     Raises:
@@ -67,8 +68,9 @@ def _chosen(coder: str, prior: bcdc.Prior | None) -> bcdc.Coder | None:
         return None
     chosen = bcdc.Coder[coder.upper()]
     if chosen not in bcdc.usable_coders(prior):
+        mode = f" with --f0 {codec.f0}" if len(codec.config.f0_modes) > 1 else ""
         raise CliError(
-            f"--coder {coder}: there is no prior for this model; "
+            f"--coder {coder}: there is no prior for this model{mode}; "
             "'bigcodec train-prior' makes one, --coder adaptive needs none"
         )
     return chosen

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import torch
 
+import bcdc
 from bigcodec_cli.containers import Headed
 from bigcodec_cli.output import CliError
-from bigcodec_cli.pipeline import geometry_of
+from bigcodec_cli.pipeline import geometries_of
 from bigcodec_cli.store import find_by_fingerprint, find_model, model_path
-from bigcodec_models.codec import Codec
+from bigcodec_models.codec import Codec, read_model
+from bigcodec_models.config import ModelConfig
 from bigcodec_models.model_file import ModelFileError
 
 PULL_HINT = "for the paper's quality: bigcodec models pull bigcodec, then --model bigcodec"
@@ -34,21 +36,34 @@ def choose_device(wanted: str) -> str:
     return wanted
 
 
-def load_codec(name_or_path: str, device: str, precision: str = "float32") -> tuple[Codec, str]:
-    """A codec, and a line that says what it is; `precision` acts on decoding (see `Codec`).
+def load_codec(
+    name_or_path: str, device: str, precision: str = "float32", f0: str | None = None
+) -> tuple[Codec, str]:
+    """A codec, and a line that says what it is; `precision` acts on decoding, `f0` on encoding
+    (see `Codec`).
 
     Raises:
-        CliError: no such model, or it cannot be used.
+        CliError: no such model, it cannot be used, or does not know the F0 mode.
     """
     entry = find_model(name_or_path)
     try:
-        codec = Codec.load(model_path(name_or_path), choose_device(device), precision)
+        model = read_model(model_path(name_or_path))
+        _check_f0(f0, name_or_path, model.config)
+        codec = Codec(model, choose_device(device), precision, f0)
     except ModelFileError as error:
         raise CliError(str(error)) from error
     if entry is None:
         return codec, f"model {name_or_path}: {codec.info.name or 'unnamed'}"
     hint = f"; {PULL_HINT}" if entry.builtin else ""
     return codec, f"model {entry.name}: {entry.summary}{hint}"
+
+
+def _check_f0(f0: str | None, name: str, config: ModelConfig) -> None:
+    if f0 is None or f0 in config.f0_modes:
+        return
+    known = " and ".join(config.f0_modes)
+    what = f"knows only {known}" if known else "has no F0 tokens; leave --f0 out"
+    raise CliError(f"--f0 {f0}: the model {name} {what}")
 
 
 class CodecCache:
@@ -65,14 +80,18 @@ class CodecCache:
         """The codec that made a container.
 
         Raises:
-            CliError: it is not at hand, or does not fit the container's token geometry.
+            CliError: it is not at hand, or does not decode tokens of the container's geometry.
         """
         wanted = container.header.fingerprint
         if wanted not in self._codecs:
             self._codecs[wanted] = self._load(source, wanted)
         codec = self._codecs[wanted]
-        if geometry_of(codec) != container.header.geometry:
-            raise CliError(f"{source}: its token geometry is not that of its model")
+        geometry, known = container.header.geometry, geometries_of(codec.config)
+        if geometry not in known:
+            raise CliError(
+                f"{source}: its model does not decode such tokens ({_words(geometry)}), "
+                f"only {' or '.join(map(_words, known))}"
+            )
         return codec
 
     def _load(self, source: Path, wanted: bytes) -> Codec:
@@ -87,3 +106,9 @@ class CodecCache:
             return Codec.load(entry.path, self._device, self._precision)
         except ModelFileError as error:
             raise CliError(str(error)) from error
+
+
+def _words(geometry: bcdc.Geometry) -> str:
+    """Such as "hop 200, codebook 16384 + 154 (F0)"."""
+    sizes = " + ".join(map(str, geometry.codebook_sizes))
+    return f"hop {geometry.hop}, codebook {sizes}" + (" (F0)" if geometry.f0 else "")

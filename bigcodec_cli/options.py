@@ -13,6 +13,7 @@ import click
 from bigcodec_cli.batch import BatchOptions
 from bigcodec_cli.inputs import InputOptions
 from bigcodec_cli.pcm import PCM_NAMES, RawFormat
+from bigcodec_models.config import F0_MODES
 
 Command = Callable[..., Any]
 # Whether a file can be read is found out when its turn comes, so that the others are done.
@@ -63,6 +64,13 @@ batch_size_option = click.option(
     default=1,
     show_default=True,
     help="How many recordings go through the model side by side. Results are the same.",
+)
+
+f0_option = click.option(
+    "--f0",
+    type=click.Choice(F0_MODES),
+    help="Code F0 as one more token a frame, or leave it out, for the decoder to predict. "
+    "'models show' lists what a model knows; its first is the default.",
 )
 
 _SOURCES = [

@@ -18,6 +18,7 @@ from bigcodec_cli.output import CliError
 from bigcodec_cli.resampling import Grid, Resampler, resample_stream
 from bigcodec_cli.samples import ChannelJoiner, Samples, SampleSink, split_channels
 from bigcodec_models.codec import Codec
+from bigcodec_models.config import ModelConfig
 
 Progress = Callable[[float], None]
 
@@ -37,9 +38,18 @@ class CompressOptions:
 
 
 def geometry_of(codec: Codec) -> bcdc.Geometry:
-    """The token geometry of a model."""
-    sizes = codec.config.token_sizes
-    return bcdc.Geometry(hop=codec.hop, codebook_sizes=sizes)
+    """The geometry of the tokens that a codec makes."""
+    return _geometry_with(codec.config, codec.f0)
+
+
+def geometries_of(config: ModelConfig) -> tuple[bcdc.Geometry, ...]:
+    """The geometries of tokens that a model decodes: one an F0 mode, the default first."""
+    return tuple(_geometry_with(config, f0) for f0 in config.f0_modes or (None,))
+
+
+def _geometry_with(config: ModelConfig, f0: str | None) -> bcdc.Geometry:
+    sizes = config.token_sizes_with(f0)
+    return bcdc.Geometry(hop=config.hop, codebook_sizes=sizes, f0=f0 == "coded")
 
 
 class TokenDigest:

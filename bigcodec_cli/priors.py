@@ -1,9 +1,10 @@
 """Which priors there are, and where they lie. Loads no torch.
 
 Priors that ship lie beside the built-in models, the user's in BIGCODEC_HOME/priors. A file is
-named MODEL-NUMBER-PRIOR.bcdp, by the starts of both fingerprints; of a model's priors in a folder
-the one with the highest number is used for new files, the others to read old ones. A file of
-another name in the user's folder is only used to read.
+named MODEL-NUMBER-PRIOR.bcdp, by the starts of both fingerprints. A model that codes F0 or leaves
+it out has priors for either; what they are for is told by the geometry in the files. Of those for
+one geometry in a folder the one with the highest number is used for new files, the others to read
+old ones. A file of another name in the user's folder is only used to read.
 """
 
 from __future__ import annotations
@@ -21,16 +22,18 @@ SUFFIX = ".bcdp"
 _MAX_BYTES = 1 << 28
 
 
-def prior_for_model(fingerprint: bytes) -> bcdc.Prior | None:
-    """The prior that new files of a model are coded with: the user's own, or the one that ships.
+def prior_for_model(fingerprint: bytes, geometry: bcdc.Geometry) -> bcdc.Prior | None:
+    """The prior that new files of a model with tokens of a geometry are coded with: the user's own,
+    or the one that ships.
 
     Raises:
         CliError: its file cannot be read.
     """
     for folder in _folders():
-        found = _files(folder, f"{fingerprint[:6].hex()}-*")
-        if found:
-            return _load(found[-1])
+        for path in reversed(_files(folder, f"{fingerprint[:6].hex()}-*")):
+            prior = _load(path)
+            if prior.geometry.layout == geometry.layout:
+                return prior
     return None
 
 
@@ -93,7 +96,7 @@ def _files(folder: Path, pattern: str) -> list[Path]:
     )
 
 
-@functools.lru_cache(maxsize=4)
+@functools.lru_cache(maxsize=8)
 def _load(path: Path) -> bcdc.Prior:
     try:
         if path.stat().st_size > _MAX_BYTES:

@@ -30,6 +30,7 @@ def as_record(name: str, container: bcdc.Container, tokens: bcdc.Tokens) -> dict
         "samples": container.num_samples,
         "hop": header.geometry.hop,
         "codebook_sizes": list(header.geometry.codebook_sizes),
+        "f0_coded": header.geometry.f0,
         "tags": [list(pair) for pair in header.tags],
         "tokens": tokens.tolist(),
     }
@@ -44,7 +45,9 @@ def from_record(line: bytes) -> tuple[str, bcdc.Header, int, Array]:
     try:
         row = json.loads(line)
         geometry = bcdc.Geometry(
-            hop=_integer(row["hop"]), codebook_sizes=tuple(map(_integer, row["codebook_sizes"]))
+            hop=_integer(row["hop"]),
+            codebook_sizes=tuple(map(_integer, row["codebook_sizes"])),
+            f0=_boolean(row.get("f0_coded", False)),
         )
         tokens = np.array(row["tokens"])
         if not tokens.size:
@@ -117,4 +120,10 @@ def lines_of(path: Path) -> Iterator[bytes]:
 def _integer(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         raise ValueError(f"{value!r} is not an integer")
+    return value
+
+
+def _boolean(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"{value!r} is neither true nor false")
     return value

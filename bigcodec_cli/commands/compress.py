@@ -12,6 +12,7 @@ from bigcodec_cli.inputs import AUDIO_SUFFIXES, InputOptions, plan
 from bigcodec_cli.options import (
     batch_options,
     device_option,
+    f0_option,
     input_options,
     raw_options,
 )
@@ -37,6 +38,7 @@ _CODERS = [coder.name.lower() for coder in bcdc.Coder]
     show_default=True,
     help="How tokens become bytes; auto takes the smallest.",
 )
+@f0_option
 @device_option
 @click.option(
     "--batch-size",
@@ -60,6 +62,7 @@ def command(
     how: BatchOptions,
     model: str | None,
     coder: str,
+    f0: str | None,
     device: str,
     batch_size: int | None,
     downmix: bool,
@@ -98,6 +101,7 @@ def command(
     request = Request(
         model=model or default_model(),
         coder=coder,
+        f0=f0,
         device=device,
         batch_size=batch_size,
         downmix=downmix,

@@ -15,7 +15,7 @@ from bigcodec_cli.evaluation.names import (
     model_name,
     parse_peers,
 )
-from bigcodec_cli.options import device_option
+from bigcodec_cli.options import device_option, f0_option
 from bigcodec_cli.output import CliError, atomic_output, error_line, note
 from bigcodec_cli.store import default_model, model_path
 
@@ -34,6 +34,7 @@ _OUTPUT = click.Path(path_type=Path)
     multiple=True,
     help="Codec model; may be given more than once. Default: see 'models list'.",
 )
+@f0_option
 @click.option(
     "--against",
     metavar="PEER,...",
@@ -72,6 +73,7 @@ _OUTPUT = click.Path(path_type=Path)
 def command(
     folder: Path,
     models: tuple[str, ...],
+    f0: str | None,
     against: str,
     measures: tuple[str, ...],
     report: Path | None,
@@ -98,6 +100,7 @@ def command(
         measures=measures,
         device=device,
         jobs=jobs,
+        f0=f0,
     )
     if not folder.is_dir():
         raise CliError(f"{folder}: not a folder")

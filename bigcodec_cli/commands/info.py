@@ -59,6 +59,7 @@ def describe(path: Path, container: bcdc.Container) -> dict[str, Any]:
         "model_fingerprint": header.fingerprint.hex(),
         "hop": header.geometry.hop,
         "codebook_sizes": list(header.geometry.codebook_sizes),
+        "f0_coded": header.geometry.f0,
         "frames": container.frames,
         "coder": header.coder.name.lower(),
         "blocks": len(container.blocks),
@@ -79,6 +80,7 @@ def _as_text(facts: dict[str, Any]) -> str:
         ("audio", f"{facts['sample_rate']} Hz, {facts['channels']} channel(s)"),
         ("model", f"{model} ({facts['model_fingerprint']})"),
         ("tokens", f"{facts['frames']} frames, hop {facts['hop']}, codebook {sizes}"),
+        ("F0", "coded, the last codebook" if facts["f0_coded"] else "not in the file"),
         ("coder", f"{facts['coder']}, {facts['bits_per_token']:.2f} bits a token"),
         (
             "size",

@@ -67,7 +67,7 @@ def show(name: str, as_json: bool) -> None:
         click.echo(json.dumps(facts))
         return
     for key, value in facts.items():
-        shown = json.dumps(value) if isinstance(value, dict) else value
+        shown = json.dumps(value) if isinstance(value, dict | list) else value
         click.echo(f"{key:<12} {shown}")
 
 
@@ -182,5 +182,6 @@ def _facts(model: ModelEntry) -> dict[str, Any]:
         "parameters": sum(tensor.numel() for tensor in loaded.tensors.values()),
         "licence": model.licence,
         "config": config_to_dict(loaded.config),
+        "f0_modes": list(loaded.config.f0_modes),
         "training": dict(loaded.info.training),
     }

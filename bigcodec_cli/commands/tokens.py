@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, BinaryIO
 
 import click
@@ -57,15 +57,18 @@ def extract(where: InputOptions, how: BatchOptions, kind: str | None) -> None:
 def pack(
     where: InputOptions, how: BatchOptions, model: str | None, rate: int, samples: int | None
 ) -> None:
-    """Make .bcdc files of .npy arrays, or of .jsonl files of one line each."""
+    """Make .bcdc files of .npy arrays, or of .jsonl files of one line each.
+
+    An array with one token a frame more than the model has codebooks is one with coded F0.
+    """
     batch = Batch(plan(where, ".bcdc", frozenset([".npy", ".jsonl"])), how, "tokens")
     check_stdout(batch)
-    from bigcodec_cli.token_headers import header_of_model
+    from bigcodec_cli.token_headers import headers_of_model
 
-    base = header_of_model(model) if model is not None else None
+    known = headers_of_model(model) if model is not None else {}
 
     def work(job: Job) -> dict[str, Any]:
-        return _pack(job, how, base, rate, samples)
+        return _pack(job, how, known, rate, samples)
 
     _run(batch, work)
 
@@ -105,7 +108,7 @@ def _extract(job: Job, kind: str, how: BatchOptions) -> dict[str, Any]:
 
 
 def _pack(
-    job: Job, how: BatchOptions, base: bcdc.Header | None, rate: int, samples: int | None
+    job: Job, how: BatchOptions, known: Mapping[int, bcdc.Header], rate: int, samples: int | None
 ) -> dict[str, Any]:
     import dataclasses
 
@@ -118,15 +121,24 @@ def _pack(
             raise CliError(f"{job.name}: has {len(lines)} lines; give each a file of its own")
         _, header, count, tokens = from_record(lines[0])
     else:
-        if base is None:
+        if not known:
             raise CliError(f"{job.name}: an array does not name its model; give it with --model")
         tokens = read_array(job.source)
+        base = _base(job, known, tokens.shape[2])
         header = dataclasses.replace(base, sample_rate=rate, channels=len(tokens))
         count = tokens.shape[1] * header.geometry.hop * rate // bcdc.MODEL_RATE
         count = count if samples is None else samples
-    prior = prior_for_model(header.fingerprint)
+    prior = prior_for_model(header.fingerprint, header.geometry)
     _write(job, how, lambda file: write_container(file, header, tokens, count, prior))
     return {"frames": int(tokens.shape[1]), "channels": len(tokens)}
+
+
+def _base(job: Job, known: Mapping[int, bcdc.Header], width: int) -> bcdc.Header:
+    """The header of tokens with `width` a frame."""
+    if width not in known:
+        counts = " or ".join(map(str, sorted(known)))
+        raise CliError(f"{job.name}: has {width} tokens a frame; the model takes {counts}")
+    return known[width]
 
 
 def _write(job: Job, how: BatchOptions, write: Callable[[BinaryIO], None]) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from bigcodec_cli.options import f0_option
 from bigcodec_cli.output import CliError, atomic_output, note
 from bigcodec_cli.store import default_model, model_path
 
@@ -27,6 +28,7 @@ _PATH = click.Path(path_type=Path)
     type=_PATH,
     help="Folder of speech, searched through; may be repeated.",
 )
+@f0_option
 @click.option("-o", "--output", metavar="FILE", type=_PATH, help="Write here; do not install.")
 @click.option(
     "--versions",
@@ -45,6 +47,7 @@ _PATH = click.Path(path_type=Path)
 def command(
     model: str | None,
     data: tuple[Path, ...],
+    f0: str | None,
     output: Path | None,
     versions: int,
     epochs: int,
@@ -58,6 +61,9 @@ def command(
     Encodes the speech, fits a prior to the tokens, and installs it: from then on 'compress' uses
     it for this model. Whoever decompresses such a file needs the prior's file too, in the folder
     that is told at the end.
+
+    Files with coded F0 and files without have a prior each: for a model that knows both, run this
+    once for each --f0.
     """
     if output is not None and output.exists() and not force:
         raise CliError(f"{output}: already exists; use -f to overwrite it")
@@ -70,13 +76,14 @@ def command(
     from bigcodec_models.prior import FitConfig, PriorConfig
     from bigcodec_models.prior.tokens import code_vectors
 
-    codec, description = load_codec(model or default_model(), device)
+    codec, description = load_codec(model or default_model(), device, f0=f0)
     note(description)
     gathered = gather(codec, data, versions)
     count = sum(tokens.size for tokens in gathered.fitted)
     note(f"{count} tokens of {len(gathered.fitted)} recordings; {len(gathered.held_out)} held out")
     config = FitConfig(epochs=epochs, seed=seed, network=PriorConfig(width=width))
-    stored = fitted_file(codec, code_vectors(read_model(path)), gathered, config, _report)
+    codes = code_vectors(read_model(path), codec.f0)
+    stored = fitted_file(codec, codes, gathered, config, _report)
     prior = bcdc.read_prior(stored)
     bits = measured(prior, gathered.held_out)
     note("held out, bits a token: " + ", ".join(f"{name} {b:.3f}" for name, b in bits.items()))

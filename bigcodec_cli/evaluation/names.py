@@ -29,13 +29,15 @@ class PeerName:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Bench:
-    """Which codecs and quality measures, on which device, in how many processes."""
+    """Which codecs and quality measures, on which device, in how many processes. `f0` is the F0
+    mode of the models, by default the first of each."""
 
     models: tuple[str, ...]
     peers: tuple[PeerName, ...]
     measures: tuple[str, ...]
     device: str
     jobs: int
+    f0: str | None = None
 
 
 def parse_peers(text: str) -> list[PeerName]:

@@ -16,24 +16,24 @@ from bigcodec_cli.loading import load_codec
 from bigcodec_cli.pipeline import geometry_of
 from bigcodec_cli.priors import prior_for_model, prior_of_container
 from bigcodec_cli.store import find_model
+from bigcodec_models.codec import Codec
 
 
 class Model:
-    """A model by name or path.
+    """A model by name or path, in an F0 mode of its, by default its first.
 
     Raises:
         CliError: there is none, or it cannot be used.
     """
 
-    def __init__(self, name_or_path: str, device: str) -> None:
-        self._codec, _ = load_codec(name_or_path, device)
+    def __init__(self, name_or_path: str, device: str, f0: str | None = None) -> None:
+        self._codec, _ = load_codec(name_or_path, device, f0=f0)
         self._geometry = geometry_of(self._codec)
-        entry = find_model(name_or_path)
-        self._prior = prior_for_model(self._codec.fingerprint)
+        self._prior = prior_for_model(self._codec.fingerprint, self._geometry)
         self.info = SystemInfo(
             name=model_name(name_or_path),
             ours=True,
-            description=entry.summary if entry else f"{name_or_path} ({self._codec.info.name})",
+            description=_description(name_or_path, self._codec),
             fingerprint=self._codec.fingerprint.hex(),
             token_rate=self._geometry.codebooks * RATE / self._codec.hop,
         )
@@ -80,3 +80,10 @@ class Model:
         container = bcdc.read(path.read_bytes())
         tokens: Tokens = container.tokens(prior=prior_of_container(container))[0]
         return tokens
+
+
+def _description(name_or_path: str, codec: Codec) -> str:
+    """What a model is, and its F0 mode where it knows several."""
+    entry = find_model(name_or_path)
+    words = entry.summary if entry else f"{name_or_path} ({codec.info.name})"
+    return f"{words}; F0 {codec.f0}" if len(codec.config.f0_modes) > 1 else words

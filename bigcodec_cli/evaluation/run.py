@@ -75,7 +75,7 @@ class Worker:
 
     def __init__(self, bench: Bench) -> None:
         self.missing: dict[str, str] = {}
-        self._systems: list[System] = [Model(name, bench.device) for name in bench.models]
+        self._systems: list[System] = [Model(name, bench.device, bench.f0) for name in bench.models]
         for name in bench.peers:
             try:
                 self._systems.append(load_peer(name))

@@ -15,13 +15,23 @@ from bcdc.errors import (
     TruncatedError,
     UnsupportedError,
 )
-from bcdc.header import HEADER_BYTES, MODEL_RATE, VERSION, Coder, Geometry, Header, check_start
+from bcdc.header import (
+    F0_BINS,
+    HEADER_BYTES,
+    MODEL_RATE,
+    VERSION,
+    Coder,
+    Geometry,
+    Header,
+    check_start,
+)
 from bcdc.prior_file import Prior, PriorShape, read_prior, write_prior
 from bcdc.reader import Block, Container, decode_ahead, read
 from bcdc.tokens import TokenCounts, Tokens
 from bcdc.writer import Writer, code_ahead
 
 __all__ = [
+    "F0_BINS",
     "HEADER_BYTES",
     "MODEL_RATE",
     "VERSION",

@@ -57,7 +57,7 @@ def header_for(header: Header, coder: Coder, prior: Prior | None = None) -> Head
         return dataclasses.replace(header, coder=coder, prior_fingerprint=None)
     if prior is None or coder not in usable_coders(prior):
         raise ValueError(f"the coder {coder.name.lower()} needs a prior that has it")
-    if prior.model != header.fingerprint or prior.geometry != header.geometry:
+    if not prior.fits(header):
         raise ValueError("the prior is of another model")
     return dataclasses.replace(header, coder=coder, prior_fingerprint=prior.name)
 
@@ -149,7 +149,7 @@ def _block_coder(header: Header, prior: Prior | None) -> BlockCoder:
         raise CorruptError("the header names no prior, which its coder needs")
     if prior is None or prior.name != name:
         raise MissingPriorError(name)
-    if prior.model != header.fingerprint or prior.geometry != geometry:
+    if not prior.fits(header):
         raise CorruptError("the prior that the header names is of another model")
     if header.coder is Coder.STATIC:
         return StaticCoder(prior.tables, geometry, channels)

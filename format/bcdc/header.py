@@ -27,7 +27,9 @@ MAX_EXTENSION_BYTES = 1 << 16
 MAX_BLOCK_BYTES = 1 << 24
 MAX_CODED_TOKENS = 1 << 22
 MAX_RATE = 768_000
-_FLAG_PRIOR, _FLAG_TAGS, _FLAG_GEOMETRY, _FLAG_RESERVED = 1, 2, 4, 8
+F0_BINS = 154
+"""Values of an F0 token: 0 for unvoiced, n above 0 for 55 * 2^((n - 1) / 48) Hz."""
+_FLAG_PRIOR, _FLAG_TAGS, _FLAG_GEOMETRY, _FLAG_F0 = 1, 2, 4, 8
 
 
 class Coder(enum.IntEnum):
@@ -56,10 +58,15 @@ class Coder(enum.IntEnum):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Geometry:
-    """Shape of the token stream: `hop` samples at 16 kHz a frame, one token a codebook a frame."""
+    """Shape of the token stream: `hop` samples at 16 kHz a frame, one token a codebook a frame.
+
+    `f0` says that the tokens of the last codebook, of `F0_BINS` entries, are those of F0
+    (SPEC section 3.5).
+    """
 
     hop: int = 200
     codebook_sizes: tuple[int, ...] = (8192,)
+    f0: bool = False
 
     def __post_init__(self) -> None:
         if not 1 <= self.hop <= 2 * MODEL_RATE:
@@ -68,6 +75,13 @@ class Geometry:
             raise ValueError("there must be between 1 and 32 codebooks")
         if any(not 2 <= size <= 1 << 16 for size in self.codebook_sizes):
             raise ValueError("codebook sizes must be between 2 and 65536")
+        if self.f0 and (self.codebooks < 2 or self.codebook_sizes[-1] != F0_BINS):
+            raise ValueError(f"F0 tokens need a codebook of {F0_BINS} entries after another one")
+
+    @property
+    def layout(self) -> tuple[int, tuple[int, ...]]:
+        """Hop and codebook sizes: all of it that coders and priors know of."""
+        return self.hop, self.codebook_sizes
 
     @property
     def codebooks(self) -> int:
@@ -173,7 +187,7 @@ def read_header(data: bytes) -> tuple[Header, int]:
 
     Raises:
         NotBcdcError, TruncatedError, CorruptError, UnsupportedError, LimitError: tested in the
-            order magic, checksum, version, flags and coder, structure.
+            order magic, checksum, version, coder, structure.
     """
     check_start(data)
     if len(data) < HEADER_BYTES:
@@ -184,8 +198,6 @@ def read_header(data: bytes) -> tuple[Header, int]:
     if checked[0] != VERSION:
         raise UnsupportedError(f"container version {checked[0]} is not this reader's, {VERSION}")
     flags, coder = checked[1] & 15, checked[1] >> 4
-    if flags & _FLAG_RESERVED:
-        raise UnsupportedError("the header has a flag that this reader does not know")
     if coder not in Coder.__members__.values():
         raise UnsupportedError(f"the tokens are coded by coder {coder}, unknown to this reader")
     extension, end = _read_extension_bytes(data) if flags else (b"", HEADER_BYTES)
@@ -239,6 +251,8 @@ def _write_extension(header: Header) -> tuple[bytes, int]:
         flags |= _FLAG_GEOMETRY
         parts += put_varint(header.geometry.hop) + bytes([header.geometry.codebooks])
         parts += b"".join(put_varint(size) for size in header.geometry.codebook_sizes)
+    if header.geometry.f0:
+        flags |= _FLAG_F0
     if header.prior_fingerprint is not None:
         flags |= _FLAG_PRIOR
         parts += header.prior_fingerprint
@@ -273,9 +287,7 @@ def _parse_extension(data: bytes, flags: int) -> _Extension:
 
 
 def _parse_fields(data: bytes, flags: int) -> _Extension:
-    at, geometry, prior = 0, Geometry(), None
-    if flags & _FLAG_GEOMETRY:
-        geometry, at = _parse_geometry(data)
+    (geometry, at), prior = _parse_geometry(data, flags), None
     if flags & _FLAG_PRIOR:
         prior = data[at : at + PRIOR_FINGERPRINT_BYTES]
         at += PRIOR_FINGERPRINT_BYTES
@@ -293,7 +305,10 @@ def _parse_fields(data: bytes, flags: int) -> _Extension:
     return _Extension(geometry, prior, tuple(zip(texts[::2], texts[1::2], strict=True)))
 
 
-def _parse_geometry(data: bytes) -> tuple[Geometry, int]:
+def _parse_geometry(data: bytes, flags: int) -> tuple[Geometry, int]:
+    f0 = bool(flags & _FLAG_F0)
+    if not flags & _FLAG_GEOMETRY:
+        return Geometry(f0=f0), 0
     hop, at = get_varint(data, 0)
     if at >= len(data):
         raise ValueError("it ends inside the geometry")
@@ -302,7 +317,7 @@ def _parse_geometry(data: bytes) -> tuple[Geometry, int]:
     for _ in range(count):
         size, at = get_varint(data, at)
         sizes.append(size)
-    geometry = Geometry(hop=hop, codebook_sizes=tuple(sizes))
+    geometry = Geometry(hop=hop, codebook_sizes=tuple(sizes), f0=f0)
     if geometry == Geometry():
         raise ValueError("the default geometry is spelled out")
     return geometry, at

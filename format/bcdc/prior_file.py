@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from bcdc.errors import BcdcError, PriorError
 from bcdc.grouping import Grouping, group_shape
-from bcdc.header import FINGERPRINT_BYTES, PRIOR_FINGERPRINT_BYTES, Geometry
+from bcdc.header import FINGERPRINT_BYTES, PRIOR_FINGERPRINT_BYTES, Geometry, Header
 from bcdc.integers import get_varint, put_varint
 from bcdc.network import MAX_WIDTH, Head, Linear, Network
 from bcdc.static_coder import StaticTable, class_count
@@ -29,7 +29,8 @@ class Prior:
     """What is known beforehand of the tokens of one model.
 
     `fingerprint` is the SHA-256 of the file, `model` the first six bytes of the model's
-    fingerprint; `tables` one a codebook; `network` None where only `static` can be used.
+    fingerprint; `tables` one a codebook; `network` None where only `static` can be used. A prior
+    file does not say what tokens mean: `geometry.f0` is False.
     """
 
     fingerprint: bytes
@@ -43,11 +44,15 @@ class Prior:
         """What a container names it by: the first four bytes of its fingerprint."""
         return self.fingerprint[:PRIOR_FINGERPRINT_BYTES]
 
+    def fits(self, header: Header) -> bool:
+        """Whether it is of the model and the layout of a container's tokens."""
+        return (self.model, self.geometry.layout) == (header.fingerprint, header.geometry.layout)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PriorShape:
     """Sizes that decide the arrays of a prior file; `inputs`, `width` and `hidden` are those of
-    the network, all 0 where there is none."""
+    the network, all 0 where there is none. Of `geometry`, `f0` is not stored."""
 
     model: bytes
     geometry: Geometry

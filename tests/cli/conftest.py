@@ -44,6 +44,12 @@ def toy_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_toy("toy-lite", tmp_path_factory.mktemp("models"))
 
 
+@pytest.fixture(scope="session")
+def f0_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model file whose tokens may have F0 with them or not."""
+    return save_toy("toy-single", tmp_path_factory.mktemp("models"))
+
+
 @dataclasses.dataclass(frozen=True)
 class Ran:
     """What a command did in this process."""

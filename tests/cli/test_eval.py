@@ -105,6 +105,30 @@ def check_same_in_one_process(clips: Path, model: Path, rows: Any) -> None:
         assert rows[0][key] == pytest.approx(alone[key], rel=1e-4), key
 
 
+def test_models_are_measured_in_either_f0_mode(
+    bigcodec: Run, tmp_path: Path, clips: Path, f0_model: Path, toy_model: Path
+) -> None:
+    taken = ("eval", clips, "--model", f0_model, "--measures", "mel", "-f", "--json", "out.json")
+    rates = {}
+    for options, mode in (((), "predicted"), (("--f0", "coded"), "coded")):
+        done = bigcodec(*taken, *options)
+        assert done.returncode == 0, done.stderr
+        (system,) = load(tmp_path / "out.json")["systems"]
+        assert system["description"].endswith(f"; F0 {mode}")
+        for row in system["per_file"]:
+            name, model = clips / row["file"], ("--model", f0_model)
+            packed = bigcodec("compress", name, "-o", "x.bcdc", "-f", *model, "--f0", mode)
+            assert packed.returncode == 0, packed.stderr
+            info = json.loads(bigcodec("info", "--json", "x.bcdc").stdout)
+            assert row["kbps_on_disk"] == pytest.approx(info["kbps_on_disk"])
+            assert info["f0_coded"] == (mode == "coded")
+        rates[mode] = system["total"]["kbps_on_disk"]["mean"]
+    assert rates["predicted"] < rates["coded"]
+    done = bigcodec(*taken, "--f0", "coded", "--model", toy_model)
+    assert done.returncode == 1 and "has no F0 tokens; leave --f0 out" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_what_is_missing_or_broken_is_named(
     bigcodec: Run, tmp_path: Path, clips: Path, toy_model: Path
 ) -> None:

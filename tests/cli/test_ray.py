@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import soundfile
 
+import bcdc
 from bigcodec_cli import __version__
 from bigcodec_cli.batch import BatchOptions
 from bigcodec_cli.compress_run import CompressRequest
@@ -121,6 +122,18 @@ def test_a_cluster_of_this_machine(bigcodec: Run, clips: Path, toy_model: Path) 
 
 
 @needs_ray
+def test_workers_code_f0_if_they_are_told_to(
+    bigcodec: Run, here: Here, clips: Path, f0_model: Path, cluster: tuple[str, str]
+) -> None:
+    options = ["-r", "in/deep", "--model", f0_model, "--f0", "coded", "--output-dir"]
+    assert here("compress", *options, "plain").code == 0
+    ran = bigcodec("compress", *options, "ray", "--ray", cluster[0], **QUIET)
+    assert ran.returncode == 0, ran.stderr
+    assert contents(clips / "ray") == contents(clips / "plain")
+    assert all(bcdc.read(data).header.geometry.f0 for data in contents(clips / "ray").values())
+
+
+@needs_ray
 def test_ctrl_c_leaves_nothing_unfinished(
     tmp_path: Path, cluster: tuple[str, str], speech: Path
 ) -> None:
@@ -209,6 +222,7 @@ def test_a_worker_with_another_model_refuses_to_work(
     request = CompressRequest(
         model=str(toy_model),
         coder="auto",
+        f0=None,
         device="auto",
         batch_size=None,
         downmix=False,

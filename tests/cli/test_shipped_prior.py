@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 import bcdc
+from bigcodec_cli.pipeline import geometries_of
 from bigcodec_cli.priors import prior_for_model, prior_of_container
-from bigcodec_models.config import PRESETS
+from bigcodec_models.codec import read_model
 from bigcodec_models.registry import find_builtin
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -21,16 +22,16 @@ def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BIGCODEC_HOME", str(tmp_path))
 
 
-def test_the_default_model_has_a_prior_of_a_few_megabytes() -> None:
+def test_the_default_model_has_a_prior_of_a_few_megabytes_for_each_of_its_geometries() -> None:
     model = find_builtin("lite")
     assert model is not None
-    prior = prior_for_model(model.fingerprint)
-    assert prior is not None and prior.network is not None
-    sizes = PRESETS["lite"].token_sizes
-    assert prior.geometry == bcdc.Geometry(codebook_sizes=sizes)
-    folder = model.path.parent / "priors"
-    (path,) = folder.glob(f"{model.fingerprint[:6].hex()}-*-{prior.name.hex()}.bcdp")
-    assert path.stat().st_size < 4e6
+    for geometry in geometries_of(read_model("lite").config):
+        prior = prior_for_model(model.fingerprint, geometry)
+        assert prior is not None and prior.network is not None
+        assert prior.geometry.layout == geometry.layout
+        folder = model.path.parent / "priors"
+        (path,) = folder.glob(f"{model.fingerprint[:6].hex()}-*-{prior.name.hex()}.bcdp")
+        assert path.stat().st_size < 4e6
 
 
 def test_speech_coded_with_it_reads_back_and_is_three_tenths_smaller() -> None:

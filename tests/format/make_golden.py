@@ -17,6 +17,7 @@ import bcdc
 
 FOLDER = Path(__file__).parent / "golden"
 GEOMETRY = bcdc.Geometry(hop=1600, codebook_sizes=(300, 5))
+WITH_F0 = bcdc.Geometry(hop=1600, codebook_sizes=(300, 154), f0=True)
 FRAMES = 190
 
 
@@ -28,9 +29,11 @@ def tokens() -> bcdc.Tokens:
     return wrapped
 
 
-def container(coder: bcdc.Coder, prior: bcdc.Prior) -> bytes:
+def container(
+    coder: bcdc.Coder, prior: bcdc.Prior | None, geometry: bcdc.Geometry = GEOMETRY
+) -> bytes:
     """The tokens, coded."""
-    header = bcdc.Header(fingerprint=MODEL, sample_rate=16000, channels=2, geometry=GEOMETRY)
+    header = bcdc.Header(fingerprint=MODEL, sample_rate=16000, channels=2, geometry=geometry)
     file = io.BytesIO()
     with bcdc.Writer(file, bcdc.header_for(header, coder, prior), prior) as writer:
         writer.write(tokens())
@@ -48,6 +51,7 @@ def main() -> None:
     for coder in bcdc.Coder:
         data = container(coder, bcdc.read_prior(stored))
         (FOLDER / f"{coder.name.lower()}.bcdc").write_bytes(data)
+    (FOLDER / "f0.bcdc").write_bytes(container(bcdc.Coder.ADAPTIVE, None, WITH_F0))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""A slow reader of coded blocks, written from SPEC.md alone: no numpy, no constriction, no bcdc.
+"""A slow reader of headers and coded blocks, written from SPEC.md alone: no numpy,
+constriction, bcdc.
 
 What it and the package agree on is what the specification says.
 """
@@ -90,6 +91,39 @@ class RangeDecoder:
         return index
 
 
+def header(data: bytes) -> dict[str, Any]:
+    """Section 3, of a header without tags."""
+    assert data[:4] == b"BCDC" and data[6] == 1
+    flags, coder, hop, sizes, prior, at = data[7] & 15, data[7] >> 4, 200, [8192], b"", 18
+    if flags:
+        length, at = varint(data, at)
+        end = at + length
+        if flags & 4:
+            hop, at = varint(data, at)
+            count, at, sizes = data[at], at + 1, []
+            for _ in range(count):
+                size, at = varint(data, at)
+                sizes.append(size)
+        if flags & 1:
+            prior, at = data[at : at + 4], at + 4
+        assert at == end and not flags & 2
+    f0 = bool(flags & 8)
+    assert not f0 or (len(sizes) > 1 and sizes[-1] == 154)
+    rate = int.from_bytes(data[14:17], "little")
+    found = {"model": data[8:14], "rate": rate, "channels": data[17], "coder": coder}
+    return {**found, "hop": hop, "sizes": sizes, "f0": f0, "prior": prior}
+
+
+def varint(data: bytes, at: int) -> tuple[int, int]:
+    """Section 2.2: a value, and what follows it."""
+    value = shift = 0
+    while True:
+        value |= (data[at] & 127) << shift
+        shift, at = shift + 7, at + 1
+        if data[at - 1] < 128:
+            return value, at
+
+
 def shape(size: int) -> tuple[int, int]:
     """Section 6.3: groups and members."""
     bits = (size - 1).bit_length()
@@ -133,14 +167,8 @@ class PriorFile:
         assert self.at == len(data) - 4
 
     def varint(self) -> int:
-        value = shift = 0
-        while True:
-            byte = self.data[self.at]
-            self.at += 1
-            value |= (byte & 127) << shift
-            shift += 7
-            if byte < 128:
-                return value
+        value, self.at = varint(self.data, self.at)
+        return value
 
     def numbers(self, kind: str, count: int) -> Row:
         form = f"<{count}{kind}"

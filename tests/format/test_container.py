@@ -40,12 +40,18 @@ geometries = st.builds(
     hop=st.integers(40, 32000),
     codebook_sizes=st.lists(st.integers(2, 65536), min_size=1, max_size=4).map(tuple),
 )
+with_f0 = st.builds(
+    lambda geometry: bcdc.Geometry(
+        hop=geometry.hop, codebook_sizes=(*geometry.codebook_sizes, bcdc.F0_BINS), f0=True
+    ),
+    geometries,
+)
 headers = st.builds(
     bcdc.Header,
     fingerprint=st.binary(min_size=6, max_size=6),
     sample_rate=st.integers(1, 768_000),
     channels=st.integers(1, 4),
-    geometry=st.one_of(st.just(bcdc.Geometry()), geometries),
+    geometry=st.one_of(st.just(bcdc.Geometry()), geometries, with_f0),
     tags=st.lists(st.tuples(st.text(max_size=9), st.text(max_size=30)), max_size=3).map(tuple),
 )
 

@@ -17,6 +17,7 @@ from bcdc.recover import salvage
 
 FRAMES = 160 * 24 + 33
 SMALL = bcdc.Geometry(hop=400, codebook_sizes=(64, 300))
+WITH_F0 = bcdc.Geometry(hop=400, codebook_sizes=(64, 154), f0=True)
 
 
 def make(
@@ -88,7 +89,7 @@ def test_truncation_keeps_what_came_before() -> None:
     assert salvage(DATA[: BLOCKS[0].start]).frames == 0
 
 
-@pytest.mark.parametrize("geometry", [None, SMALL])
+@pytest.mark.parametrize("geometry", [None, SMALL, WITH_F0])
 def test_one_damaged_byte_of_the_header_is_put_right(geometry: bcdc.Geometry | None) -> None:
     data, tokens = make(geometry=geometry)
     header = bcdc.read(data).header

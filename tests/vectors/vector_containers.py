@@ -27,6 +27,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 SHIPPED = ROOT / "models/bigcodec_models/weights/priors/ca2b7b63a365-1-f53b194b.bcdp"
 GEOMETRY = bcdc.Geometry(hop=16000, codebook_sizes=(300, 5))
+WITH_F0 = bcdc.Geometry(hop=16000, codebook_sizes=(300, 154), f0=True)
 PLAIN = bcdc.Header(fingerprint=MODEL, sample_rate=16000, geometry=GEOMETRY)
 
 
@@ -101,6 +102,13 @@ def _good() -> Iterator[Vector]:
         stored(PLAIN, tokens, 80 * 16000),
         outcome(tokens),
         "forty blocks, so that the seek table has two entries",
+    )
+    pitched = dataclasses.replace(PLAIN, geometry=WITH_F0)
+    yield (
+        "good-f0.bcdc",
+        stored(pitched, walk(1, 5, WITH_F0), 5 * 16000),
+        outcome(walk(1, 5, WITH_F0)),
+        "the tokens of the second codebook are F0",
     )
     yield from _good_coded()
 
@@ -223,6 +231,15 @@ def _impossible() -> Iterator[Vector]:
     yield "bad-tag.bcdc", _extended(tags, 2), corrupt, "a tag is no UTF-8"
     geometry = bytes([200, 1, 1, 0x80, 0x40])
     yield "bad-geometry.bcdc", _extended(geometry, 4), corrupt, "the default geometry spelled out"
+    yield (
+        "bad-f0-without-geometry.bcdc",
+        _extended(b"\1a\1b", 8 | 2),
+        corrupt,
+        "F0 tokens declared for the default geometry",
+    )
+    alone = put_varint(200) + bytes([1]) + put_varint(154)
+    yield "bad-f0-alone.bcdc", _extended(alone, 8 | 4), corrupt, "F0 tokens and no others"
+    yield "bad-f0-size.bcdc", _changed(7, b"\x0c"), corrupt, "F0 tokens in a codebook of 5 entries"
     named = _extended(b"1234", 1)
     yield "bad-prior-without-need.bcdc", named, corrupt, "a prior is named and the coder is raw"
     silent = bytearray(_base())
@@ -249,7 +266,6 @@ def _changed(at: int, new: bytes) -> bytes:
 def _unsupported() -> Iterator[Vector]:
     newer, limit = "UnsupportedError", "LimitError"
     yield "unsupported-version.bcdc", _changed(6, b"\2"), newer, "version 2"
-    yield "unsupported-flag.bcdc", _changed(7, b"\x0c"), newer, "the reserved flag is set"
     yield "unsupported-coder.bcdc", _changed(7, b"\x74"), newer, "coder 7"
     yield "unsupported-rate.bcdc", _changed(14, b"\1\xb8\x0b"), limit, "768001 Hz"
     header = dataclasses.replace(PLAIN, coder=bcdc.Coder.STATIC, prior_fingerprint=b"none")
