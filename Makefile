@@ -32,9 +32,13 @@ lint:
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# Trains the next default model: on from the weights that ship, then from where it stood.
+# Trains the next default model on one core at low priority: on from where it stood, or else from
+# START, by default the newest weights in the repository.
+START ?= $(if $(wildcard runs/start),runs/start,scripts/lite/next.safetensors)
+CORE ?= 1
 train-resume: .venv/.installed
-	PATH="$(CURDIR)/$(BIN):$$PATH" RUN=runs/next STAGES="2-longer-crops 3-adversarial" INIT=lite nice -n 19 sh scripts/train_default.sh
+	PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 RUN=runs/next STAGES=continue INIT=$(START) \
+	    nice -n 19 $(if $(shell command -v taskset),taskset -c $(CORE)) sh scripts/train_default.sh
 
 clean:
 	rm -rf .venv build dist demo-output

@@ -197,7 +197,9 @@ class LiteConfig:
     it must be the hop times an even number, so that the overlap-add window has a constant sum.
     `sequence` is as in `BigCodecConfig`. With `harmonics` each frame has one more token, its
     pitch, and the decoder filters a tone of it beside what the head makes (see `pitch`).
-    The decoder's sequence layer starts anew every `restart` frames, 0 for never (see `sequencing`).
+    What the decoder carries along a stream starts anew every `restart` frames, 0 for never: the
+    phase of the harmonic excitation, and the state of a sequence layer that has one (see
+    `sequencing`).
     Of each frame the head makes `subframes` spectra, of windows and hops so many times shorter; the
     encoder then sees such ones as well.
     With `attention_lookahead` attention also sees that many frames after a frame: it then carries
@@ -257,8 +259,6 @@ class LiteConfig:
             raise ConfigError("predict_f0 needs harmonics")
         if self.lstm_layers and not self.attention_lookahead:
             raise ConfigError("predict_f0 needs attention_lookahead, or lstm_layers = 0")
-        if self.restart:
-            raise ConfigError("restart is for sequence layers that carry a state")
 
     @property
     def f0_modes(self) -> tuple[str, ...]:
@@ -345,6 +345,7 @@ PRESETS: Mapping[str, ModelConfig] = types.MappingProxyType(
             decoder_blocks=8,
             quantizer=QuantizerConfig(unit_codes=True),
             harmonics=True,
+            restart=7680,
             subframes=2,
             sequence="attention",
             attention_window=65,

@@ -1,10 +1,11 @@
 """The lite family: made to train and run on a CPU, under the interface of the published one.
 
-Everything works at frame rate. Normalisation is over channels only and the LSTMs run forward,
-so the right context is finite and a long file can be coded in pieces. ConvNeXt blocks are from
-arXiv 2201.03545 in the one-dimensional form of Vocos (arXiv 2306.00814), whose inverse-STFT
-head this is too. With `harmonics` a second head filters a tone, as in neural source-filter models
-(arXiv 1904.12088): a network that works frame by frame keeps no phases of harmonics together.
+Everything works at frame rate. Normalization is over channels only, attention sees a bounded
+window, and LSTMs run forward, so that the right context is finite and a long file can be coded in
+chunks. ConvNeXt blocks are from arXiv 2201.03545 in the one-dimensional form of Vocos (arXiv
+2306.00814), whose inverse-STFT head this is too. With `harmonics` a second head filters a harmonic
+excitation, as in neural source-filter models (arXiv 1904.12088): a network that works frame by
+frame does not keep the phases of harmonics together. Its F0 comes as tokens, or is predicted.
 """
 
 from __future__ import annotations

@@ -226,8 +226,11 @@ class Pipeline:
         if self.batched:
             return 0
         if self.restart:
-            first = wanted[0] // CHUNK_FRAMES * CHUNK_FRAMES - self.contexts[1].left
-            return starts_before(max(0, first), self.restart) // CHUNK_FRAMES * CHUNK_FRAMES
+            first = max(0, wanted[0] // CHUNK_FRAMES * CHUNK_FRAMES - self.contexts[1].left)
+            stateless = self.lstm is None
+            begin = first // self.restart * self.restart
+            begin = begin if stateless else starts_before(first, self.restart)
+            return begin // CHUNK_FRAMES * CHUNK_FRAMES
         if self.pitched or not (self.lstm is None or isinstance(self.lstm, WindowedAttention)):
             return 0
         before = 0 if self.lstm is None else self.lstm.chunks_before(CHUNK_FRAMES)

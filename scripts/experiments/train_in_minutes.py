@@ -202,14 +202,14 @@ class BatchedMuon:
         for group, momentum in zip(self.groups, self.momenta, strict=True):
             gradients = torch.stack([p.grad for p in group if p.grad is not None])
             momentum.lerp_(gradients, 0.05)
-            update = orthogonalized(gradients.lerp(momentum, 0.95))
+            update = orthogonalized(gradients.lerp(momentum, 0.95), 4 if momentum.is_cuda else 3)
             scale = 0.2 * math.sqrt(max(group[0].shape)) * self.rate
             updates = list((update.float() * scale).unbind())
             for parameter, change in zip(group, updates, strict=True):
                 parameter.mul_(1 - self.rate * self.decay).sub_(change)
 
 
-def orthogonalized(x: Tensor, steps: int = 4) -> Tensor:
+def orthogonalized(x: Tensor, steps: int = 3) -> Tensor:
     """Newton and Schulz's iteration on matrices (n, rows, columns)."""
     a, b, c = 3.4445, -4.775, 2.0315
     x = x.bfloat16() if x.is_cuda else x

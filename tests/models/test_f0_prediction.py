@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pytest
+import soundfile
 import torch
 
 from bigcodec_models import PRESETS, Codec
@@ -112,7 +114,6 @@ def test_models_say_which_modes_they_know(name: str) -> None:
         ({"harmonics": False}, "needs harmonics"),
         ({"attention_lookahead": 0}, "needs attention_lookahead"),
         ({"sequence": "lstm"}, "is for sequence = attention"),
-        ({"restart": 7680}, "carry a state"),
     ],
 )
 def test_contradictory_configurations_are_refused(changes: dict[str, object], message: str) -> None:
@@ -124,6 +125,42 @@ def test_the_default_has_one_token_of_8192_and_few_enough_parameters() -> None:
     config = PRESETS["lite"]
     assert isinstance(config, LiteConfig) and config.token_sizes == (8192,)
     assert sum(p.numel() for p in CodecNetwork(config).parameters()) <= 22_000_000
+
+
+@pytest.mark.parametrize("mode", ["predicted", "coded"])
+def test_the_default_network_is_exact_in_parts_batches_and_cuts(mode: str, speech: Path) -> None:
+    """At full size, with random weights: the real grid of chunks, over 25 s of speech."""
+    torch.manual_seed(0)
+    config = PRESETS["lite"]
+    info = ModelInfo(name="", licence="")
+    tensors = CodecNetwork(config).state_dict()
+    model = Codec(LoadedModel(config=config, info=info, tensors=tensors), f0=mode)
+    clip = soundfile.read(speech, dtype="float32")[0]
+    wave = np.tile(clip, 1 + 400_000 // len(clip))[:400_000]
+    tokens = model.encode(wave)
+    cuts = np.split(wave, [7, 130_001, 255_555])
+    assert np.array_equal(np.concatenate(list(model.encode_stream(cuts))), tokens)
+    beside = model.encode_batch([wave[:50_000], wave], 2)
+    assert np.array_equal(beside[1], tokens)
+    whole = model.decode(tokens)
+    assert np.array_equal(model.decode(tokens, 30_001, 201_234), whole[201_234:231_235])
+    assert np.array_equal(model.decode_batch([tokens[:300], tokens], 2)[1], whole)
+
+
+def test_a_part_needs_no_more_than_lies_behind_the_last_reset_of_the_phase() -> None:
+    torch.manual_seed(0)
+    small = config_from_dict({**config_to_dict(CONFIG), "restart": 1920})
+    tensors = CodecNetwork(small).state_dict()
+    info = ModelInfo(name="", licence="")
+    model = Codec(LoadedModel(config=small, info=info, tensors=tensors))
+    tokens = np.random.default_rng(0).integers(0, 1024, 6000)
+    whole = model.decode(tokens)
+    for frame in (1900, 1921, 4500, 5990):
+        first, last = model.needed_frames((frame, frame + 5))
+        assert first >= max(0, frame // 1920 - 1) * 1920 - 640 and last is not None
+        part = list(model.decode_stream([tokens[first:last]], (frame, frame + 5), first))
+        expected = whole[frame * 200 : (frame + 5) * 200]
+        assert np.array_equal(np.concatenate(part), expected)
 
 
 def test_crops_of_a_step_may_follow_either_f0() -> None:
