@@ -10,7 +10,32 @@ import dataclasses
 import math
 import types
 from collections.abc import Mapping
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any
+
+from bigcodec_models.config_values import (
+    ConfigError,
+    build_dataclass,
+    check_choice,
+    check_range,
+    later_field,
+    plain_values,
+)
+
+__all__ = [
+    "F0_MODES",
+    "PITCH_TOKENS",
+    "PRESETS",
+    "SAMPLE_RATE",
+    "BigCodecConfig",
+    "ConfigError",
+    "LiteConfig",
+    "ModelConfig",
+    "QuantizerConfig",
+    "build_dataclass",
+    "config_from_dict",
+    "config_to_dict",
+    "family_of",
+]
 
 SAMPLE_RATE = 16000
 """Samples per second that every model works at."""
@@ -30,26 +55,6 @@ _MAX_CODES = 1 << 16
 _MAX_LAYERS = 64
 
 
-class ConfigError(ValueError):
-    """A configuration is malformed, or asks for something outside the supported range."""
-
-
-def _check_range(name: str, value: float, low: float, high: float) -> None:
-    if not low <= value <= high:
-        raise ConfigError(f"{name} must be between {low} and {high}, not {value}")
-
-
-def _check_choice(name: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise ConfigError(f"{name} must be one of {', '.join(known)}, not {value!r}")
-
-
-def _later(default: Any) -> Any:
-    """A field that came after the first models: left out of what is stored while at `default`,
-    so that what they are stored as stays the same, and older readers take it."""
-    return dataclasses.field(default=default, metadata={"later": True})
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class QuantizerConfig:
     """Factorised quantiser (paper section 2.2).
@@ -67,41 +72,74 @@ class QuantizerConfig:
     num_codebooks: int = 1
     commitment: float = 0.25
     unit_codes: bool = False
-    kind: str = _later("vq")
-    groups: int = _later(1)
-    ema_decay: float = _later(0.99)
-    levels: tuple[int, ...] = _later(())
+    kind: str = later_field("vq")
+    groups: int = later_field(1)
+    ema_decay: float = later_field(0.99)
+    levels: tuple[int, ...] = later_field(())
 
     def __post_init__(self) -> None:
-        _check_choice("kind", self.kind, QUANTIZERS)
+        check_choice("kind", self.kind, QUANTIZERS)
         if self.kind == "fsq":
             self._take_levels()
         elif self.levels:
             raise ConfigError(f"levels are for kind fsq, not {self.kind}")
-        _check_range("codebook_size", self.codebook_size, 2, _MAX_CODES)
-        _check_range("codebook_dim", self.codebook_dim, 1, 512)
-        _check_range("num_codebooks", self.num_codebooks, 1, 32)
-        _check_range("commitment", self.commitment, 0.0, 100.0)
-        _check_range("ema_decay", self.ema_decay, 0.0, 0.999999)
-        _check_range("groups", self.groups, 1, 32)
+        check_range("codebook_size", self.codebook_size, 2, _MAX_CODES)
+        check_range("codebook_dim", self.codebook_dim, 1, 512)
+        check_range("num_codebooks", self.num_codebooks, 1, 32)
+        check_range("commitment", self.commitment, 0.0, 100.0)
+        check_range("ema_decay", self.ema_decay, 0.0, 0.999999)
+        check_range("groups", self.groups, 1, 32)
         if self.num_codebooks % self.groups:
             raise ConfigError("num_codebooks must be a multiple of groups")
 
+    def check_width(self, latent_dim: int) -> None:
+        """Refuse a latent that `groups` does not divide."""
+        if latent_dim % self.groups:
+            raise ConfigError("latent_dim must be a multiple of the quantizer's groups")
+
     def _take_levels(self) -> None:
-        _check_range("number of levels", len(self.levels), 1, 16)
+        check_range("number of levels", len(self.levels), 1, 16)
         for count in self.levels:
-            _check_range("levels", count, 3, 256)
+            check_range("levels", count, 3, 256)
         object.__setattr__(self, "codebook_size", math.prod(self.levels))
         object.__setattr__(self, "codebook_dim", len(self.levels))
 
 
-def _check_groups(latent_dim: int, quantizer: QuantizerConfig) -> None:
-    if latent_dim % quantizer.groups:
-        raise ConfigError("latent_dim must be a multiple of the quantizer's groups")
+class _Streams:
+    """What the token streams of a model hold."""
+
+    quantizer: QuantizerConfig
+
+    @property
+    def f0_modes(self) -> tuple[str, ...]:
+        """How a stream may carry F0, of `F0_MODES`, the default first; empty for never."""
+        return ()
+
+    @property
+    def default_f0(self) -> str | None:
+        """The F0 mode of streams unless another is asked for."""
+        return next(iter(self.f0_modes), None)
+
+    @property
+    def token_sizes(self) -> tuple[int, ...]:
+        """How many values each token of a frame has, in the default F0 mode."""
+        return self.token_sizes_with(self.default_f0)
+
+    def token_sizes_with(self, f0: str | None) -> tuple[int, ...]:
+        """How many values each token of a frame has in an F0 mode, None for a model without any.
+
+        Raises:
+            ConfigError: the model does not know the mode.
+        """
+        if f0 not in (self.f0_modes or (None,)):
+            modes = ", ".join(self.f0_modes) or "no F0 mode"
+            raise ConfigError(f"F0 cannot be {f0} with this model: it knows {modes}")
+        sizes = (self.quantizer.codebook_size,) * self.quantizer.num_codebooks
+        return (*sizes, PITCH_TOKENS) if f0 == "coded" else sizes
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class BigCodecConfig:
+class BigCodecConfig(_Streams):
     """The published architecture: mirrored convolutions around two LSTMs (paper section 2.1).
 
     `encoder_width` is the width after the first convolution (doubled by each stride),
@@ -121,57 +159,34 @@ class BigCodecConfig:
     lstm_layers: int = 2
     lstm_dropout: float = 0.0
     quantizer: QuantizerConfig = QuantizerConfig()
-    sequence: str = _later("lstm")
-    attention_heads: int = _later(8)
-    attention_window: int = _later(160)
-    activation: str = _later("snake_beta")
+    sequence: str = later_field("lstm")
+    attention_heads: int = later_field(8)
+    attention_window: int = later_field(160)
+    activation: str = later_field("snake_beta")
 
     def __post_init__(self) -> None:
-        _check_range("encoder_width", self.encoder_width, 1, _MAX_WIDTH)
-        _check_range("latent_dim", self.latent_dim, 1, _MAX_WIDTH)
-        _check_range("decoder_width", self.decoder_width, 1, _MAX_WIDTH)
-        _check_groups(self.latent_dim, self.quantizer)
-        _check_range("lstm_layers", self.lstm_layers, 0, _MAX_LAYERS)
-        _check_range("lstm_dropout", self.lstm_dropout, 0.0, 0.999)
+        check_range("encoder_width", self.encoder_width, 1, _MAX_WIDTH)
+        check_range("latent_dim", self.latent_dim, 1, _MAX_WIDTH)
+        check_range("decoder_width", self.decoder_width, 1, _MAX_WIDTH)
+        self.quantizer.check_width(self.latent_dim)
+        check_range("lstm_layers", self.lstm_layers, 0, _MAX_LAYERS)
+        check_range("lstm_dropout", self.lstm_dropout, 0.0, 0.999)
         for name in ("encoder_strides", "decoder_strides"):
             strides: tuple[int, ...] = getattr(self, name)
-            _check_range(f"number of {name}", len(strides), 1, 12)
+            check_range(f"number of {name}", len(strides), 1, 12)
             for stride in strides:
-                _check_range(name, stride, 1, 64)
-        _check_range("number of dilations", len(self.dilations), 1, 8)
+                check_range(name, stride, 1, 64)
+        check_range("number of dilations", len(self.dilations), 1, 8)
         for dilation in self.dilations:
-            _check_range("dilations", dilation, 1, 256)
+            check_range("dilations", dilation, 1, 256)
         if math.prod(self.encoder_strides) != math.prod(self.decoder_strides):
             raise ConfigError("encoder_strides and decoder_strides must have the same product")
-        _check_range("hop", self.hop, 1, 1 << 16)
-        _check_range("last encoder width", self.encoder_channels[-1], 1, _MAX_WIDTH)
+        check_range("hop", self.hop, 1, 1 << 16)
+        check_range("last encoder width", self.encoder_channels[-1], 1, _MAX_WIDTH)
         if self.decoder_width % (1 << len(self.decoder_strides)):
             raise ConfigError("decoder_width must be divisible by 2 once per decoder stride")
         _check_sequence(self, self.encoder_channels[-1], self.decoder_width)
-        _check_choice("activation", self.activation, ACTIVATIONS)
-
-    @property
-    def token_sizes(self) -> tuple[int, ...]:
-        """How many values each token of a frame has."""
-        return _token_sizes(self, None)
-
-    @property
-    def f0_modes(self) -> tuple[str, ...]:
-        """How a stream may carry F0: never."""
-        return ()
-
-    @property
-    def default_f0(self) -> str | None:
-        """The F0 mode of streams: none."""
-        return None
-
-    def token_sizes_with(self, f0: str | None) -> tuple[int, ...]:
-        """How many values each token of a frame has; the only F0 mode is None.
-
-        Raises:
-            ConfigError: another mode.
-        """
-        return _token_sizes(self, f0)
+        check_choice("activation", self.activation, ACTIVATIONS)
 
     @property
     def hop(self) -> int:
@@ -190,7 +205,7 @@ class BigCodecConfig:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class LiteConfig:
+class LiteConfig(_Streams):
     """Our small family: STFT front end, ConvNeXt blocks at frame rate, inverse-STFT head.
 
     The head follows Vocos (arXiv 2306.00814). `n_fft` is also the window length, in samples;
@@ -218,39 +233,39 @@ class LiteConfig:
     kernel_size: int = 7
     lstm_layers: int = 2
     quantizer: QuantizerConfig = QuantizerConfig(unit_codes=True)
-    sequence: str = _later("lstm")
-    attention_heads: int = _later(8)
-    attention_window: int = _later(160)
-    harmonics: bool = _later(False)
-    restart: int = _later(0)
-    subframes: int = _later(1)
-    attention_lookahead: int = _later(0)
-    predict_f0: bool = _later(False)
+    sequence: str = later_field("lstm")
+    attention_heads: int = later_field(8)
+    attention_window: int = later_field(160)
+    harmonics: bool = later_field(False)
+    restart: int = later_field(0)
+    subframes: int = later_field(1)
+    attention_lookahead: int = later_field(0)
+    predict_f0: bool = later_field(False)
 
     def __post_init__(self) -> None:
-        _check_range("hop", self.hop, 1, 1 << 16)
-        _check_range("n_fft", self.n_fft, 4, 1 << 16)
+        check_range("hop", self.hop, 1, 1 << 16)
+        check_range("n_fft", self.n_fft, 4, 1 << 16)
         for name in ("encoder_width", "latent_dim", "decoder_width"):
-            _check_range(name, getattr(self, name), 1, _MAX_WIDTH)
+            check_range(name, getattr(self, name), 1, _MAX_WIDTH)
         for name in ("encoder_blocks", "decoder_blocks", "lstm_layers"):
-            _check_range(name, getattr(self, name), 0, _MAX_LAYERS)
-        _check_range("expansion", self.expansion, 1, 16)
-        _check_range("kernel_size", self.kernel_size, 1, 63)
+            check_range(name, getattr(self, name), 0, _MAX_LAYERS)
+        check_range("expansion", self.expansion, 1, 16)
+        check_range("kernel_size", self.kernel_size, 1, 63)
         if self.restart and not 1280 <= self.restart <= 1 << 20:
             raise ConfigError("restart must be 0, or between 1280 and 1048576 frames")
         if self.n_fft % (2 * self.hop) or self.n_fft < 4 * self.hop:
             raise ConfigError("n_fft must be an even multiple of hop, at least 4 times hop")
         if self.kernel_size % 2 == 0:
             raise ConfigError("kernel_size must be odd")
-        _check_range("subframes", self.subframes, 1, 16)
+        check_range("subframes", self.subframes, 1, 16)
         if self.hop % self.subframes:
             raise ConfigError("hop must be a multiple of subframes")
-        _check_groups(self.latent_dim, self.quantizer)
+        self.quantizer.check_width(self.latent_dim)
         _check_sequence(self, self.encoder_width, self.decoder_width)
         self._check_f0()
 
     def _check_f0(self) -> None:
-        _check_range("attention_lookahead", self.attention_lookahead, 0, 1 << 12)
+        check_range("attention_lookahead", self.attention_lookahead, 0, 1 << 12)
         if self.attention_lookahead and (self.sequence != "attention" or not self.lstm_layers):
             raise ConfigError("attention_lookahead is for sequence = attention")
         if not self.predict_f0:
@@ -267,41 +282,14 @@ class LiteConfig:
             return ()
         return ("predicted", "coded") if self.predict_f0 else ("coded",)
 
-    @property
-    def token_sizes(self) -> tuple[int, ...]:
-        """How many values each token of a frame has, in the default F0 mode."""
-        return self.token_sizes_with(self.default_f0)
-
-    @property
-    def default_f0(self) -> str | None:
-        """The F0 mode of streams unless another is asked for."""
-        return next(iter(self.f0_modes), None)
-
-    def token_sizes_with(self, f0: str | None) -> tuple[int, ...]:
-        """How many values each token of a frame has in an F0 mode, None for a model without any.
-
-        Raises:
-            ConfigError: the model does not know the mode.
-        """
-        return _token_sizes(self, f0)
-
 
 ModelConfig = BigCodecConfig | LiteConfig
 
 
-def _token_sizes(config: ModelConfig, f0: str | None) -> tuple[int, ...]:
-    known = config.f0_modes or (None,)
-    if f0 not in known:
-        modes = ", ".join(map(str, config.f0_modes)) or "no F0 mode"
-        raise ConfigError(f"F0 cannot be {f0} with this model: it knows {modes}")
-    sizes = (config.quantizer.codebook_size,) * config.quantizer.num_codebooks
-    return (*sizes, PITCH_TOKENS) if f0 == "coded" else sizes
-
-
 def _check_sequence(config: ModelConfig, *widths: int) -> None:
-    _check_choice("sequence", config.sequence, SEQUENCES)
-    _check_range("attention_window", config.attention_window, 1, 1 << 12)
-    _check_range("attention_heads", config.attention_heads, 1, 256)
+    check_choice("sequence", config.sequence, SEQUENCES)
+    check_range("attention_window", config.attention_window, 1, 1 << 12)
+    check_range("attention_heads", config.attention_heads, 1, 256)
     if config.sequence == "attention" and any(w % config.attention_heads for w in widths):
         raise ConfigError("attention_heads must divide the widths beside the quantizer")
 
@@ -382,16 +370,7 @@ def family_of(config: ModelConfig) -> str:
 
 def config_to_dict(config: ModelConfig) -> dict[str, Any]:
     """JSON-ready form of a configuration, with its family under `family`."""
-    return {"family": family_of(config), **_plain(config)}
-
-
-def _plain(config: Any) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for field in dataclasses.fields(config):
-        value = getattr(config, field.name)
-        if not (field.metadata.get("later") and value == field.default):
-            found[field.name] = _plain(value) if dataclasses.is_dataclass(value) else value
-    return found
+    return {"family": family_of(config), **plain_values(config)}
 
 
 def config_from_dict(data: Mapping[str, Any]) -> ModelConfig:
@@ -406,31 +385,3 @@ def config_from_dict(data: Mapping[str, Any]) -> ModelConfig:
         raise ConfigError(f"unknown model family {family!r}")
     config: ModelConfig = build_dataclass(_FAMILIES[family], fields)
     return config
-
-
-def build_dataclass(cls: Any, data: Mapping[str, Any]) -> Any:
-    """An instance of the dataclass `cls` from plain JSON or TOML values, types checked.
-
-    Raises:
-        ConfigError: unknown field, wrong type, or a value that `cls` itself refuses.
-    """
-    hints = get_type_hints(cls)
-    unknown = sorted(set(data) - set(hints))
-    if unknown:
-        raise ConfigError(f"unknown setting {unknown[0]!r}; known: {', '.join(sorted(hints))}")
-    values = {name: _coerce(name, value, hints[name]) for name, value in data.items()}
-    return cls(**values)
-
-
-def _coerce(name: str, value: Any, hint: Any) -> Any:
-    if dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
-        return build_dataclass(hint, value)
-    if get_origin(hint) is tuple and isinstance(value, list | tuple):
-        item = get_args(hint)[0]
-        return tuple(_coerce(name, entry, item) for entry in value)
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if isinstance(hint, type) and type(value) is hint:
-        return value
-    wanted = getattr(hint, "__name__", str(hint))
-    raise ConfigError(f"{name} must be {wanted}, not {value!r}")

@@ -1,0 +1,67 @@
+"""Configurations as plain values, and back: what JSON and TOML files hold of frozen dataclasses."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, get_args, get_origin, get_type_hints
+
+
+class ConfigError(ValueError):
+    """A configuration is malformed, or asks for something outside the supported range."""
+
+
+def check_range(name: str, value: float, low: float, high: float) -> None:
+    """Refuse a value outside [low, high] by a ConfigError."""
+    if not low <= value <= high:
+        raise ConfigError(f"{name} must be between {low} and {high}, not {value}")
+
+
+def check_choice(name: str, value: str, known: tuple[str, ...]) -> None:
+    """Refuse a value that is none of the known ones by a ConfigError."""
+    if value not in known:
+        raise ConfigError(f"{name} must be one of {', '.join(known)}, not {value!r}")
+
+
+def later_field(default: Any) -> Any:
+    """A field that came after the first models: left out of what is stored while at `default`,
+    so that what they are stored as stays the same, and older readers take it."""
+    return dataclasses.field(default=default, metadata={"later": True})
+
+
+def plain_values(config: Any) -> dict[str, Any]:
+    """Fields of a dataclass by name, nested ones too, without later fields at their default."""
+    found: dict[str, Any] = {}
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if not (field.metadata.get("later") and value == field.default):
+            found[field.name] = plain_values(value) if dataclasses.is_dataclass(value) else value
+    return found
+
+
+def build_dataclass(cls: Any, data: Mapping[str, Any]) -> Any:
+    """An instance of the dataclass `cls` from plain JSON or TOML values, types checked.
+
+    Raises:
+        ConfigError: unknown field, wrong type, or a value that `cls` itself refuses.
+    """
+    hints = get_type_hints(cls)
+    unknown = sorted(set(data) - set(hints))
+    if unknown:
+        raise ConfigError(f"unknown setting {unknown[0]!r}; known: {', '.join(sorted(hints))}")
+    values = {name: _coerce(name, value, hints[name]) for name, value in data.items()}
+    return cls(**values)
+
+
+def _coerce(name: str, value: Any, hint: Any) -> Any:
+    if dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
+        return build_dataclass(hint, value)
+    if get_origin(hint) is tuple and isinstance(value, list | tuple):
+        item = get_args(hint)[0]
+        return tuple(_coerce(name, entry, item) for entry in value)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(hint, type) and type(value) is hint:
+        return value
+    wanted = getattr(hint, "__name__", str(hint))
+    raise ConfigError(f"{name} must be {wanted}, not {value!r}")

@@ -1,0 +1,237 @@
+"""A step of training over buffers that stay where they are, so that it can be captured."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from batched_muon import BatchedMuon
+from safetensors.torch import load_file, save_file
+from speech_bank import RATE
+from torch import Tensor, nn
+
+from bigcodec_models.adversarial import (
+    discriminator_loss,
+    feature_matching_loss,
+    generator_loss,
+)
+from bigcodec_models.config import PRESETS, LiteConfig, config_to_dict
+from bigcodec_models.losses import f0_loss
+from bigcodec_models.network import CodecNetwork, Reconstruction
+from bigcodec_models.quantizer import Quantized
+from bigcodec_models.recurrent import ResidualLSTM
+from bigcodec_models.training.config import TrainConfig
+from bigcodec_models.training.objective import Objective
+from bigcodec_models.training.validation import f0_accuracy
+
+CONFIG = PRESETS["lite"]
+NAMES = ("total", "mel", "loudness", "vq", "f0", "adversarial", "features", "d_real", "d_fake")
+
+
+_OUTER = ("quantizer.", "encoder.project.", "decoder.head.", "decoder.filter.", "decoder.pitch.")
+
+
+class Learner:
+    """Network, discriminators, optimizers and averages, and a step over buffers that stay where
+    they are, so that it can be captured."""
+
+    def __init__(self, options: argparse.Namespace, device: torch.device) -> None:
+        o = self.o = options
+        self.device = device
+        self.network = build_network(o.sequence).to(device).train()
+        self.config = TrainConfig(
+            precision="bfloat16",
+            mel_windows=(32, 64, 128, 256, 512, 1024, 2048),
+            discriminators="published",
+            crop_seconds=o.crop,
+        )
+        self.objective = Objective(self.config).to(device)
+        self.rate, self.rate_d, self.fresh, self.predicted_share = (
+            torch.zeros((), device=device) for _ in range(4)
+        )
+        self.crop = int(o.crop * RATE)
+        self.segment = int(o.segment * RATE)
+        self.wave = torch.zeros(o.batch, 1, self.crop, device=device)
+        self.segment_start = torch.zeros((), dtype=torch.int64, device=device)
+        self.draws = torch.zeros(o.batch, device=device)
+        self.sums = torch.zeros(len(NAMES) + 2, device=device)
+        self.counts = torch.zeros(CONFIG.quantizer.codebook_size, device=device)
+        inner: list[nn.Parameter] = []
+        outer: list[nn.Parameter] = []
+        for name, parameter in self.network.named_parameters():
+            matrix = parameter.dim() == 2 and not name.startswith(_OUTER)
+            (inner if matrix and "distances" not in name else outer).append(parameter)
+        adam: dict[str, Any] = {"weight_decay": 0.01, "fused": True}
+        if device.type == "cuda":
+            adam["capturable"] = True
+        self.adam = torch.optim.AdamW(outer, betas=(0.8, 0.99), **adam)
+        self.muon = BatchedMuon(inner, self.rate, 0.01)
+        parts = list(self.objective.discriminators.parameters())
+        self.adam_d = torch.optim.AdamW(parts, betas=(0.8, 0.95), **adam)
+        for optimizer, rate in ((self.adam, self.rate), (self.adam_d, self.rate_d)):
+            optimizer.param_groups[0]["lr"] = rate
+        self.live = [v for v in self.network.state_dict().values() if v.is_floating_point()]
+        self.names = [k for k, v in self.network.state_dict().items() if v.is_floating_point()]
+        self.mean = [v.detach().clone() for v in self.live]
+        self.searched: Tensor | None = None
+
+    def autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda")
+
+    def average(self) -> dict[str, Tensor]:
+        return dict(zip(self.names, self.mean, strict=True))
+
+    def step(self, adversarial: bool) -> None:
+        """One step on what `wave`, `segment_start` and `draws` hold; losses are added to `sums`."""
+        zero = self.sums.new_zeros(())
+        d_losses = (zero, zero, zero)
+        with self.autocast():
+            made = self.network(self.wave, self.draws < self.predicted_share)
+        segments: tuple[Tensor, Tensor] | None = None
+        if adversarial:
+            where = self.segment_start + torch.arange(self.segment, device=self.device)
+            segments = (self.wave.index_select(2, where), made.wave.index_select(2, where))
+            d_losses = self._discriminators_step(segments[0], segments[1].detach())
+        losses = self._generator_losses(made, segments)
+        self.adam.zero_grad(set_to_none=True)
+        for parameter in (p for group in self.muon.groups for p in group):
+            parameter.grad = None
+        losses[0].backward()  # type: ignore[no-untyped-call]
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), 5.0, foreach=True)
+        self.adam.step()
+        self.muon.step()
+        d_real, d_fake, d_norm = d_losses
+        self._keep_track(made.quantized, (*losses, d_real, d_fake, norm, d_norm))
+
+    def _generator_losses(
+        self, made: Reconstruction, segments: tuple[Tensor, Tensor] | None
+    ) -> tuple[Tensor, ...]:
+        """Losses in the order of `NAMES`, up to those of the discriminators."""
+        objective, adversarial = self.objective, self.sums.new_zeros(())
+        features = adversarial
+        assert made.f0 is not None
+        with self.autocast():
+            mel = objective.mel.distances(made.wave.squeeze(1), self.wave.squeeze(1))
+            f0, vq = f0_loss(*made.f0), made.quantized.loss
+            total = 12 * mel.log + 20 * mel.loudness + 4 * vq + self.o.f0_weight * f0
+            if segments is not None:
+                objective.discriminators.requires_grad_(False)
+                with torch.no_grad():
+                    target = objective.judge(segments[0])
+                generated = objective.judge(segments[1])
+                objective.discriminators.requires_grad_(True)
+                adversarial = generator_loss(generated)
+                features = feature_matching_loss(target, generated)
+                total = total + adversarial + features
+        return total, mel.log, mel.loudness, vq, f0, adversarial, features
+
+    @torch.no_grad()
+    def _keep_track(self, quantized: Quantized, values: tuple[Tensor, ...]) -> None:
+        """Averages of the weights, counts of codes, sums of losses."""
+        difference = torch._foreach_sub(self.live, self.mean)
+        torch._foreach_mul_(difference, self.fresh)
+        torch._foreach_add_(self.mean, difference)
+        tokens = quantized.tokens.flatten()
+        self.counts.scatter_add_(0, tokens, torch.ones_like(tokens, dtype=torch.float32))
+        searched = quantized.searched[0].flatten(0, 1)
+        self.searched = searched if self.searched is None else self.searched.copy_(searched)
+        self.sums += torch.stack([v.detach().float() for v in values])
+
+    def _discriminators_step(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        with self.autocast():
+            both = self.objective.judge(torch.cat([real, fake.to(real.dtype)]))
+            scores = [features[-1] for features in both]
+            loss = discriminator_loss(
+                [[s[: len(real)]] for s in scores], [[s[len(real) :]] for s in scores]
+            )
+        self.adam_d.zero_grad(set_to_none=True)
+        (loss.real + loss.fake).backward()  # type: ignore[no-untyped-call]
+        parameters = self.objective.discriminators.parameters()
+        norm = nn.utils.clip_grad_norm_(parameters, 50.0, foreach=True)
+        self.adam_d.step()
+        return loss.real, loss.fake, norm
+
+    @torch.no_grad()
+    def replace_dead_codes(self) -> tuple[int, float]:
+        """Move codes without a count onto latents of the last step; codes used, and perplexity."""
+        share = self.counts / self.counts.sum()
+        perplexity = float(torch.special.entr(share).sum().exp())
+        dead = (self.counts == 0).nonzero().flatten()
+        used = len(self.counts) - len(dead)
+        assert self.searched is not None
+        codes = dict(self.network.named_parameters())["quantizer.codebooks.0.codes"]
+        if len(dead) and used:
+            chosen = torch.randint(len(self.searched), (len(dead),), device=self.device)
+            fresh = F.normalize(self.searched[chosen], dim=-1)
+            fresh = fresh * codes[self.counts > 0].norm(dim=-1).mean()
+            codes[dead] = fresh
+            self.average()["quantizer.codebooks.0.codes"][dead] = fresh
+        self.counts.zero_()
+        return used, perplexity
+
+    @torch.no_grad()
+    def validate(self, held: list[np.ndarray[Any, Any]]) -> str:
+        """Mel distance with the tracker's F0 and the predicted one, and how good the latter is."""
+        if not held:
+            return "none held"
+        wave = torch.from_numpy(np.stack(held)).to(self.device).float().unsqueeze(1) / 32768
+        kept = [v.clone() for v in self.live]
+        torch._foreach_copy_(self.live, self.mean)
+        values = []
+        for share in (0.0, 1.0):
+            with self.autocast():
+                made = self.network(wave, torch.full((len(wave),), share > 0, device=self.device))
+            values.append(float(self.objective.mel(made.wave.squeeze(1).float(), wave.squeeze(1))))
+        torch._foreach_copy_(self.live, kept)
+        return " ".join(f"{v:.4f}" for v in (*values, *f0_accuracy(*made.f0)))
+
+    def load(self, path: str) -> str:
+        """Take weights that fit by name and shape; what the rest is."""
+        tensors = load_file(path)
+        state = self.network.state_dict()
+        renamed = {"decoder.pitch_head.0.": "decoder.f0_head.norm."}
+        for old, new in renamed.items():
+            for key in [k for k in tensors if k.startswith(old)]:
+                tensors[key.replace(old, new)] = tensors.pop(key)
+        fit = {k: v.float() for k, v in tensors.items() if k in state and v.shape == state[k].shape}
+        self.network.load_state_dict(fit, strict=False)
+        for value, mean in zip(self.live, self.mean, strict=True):
+            mean.copy_(value)
+        fresh = sorted({k.rsplit(".", 2)[0] for k in state if k not in fit})
+        return f"{len(fit)} tensors of {path}; fresh: {' '.join(fresh)}"
+
+    def save(self, folder: str, step: int, discriminators: bool) -> None:
+        """Averages in half precision, in parts below 16 MiB; discriminators beside them."""
+        sets = {"ema": self.average()}
+        if discriminators:
+            sets["discriminators"] = self.objective.discriminators.state_dict()
+        facts = {"model": json.dumps(config_to_dict(CONFIG)), "step": str(step)}
+        for kind, tensors in sets.items():
+            parts: list[dict[str, Tensor]] = [{}]
+            size = 0
+            for name, value in tensors.items():
+                half = value.detach().half().cpu().contiguous()
+                if size + half.nbytes > 15_500_000:
+                    parts.append({})
+                    size = 0
+                parts[-1][name] = half
+                size += half.nbytes
+            for index, part in enumerate(parts):
+                path = f"{folder}/{kind}.{index}.safetensors"
+                save_file(part, path + ".tmp", facts)
+                os.replace(path + ".tmp", path)
+
+
+def build_network(sequence: str) -> CodecNetwork:
+    """The network, or for comparison the same with LSTMs in the place of attention."""
+    network = CodecNetwork(CONFIG)
+    assert isinstance(CONFIG, LiteConfig)
+    if sequence == "lstm":
+        network.encoder.attention = ResidualLSTM(CONFIG.encoder_width, 2)
+        network.decoder.attention = ResidualLSTM(CONFIG.decoder_width, 2)
+    return network
