@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import os
+import sys
+from collections.abc import Callable
 from typing import Any
+from unittest.mock import MagicMock
 
 import numpy as np
 import torch
@@ -21,6 +25,7 @@ from bigcodec_models.adversarial import (
     generator_loss,
 )
 from bigcodec_models.config import PRESETS, LiteConfig, config_to_dict
+from bigcodec_models.lite import LiteEncoder
 from bigcodec_models.losses import f0_loss
 from bigcodec_models.network import CodecNetwork, Reconstruction
 from bigcodec_models.quantizer import Quantized
@@ -44,6 +49,10 @@ class Learner:
         o = self.o = options
         self.device = device
         self.network = build_network(o.sequence).to(device).train()
+        if o.mask_frames:
+            assert isinstance(self.network.encoder, LiteEncoder)
+            self.network.encoder.norm_in.register_forward_pre_hook(self._mask_frames)
+        self.frozen = frozen_features(o.frozen, device) if o.frozen else None
         self.config = TrainConfig(
             precision="bfloat16",
             mel_windows=(32, 64, 128, 256, 512, 1024, 2048),
@@ -128,6 +137,8 @@ class Learner:
                 adversarial = generator_loss(generated)
                 features = feature_matching_loss(target, generated)
                 total = total + adversarial + features
+            if self.frozen is not None:
+                total = total + self.o.frozen_weight * self.frozen(made.wave, self.wave)
         return total, mel.log, mel.loudness, vq, f0, adversarial, features
 
     @torch.no_grad()
@@ -141,6 +152,14 @@ class Learner:
         searched = quantized.searched[0].flatten(0, 1)
         self.searched = searched if self.searched is None else self.searched.copy_(searched)
         self.sums += torch.stack([v.detach().float() for v in values])
+
+    def _mask_frames(self, _: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
+        """Noise in place of a fraction of the encoder's frames, (B, T, width), while it trains."""
+        (x,) = inputs
+        if not self.network.training:
+            return inputs
+        masked = torch.rand(*x.shape[:2], 1, device=x.device) < self.o.mask_frames
+        return (torch.where(masked, x.std() * torch.randn_like(x), x),)
 
     def _discriminators_step(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         with self.autocast():
@@ -225,6 +244,38 @@ class Learner:
                 path = f"{folder}/{kind}.{index}.safetensors"
                 save_file(part, path + ".tmp", facts)
                 os.replace(path + ".tmp", path)
+
+
+def frozen_features(folder: str, device: torch.device) -> Callable[[Tensor, Tensor], Tensor]:
+    """L1 between the convolutional features that distillmos (MIT, unpacked in `folder`) has of two
+    waves (B, 1, N), relative to their size, the mean over layers. What that imports beside torch is
+    not needed for them."""
+    for name in ("torchaudio", "xls_r_sqa", "xls_r_sqa.config", "xls_r_sqa.sqa_model"):
+        sys.modules.setdefault(name, MagicMock())
+    sys.path.append(folder)
+    package = importlib.import_module("distillmos.sqa")
+    weights = torch.load(package.DEFAULT_WEIGHTS_CHKPT, map_location="cpu", weights_only=True)
+    model = package._ComplexSpecCNN(package.CNN_FINAL_CHANNELS, package.N_LAYERS_CNN)
+    named = {k[4:]: v for k, v in weights["model"].items() if k.startswith("cnn.")}
+    model.load_state_dict(named)
+    model = model.to(device).eval().requires_grad_(False)
+    kept: list[Tensor] = []
+    for layer in model.cnn:
+        if isinstance(layer, nn.LeakyReLU):
+            layer.register_forward_hook(lambda _module, _inputs, output: kept.append(output))
+
+    def features(wave: Tensor, peak: Tensor) -> list[Tensor]:
+        kept.clear()
+        model(wave.squeeze(1).float() / peak)
+        return list(kept)
+
+    def distance(generated: Tensor, target: Tensor) -> Tensor:
+        peak = target.squeeze(1).abs().amax(dim=1, keepdim=True).clamp(min=1e-3)
+        sides = features(generated, peak), features(target, peak)
+        terms = [(a - b).abs().mean() / b.abs().mean() for a, b in zip(*sides, strict=True)]
+        return torch.stack(terms).mean()
+
+    return distance
 
 
 def build_network(sequence: str) -> CodecNetwork:

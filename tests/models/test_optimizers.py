@@ -39,6 +39,10 @@ def test_muon_has_the_inner_matrices_and_nothing_else() -> None:
     assert "decoder.blocks.1.expand.weight" in names and "encoder.lstm.lstm.weight_hh_l1" in names
     outer = ("quantizer", "head", "filter", "pitch", "project", "embed", "norm", "bias", "scale")
     assert not [name for name in names if any(word in name for word in outer)]
+    attention = with_momentum(stepped("toy-single")[1])
+    assert "decoder.attention.layers.0.project_in.weight" in attention
+    assert "decoder.f0_head.block.expand.weight" in attention
+    assert not [n for n in attention if n.endswith("distances") or "f0_head.output" in n]
     lstms = with_momentum(stepped("toy")[1])
     assert lstms and all("lstm" in name for name in lstms)
 

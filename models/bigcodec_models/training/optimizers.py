@@ -9,8 +9,17 @@ from torch import Tensor, nn
 
 from bigcodec_models.training.config import TrainConfig
 
-_OUTER = ("quantizer.", "encoder.project.", "decoder.head.", "decoder.filter.", "decoder.pitch.")
+_OUTER = (
+    "quantizer.",
+    "encoder.project.",
+    "decoder.head.",
+    "decoder.filter.",
+    "decoder.pitch.",
+    "decoder.f0_head.output.",
+)
 """Matrices that Muon is not for: codes and embeddings, and what leads into or out of them."""
+_TABLES = ("distances",)
+"""Nor are tables of numbers that are matrices in form only."""
 _ITERATIONS = 3
 """Of Newton and Schulz. Muon's usual five take a CPU over a quarter of a step of a lite model."""
 _STATES = ("step", "exp_avg", "exp_avg_sq", "momentum_buffer")
@@ -46,7 +55,7 @@ class Optimizers:
         return {
             name: parameter
             for name, parameter in self._named.items()
-            if parameter.dim() == 2 and not name.startswith(_OUTER)
+            if parameter.dim() == 2 and not name.startswith(_OUTER) and not name.endswith(_TABLES)
         }
 
     def set_rate(self, rate: float) -> None:
