@@ -25,6 +25,8 @@ from bigcodec_models.sequencing import Carried, run, starts_before, tone_phases
 
 CHUNK_FRAMES = 640
 """Frames that a window adds to what is known: 8 s at 80 frames a second."""
+_WIDE = 3
+"""Times that, with attention that sees frames on both sides: its context is 0.4 of a chunk."""
 
 Wanted = tuple[int, int | None]
 """First frame that is asked for, and the one after the last."""
@@ -46,7 +48,7 @@ class Windows:
     """The windows of a finite-context part over a stream of frames.
 
     Inputs are (1, channels, n * unit_in) with whole frames; outputs have `unit_out` values a
-    frame. A window is `left + CHUNK_FRAMES + right` frames; at the start of the stream it begins
+    frame. A window is `left + chunk + right` frames; at the start of the stream it begins
     where the stream does, so that no padding stands where the stream has data. The last window
     has what remains, or with `reach_back` begins early enough to be as long as the others, for
     devices that like one shape. A stream shorter than a window is done in one piece. Chunks that
@@ -63,11 +65,13 @@ class Windows:
         reach_back: bool = False,
         begin: int = 0,
         start: int = 0,
+        chunk: int | None = None,
     ) -> None:
+        self._chunk = chunk or CHUNK_FRAMES
         self._context, self._unit_in, self._unit_out = context, unit_in, unit_out
         self._first, self._last = wanted
         self._reach_back = reach_back
-        self._window = context.left + CHUNK_FRAMES + context.right
+        self._window = context.left + self._chunk + context.right
         self._buffer: Tensor | None = None
         self._start = start  # frame at which the buffer starts
         self._done = begin  # frames already given out or passed over
@@ -116,7 +120,7 @@ class Windows:
         available = self._available()
         start = max(0, self._done - self._context.left)
         if available >= start + self._window:
-            return start, self._done + CHUNK_FRAMES
+            return start, self._done + self._chunk
         if not self._closed:
             return None
         return max(0, min(start, self._earliest())), available
@@ -183,7 +187,9 @@ class Pipeline:
     of matrix products depends on their shape. `short_lstm`, if there is one, does streams that
     are shorter than a window, whatever stands beside them. The LSTM starts anew every `restart`
     frames, if that is not 0 (see `sequencing`). With `pitched` the last channel that
-    comes out of the front is one of pitch, which `beside` takes past the LSTM.
+    comes out of the front is one of pitch, which `beside` takes past the LSTM. A window adds
+    `chunks_a_window` times `CHUNK_FRAMES`: more where the context is wide, as much of a window is
+    then computed twice.
     """
 
     front: Part
@@ -196,23 +202,31 @@ class Pipeline:
     short_lstm: Recurrence | None = None
     restart: int = 0
     pitched: bool = False
+    chunks_a_window: int = 1
     beside: Beside = lambda _, pitch: pitch
 
     def stream(self, wanted: Wanted = (0, None)) -> Stream:
         """A new stream, for inputs from frame `needed(wanted)[0]` on; with `wanted` frames, the
         part after the LSTM runs for those only."""
         whole, begin, start = (0, None), self._begin(wanted), self.needed(wanted)[0]
-        front = Windows(self.contexts[0], self.unit_in, 1, whole, self.batched, begin, start)
-        back = Windows(self.contexts[1], 1, self.unit_out, wanted, self.batched, begin, begin)
+        before, after = self.contexts
+        batched, chunk = self.batched, self.chunk
+        front = Windows(before, self.unit_in, 1, whole, batched, begin, start, chunk)
+        back = Windows(after, 1, self.unit_out, wanted, batched, begin, begin, chunk)
         return Stream(front, back, begin)
+
+    @property
+    def chunk(self) -> int:
+        """Frames that a window adds to what is known."""
+        return self.chunks_a_window * CHUNK_FRAMES
 
     def needed(self, wanted: Wanted) -> Wanted:
         """The range of frames whose inputs a stream takes, to give the wanted ones."""
         first, last = max(0, self._begin(wanted) - self.contexts[0].left), wanted[1]
         if last is not None:
             for context in reversed(self.contexts):
-                chunks = -(-last // CHUNK_FRAMES) * CHUNK_FRAMES
-                last = max(chunks, context.left + CHUNK_FRAMES) + context.right
+                chunks = -(-last // self.chunk) * self.chunk
+                last = max(chunks, context.left + self.chunk) + context.right
         return first, last
 
     def _begin(self, wanted: Wanted) -> int:
@@ -226,17 +240,17 @@ class Pipeline:
         if self.batched:
             return 0
         if self.restart:
-            first = max(0, wanted[0] // CHUNK_FRAMES * CHUNK_FRAMES - self.contexts[1].left)
+            first = max(0, wanted[0] // self.chunk * self.chunk - self.contexts[1].left)
             stateless = self.lstm is None
             begin = first // self.restart * self.restart
             begin = begin if stateless else starts_before(first, self.restart)
-            return begin // CHUNK_FRAMES * CHUNK_FRAMES
+            return begin // self.chunk * self.chunk
         if self.pitched or not (self.lstm is None or isinstance(self.lstm, WindowedAttention)):
             return 0
-        before = 0 if self.lstm is None else self.lstm.chunks_before(CHUNK_FRAMES)
-        chunk = wanted[0] // CHUNK_FRAMES * CHUNK_FRAMES
-        first = max(0, chunk - self.contexts[1].left) // CHUNK_FRAMES
-        return max(0, first - before) * CHUNK_FRAMES
+        before = 0 if self.lstm is None else self.lstm.chunks_before(self.chunk)
+        chunk = wanted[0] // self.chunk * self.chunk
+        first = max(0, chunk - self.contexts[1].left) // self.chunk
+        return max(0, first - before) * self.chunk
 
     def advance(self, streams: Sequence[Stream], at_once: int = 1) -> list[list[Tensor]]:
         """One round: what each stream puts out, given at most `at_once` windows of each."""
@@ -320,6 +334,7 @@ def encoder_pipeline(
         unit_out=1,
         batched=batched,
         pitched=f0_coded,
+        chunks_a_window=_chunks_a_window(config),
     )
 
 
@@ -345,6 +360,11 @@ def decoder_pipeline(network: CodecNetwork, batched: bool = False) -> Pipeline:
         unit_out=config.hop,
         batched=batched,
         restart=restart,
+        chunks_a_window=_chunks_a_window(config),
         pitched=network.tracker is not None,
         beside=lambda carried, steps: tone_phases(carried, steps[:, 0].long(), restart),
     )
+
+
+def _chunks_a_window(config: ModelConfig) -> int:
+    return _WIDE if isinstance(config, LiteConfig) and config.attention_lookahead else 1
