@@ -15,7 +15,7 @@ from typing import BinaryIO, cast
 import numpy as np
 import soundfile
 
-from bigcodec_cli.output import CliError
+from bigcodec_cli.messages import CliError
 from bigcodec_cli.pcm import Encoding, RawFormat
 from bigcodec_cli.resampling import resample
 from bigcodec_cli.samples import Samples

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import soundfile
 
-from bigcodec_cli.output import CliError
+from bigcodec_cli.messages import CliError
 from bigcodec_cli.pcm import Encoding, encode
 from bigcodec_cli.samples import Samples
 from bigcodec_cli.wav import WavFormat, WavWriter

@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from bigcodec_cli.inputs import Job
-from bigcodec_cli.output import CliError, error_line, note
+from bigcodec_cli.messages import CliError, error_line, note
 from bigcodec_cli.progress import files_bar
 
 

@@ -8,13 +8,14 @@ from collections.abc import Iterator
 import bcdc
 from bigcodec_cli.batch import Batch
 from bigcodec_cli.compress_task import STEPS, CompressSettings, open_tasks
+from bigcodec_cli.compressor import CompressOptions
 from bigcodec_cli.inputs import Job
 from bigcodec_cli.loading import load_codec
-from bigcodec_cli.output import CliError
+from bigcodec_cli.messages import CliError
 from bigcodec_cli.pcm import RawFormat
-from bigcodec_cli.pipeline import CompressOptions, geometry_of
 from bigcodec_cli.pool import SHORT_AT_ONCE, Pool
 from bigcodec_cli.priors import prior_for_model
+from bigcodec_cli.token_headers import geometry_of
 from bigcodec_models.codec import Codec
 
 

@@ -12,15 +12,17 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import bcdc
+from bigcodec_cli.atomic import AtomicOutput
 from bigcodec_cli.audio import AudioInput, open_audio
 from bigcodec_cli.batch import Batch, make_folder
+from bigcodec_cli.compressor import CompressOptions, Compressor
 from bigcodec_cli.inputs import Job
-from bigcodec_cli.output import AtomicOutput, CliError
+from bigcodec_cli.messages import CliError
 from bigcodec_cli.pcm import RawFormat
-from bigcodec_cli.pipeline import CompressOptions, Compressor, read_back, verify_container
 from bigcodec_cli.pool import FAULTS, Step
 from bigcodec_cli.progress import seconds_bar
 from bigcodec_cli.samples import Samples
+from bigcodec_cli.verification import read_back, verify_container
 from bigcodec_models.codec import Codec
 
 _SHORT_SECONDS = 60

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 import bcdc
-from bigcodec_cli.output import CliError
+from bigcodec_cli.messages import CliError
 
 MAX_BYTES = 1 << 30
 """The largest container that is read, for it is held in memory: some 2000 hours by lite-1."""

@@ -12,14 +12,15 @@ from typing import Any
 
 import bcdc
 from bcdc.recover import Restored, salvage
+from bigcodec_cli.atomic import AtomicOutput
 from bigcodec_cli.audio_output import AudioForm, AudioSink, copy_to_stdout, open_sink
 from bigcodec_cli.batch import Batch, make_folder
 from bigcodec_cli.containers import TokenSource, read_bytes, token_stretches
+from bigcodec_cli.decompressor import Decompressor, decode_part
 from bigcodec_cli.inputs import Job
 from bigcodec_cli.loading import CodecCache
-from bigcodec_cli.output import AtomicOutput, CliError
+from bigcodec_cli.messages import CliError
 from bigcodec_cli.pcm import Encoding
-from bigcodec_cli.pipeline import Decompressor, decode_part
 from bigcodec_cli.pool import FAULTS
 from bigcodec_cli.priors import prior_of_container
 from bigcodec_cli.progress import seconds_bar

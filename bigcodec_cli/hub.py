@@ -7,7 +7,7 @@ import hashlib
 import tempfile
 from pathlib import Path
 
-from bigcodec_cli.output import CliError
+from bigcodec_cli.messages import CliError
 
 PUBLISHED = {"bigcodec": ("Alethia/BigCodec", "bigcodec.pt")}
 """Name of a published model: hub repository and file."""

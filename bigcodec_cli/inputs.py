@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from bigcodec_cli.output import CliError
+from bigcodec_cli.messages import CliError
 
 AUDIO_SUFFIXES = frozenset(
     f".{kind}"

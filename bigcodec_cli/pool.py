@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import bcdc
 from bigcodec_cli.inputs import Job
-from bigcodec_cli.output import CliError
+from bigcodec_cli.messages import CliError
 
 FAULTS = (CliError, OSError, MemoryError, RuntimeError, ValueError, bcdc.BcdcError)
 """What can go wrong with one file. RuntimeError: torch's way to run out of memory."""

@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 import bcdc
-from bigcodec_cli.output import CliError, error_line
-from bigcodec_cli.pipeline import geometry_of
+from bigcodec_cli.messages import CliError, error_line
 from bigcodec_cli.progress import seconds_bar
+from bigcodec_cli.token_headers import geometry_of
 from bigcodec_models.codec import Codec
 from bigcodec_models.prior import FitConfig, FitReport, fit_prior
 from bigcodec_models.prior.tokens import token_sequences

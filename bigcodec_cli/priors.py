@@ -14,8 +14,9 @@ from pathlib import Path
 
 import bcdc
 import bigcodec_models
+from bigcodec_cli.atomic import atomic_output
 from bigcodec_cli.containers import Headed
-from bigcodec_cli.output import CliError, atomic_output
+from bigcodec_cli.messages import CliError
 from bigcodec_cli.store import home
 
 SUFFIX = ".bcdp"

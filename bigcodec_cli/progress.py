@@ -6,7 +6,7 @@ import contextlib
 import sys
 from collections.abc import Callable, Iterator
 
-from bigcodec_cli.output import visible
+from bigcodec_cli.messages import visible
 
 _LONG_SECONDS = 60
 _SECONDS_SHAPE = "{desc}: {percentage:3.0f}%|{bar}| {n:.0f}/{total:.0f} s of audio [{remaining}]"

@@ -25,9 +25,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bigcodec_cli import __version__
+from bigcodec_cli.atomic import discard_marked
 from bigcodec_cli.batch import Batch
 from bigcodec_cli.inputs import InputOptions, Job
-from bigcodec_cli.output import CliError, discard_marked, note
+from bigcodec_cli.messages import CliError, note
 from bigcodec_cli.pcm import RawFormat
 from bigcodec_cli.ray_worker import Crew, Dispatcher, Order, write_jobs
 from bigcodec_cli.store import home

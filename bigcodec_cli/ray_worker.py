@@ -18,7 +18,7 @@ from typing import Any
 from bigcodec_cli import __version__
 from bigcodec_cli.batch import Batch, BatchOptions, explain
 from bigcodec_cli.inputs import Job
-from bigcodec_cli.output import CliError
+from bigcodec_cli.messages import CliError
 
 _LOT_FILES = 32
 _LOTS_A_WORKER = 4

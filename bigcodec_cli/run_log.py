@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TextIO
 
-from bigcodec_cli.output import note
+from bigcodec_cli.messages import note
 
 if TYPE_CHECKING:
     import numpy as np

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bigcodec_cli.output import atomic_output
+from bigcodec_cli.atomic import atomic_output
 from bigcodec_cli.run_log import LOG_NAME, read_log
 
 _Row = Mapping[str, Any]

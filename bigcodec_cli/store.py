@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from bigcodec_cli.output import CliError, note
+from bigcodec_cli.messages import CliError, note
 from bigcodec_models.registry import ALIASES, builtin_models, find_builtin
 
 FALLBACK_MODEL = "lite"

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 import bcdc
-from bigcodec_cli.output import CliError
+from bigcodec_cli.messages import CliError
 
 Array = npt.NDArray[np.integer[Any]]
 

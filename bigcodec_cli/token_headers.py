@@ -1,14 +1,29 @@
-"""The headers that containers of a model have, from the model's file alone."""
+"""The headers that containers of a model have, and the geometry of its tokens."""
 
 from __future__ import annotations
 
 import bcdc
-from bigcodec_cli.output import CliError
-from bigcodec_cli.pipeline import geometries_of
+from bigcodec_cli.messages import CliError
 from bigcodec_cli.store import model_path
-from bigcodec_models.codec import read_model
+from bigcodec_models.codec import Codec, read_model
+from bigcodec_models.config import ModelConfig
 from bigcodec_models.fingerprint import fingerprint
 from bigcodec_models.model_file import ModelFileError
+
+
+def geometry_of(codec: Codec) -> bcdc.Geometry:
+    """The geometry of the tokens that a codec makes."""
+    return _geometry_with(codec.config, codec.f0)
+
+
+def geometries_of(config: ModelConfig) -> tuple[bcdc.Geometry, ...]:
+    """The geometries of tokens that a model decodes: one an F0 mode, the default first."""
+    return tuple(_geometry_with(config, f0) for f0 in config.f0_modes or (None,))
+
+
+def _geometry_with(config: ModelConfig, f0: str | None) -> bcdc.Geometry:
+    sizes = config.token_sizes_with(f0)
+    return bcdc.Geometry(hop=config.hop, codebook_sizes=sizes, f0=f0 == "coded")
 
 
 def headers_of_model(name_or_path: str) -> dict[int, bcdc.Header]:

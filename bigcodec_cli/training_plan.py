@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bigcodec_cli.output import CliError
+from bigcodec_cli.messages import CliError
 from bigcodec_models.config import (
     PRESETS,
     SAMPLE_RATE,

@@ -11,7 +11,7 @@ from types import FrameType
 
 import torch
 
-from bigcodec_cli.output import CliError, note
+from bigcodec_cli.messages import CliError, note
 from bigcodec_cli.run_log import RunLog
 from bigcodec_cli.run_summary import write_summary
 from bigcodec_cli.store import model_path

@@ -9,6 +9,7 @@ import click
 import bcdc
 from bigcodec_cli.batch import Batch, BatchOptions, check_stdout, make_folder
 from bigcodec_cli.inputs import AUDIO_SUFFIXES, InputOptions, plan
+from bigcodec_cli.messages import note
 from bigcodec_cli.options import (
     batch_options,
     device_option,
@@ -16,7 +17,6 @@ from bigcodec_cli.options import (
     input_options,
     raw_options,
 )
-from bigcodec_cli.output import note
 from bigcodec_cli.pcm import RawFormat
 from bigcodec_cli.pool import SHORT_AT_ONCE
 from bigcodec_cli.ray_run import check_request, compress_on_ray

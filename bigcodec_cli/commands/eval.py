@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from bigcodec_cli.atomic import atomic_output
 from bigcodec_cli.evaluation.command_options import measures_option, parsed
 from bigcodec_cli.evaluation.names import (
     Bench,
@@ -15,8 +16,8 @@ from bigcodec_cli.evaluation.names import (
     model_name,
     parse_peers,
 )
+from bigcodec_cli.messages import CliError, error_line, note
 from bigcodec_cli.options import device_option, f0_option
-from bigcodec_cli.output import CliError, atomic_output, error_line, note
 from bigcodec_cli.store import default_model, model_path
 
 if TYPE_CHECKING:

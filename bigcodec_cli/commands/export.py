@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from bigcodec_cli.output import CliError, atomic_output, note
+from bigcodec_cli.atomic import atomic_output
+from bigcodec_cli.messages import CliError, note
 
 
 @click.command()

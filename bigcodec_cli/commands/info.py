@@ -11,8 +11,8 @@ import click
 import bcdc
 from bigcodec_cli.containers import open_container
 from bigcodec_cli.inputs import InputOptions, sources
+from bigcodec_cli.messages import CliError, error_line, visible
 from bigcodec_cli.options import source_options
-from bigcodec_cli.output import CliError, error_line, visible
 from bigcodec_cli.store import find_by_fingerprint
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bigcodec_cli.output import CliError, note
+from bigcodec_cli.messages import CliError, note
 from bigcodec_cli.store import (
     ModelEntry,
     all_models,

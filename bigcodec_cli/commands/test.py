@@ -13,8 +13,8 @@ import bcdc
 from bigcodec_cli.batch import explain
 from bigcodec_cli.containers import read_bytes, token_stretches
 from bigcodec_cli.inputs import InputOptions, sources
+from bigcodec_cli.messages import CliError, error_line, visible
 from bigcodec_cli.options import device_option, source_options
-from bigcodec_cli.output import CliError, error_line, visible
 
 Deep = Callable[[str, bcdc.Container], None]
 
@@ -105,8 +105,8 @@ def _hope(data: bytes) -> str:
 
 
 def _decoder(model: str | None, device: str) -> Deep:
+    from bigcodec_cli.decompressor import Decompressor, decode_part
     from bigcodec_cli.loading import CodecCache
-    from bigcodec_cli.pipeline import Decompressor, decode_part
     from bigcodec_cli.priors import prior_of_container
     from bigcodec_cli.samples import Discard
 

@@ -10,11 +10,12 @@ from typing import Any, BinaryIO
 import click
 
 import bcdc
+from bigcodec_cli.atomic import AtomicOutput
 from bigcodec_cli.batch import Batch, BatchOptions, check_stdout, make_folder
 from bigcodec_cli.containers import open_container
 from bigcodec_cli.inputs import InputOptions, Job, plan
+from bigcodec_cli.messages import CliError
 from bigcodec_cli.options import batch_options, input_options
-from bigcodec_cli.output import AtomicOutput, CliError
 from bigcodec_cli.pool import FAULTS
 
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from bigcodec_cli.atomic import atomic_output
+from bigcodec_cli.messages import CliError, note
 from bigcodec_cli.options import f0_option
-from bigcodec_cli.output import CliError, atomic_output, note
 from bigcodec_cli.store import default_model, model_path
 
 if TYPE_CHECKING:

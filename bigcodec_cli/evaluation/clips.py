@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bigcodec_cli.evaluation.run import EvalClip, Unread
-from bigcodec_cli.output import CliError
+from bigcodec_cli.messages import CliError
 from bigcodec_models.training.index import Clip, DataError, scan
 
 

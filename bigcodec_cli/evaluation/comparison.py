@@ -9,7 +9,7 @@ from pathlib import Path
 from bigcodec_cli.evaluation.alignment import align
 from bigcodec_cli.evaluation.meters import Meters
 from bigcodec_cli.evaluation.waves import RATE, Wave, fit, load_wave
-from bigcodec_cli.output import CliError
+from bigcodec_cli.messages import CliError
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

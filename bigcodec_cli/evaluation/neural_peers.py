@@ -14,7 +14,7 @@ from torch import Tensor
 
 from bigcodec_cli.evaluation.local_models import load_local
 from bigcodec_cli.evaluation.names import PeerError, PeerName
-from bigcodec_cli.evaluation.peers import aligned
+from bigcodec_cli.evaluation.programs import aligned
 from bigcodec_cli.evaluation.systems import Coded, SystemInfo
 from bigcodec_cli.evaluation.waves import RATE, Wave, change_rate
 

@@ -13,9 +13,9 @@ from bigcodec_cli.evaluation.systems import Coded, CodingError, SystemInfo
 from bigcodec_cli.evaluation.token_statistics import Tokens
 from bigcodec_cli.evaluation.waves import RATE, Wave, as_stored
 from bigcodec_cli.loading import load_codec
-from bigcodec_cli.pipeline import geometry_of
 from bigcodec_cli.priors import prior_for_model, prior_of_container
 from bigcodec_cli.store import find_model
+from bigcodec_cli.token_headers import geometry_of
 from bigcodec_models.codec import Codec
 
 

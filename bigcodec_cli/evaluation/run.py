@@ -37,7 +37,7 @@ from bigcodec_cli.evaluation.results import (
 from bigcodec_cli.evaluation.systems import Coded, CodingError, System, SystemInfo
 from bigcodec_cli.evaluation.waves import RATE, Wave, load_wave
 from bigcodec_cli.loading import choose_device
-from bigcodec_cli.output import CliError
+from bigcodec_cli.messages import CliError
 from bigcodec_cli.progress import files_bar
 
 _FAULTS = (CodingError, CliError, bcdc.BcdcError, OSError, ValueError, MemoryError, RuntimeError)

@@ -15,9 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bigcodec_models.activation import LOW_PASS, TAPS
 from bigcodec_models.config import BigCodecConfig, ConfigError, QuantizerConfig
 from bigcodec_models.discriminators import adapt_discriminators
+from bigcodec_models.low_pass import LOW_PASS, TAPS
 from bigcodec_models.model_file import (
     LoadedModel,
     ModelFileError,

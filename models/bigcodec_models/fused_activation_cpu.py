@@ -29,7 +29,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bigcodec_models.activation import LOW_PASS
+from bigcodec_models.low_pass import LOW_PASS
 
 numba: Any = import_module("numba")  # the annotations it has do not cover what is used here
 types = numba.types

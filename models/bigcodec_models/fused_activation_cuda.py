@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bigcodec_models.activation import LOW_PASS
+from bigcodec_models.low_pass import LOW_PASS
 
 triton: Any = import_module("triton")  # it has no annotations that a type checker could use
 tl: Any = import_module("triton.language")

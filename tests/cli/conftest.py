@@ -15,8 +15,8 @@ from click.testing import CliRunner
 
 import bcdc
 from bigcodec_cli.audio import Audio
+from bigcodec_cli.compressor import CompressOptions, compress
 from bigcodec_cli.main import run
-from bigcodec_cli.pipeline import CompressOptions, compress
 from bigcodec_models import PRESETS, Codec
 from bigcodec_models.model_file import ModelInfo, save_model
 from bigcodec_models.network import CodecNetwork

@@ -11,7 +11,7 @@ import pytest
 
 import bcdc
 from bigcodec_cli import containers
-from bigcodec_cli.output import CliError
+from bigcodec_cli.messages import CliError
 
 Here = Callable[..., Any]
 

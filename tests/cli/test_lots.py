@@ -16,7 +16,7 @@ import soundfile
 import bcdc
 from bcdc.integers import check16
 from bcdc.network_coder import NetworkCoder
-from bigcodec_cli.pipeline import read_back
+from bigcodec_cli.verification import read_back
 
 Here = Callable[..., Any]
 MODEL = ("--model", "lite-1")

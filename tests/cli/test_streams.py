@@ -16,7 +16,7 @@ import soundfile
 
 import bcdc
 from bigcodec_cli.audio import AudioInput
-from bigcodec_cli.pipeline import CompressOptions, Compressor
+from bigcodec_cli.compressor import CompressOptions, Compressor
 from bigcodec_cli.samples import Samples
 from bigcodec_models import Codec
 

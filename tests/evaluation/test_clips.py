@@ -10,7 +10,7 @@ import soundfile
 
 from bigcodec_cli.evaluation.clips import choose_heard, find_clips
 from bigcodec_cli.evaluation.run import EvalClip
-from bigcodec_cli.output import CliError
+from bigcodec_cli.messages import CliError
 
 
 @pytest.fixture

@@ -14,7 +14,8 @@ import pytest
 from bigcodec_cli.evaluation.names import PeerError, PeerName, parse_peers
 from bigcodec_cli.evaluation.neural_peers import DAC, ENCODEC, Dac, Encodec
 from bigcodec_cli.evaluation.packages import MissingError
-from bigcodec_cli.evaluation.peers import load_peer, run_program
+from bigcodec_cli.evaluation.peers import load_peer
+from bigcodec_cli.evaluation.programs import run_program
 from bigcodec_cli.evaluation.systems import CodingError
 
 Wave = npt.NDArray[np.float32]

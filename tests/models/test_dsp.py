@@ -9,7 +9,7 @@ import pytest
 import scipy.signal
 import torch
 
-from bigcodec_models.activation import LOW_PASS, AliasFreeSnakeBeta
+from bigcodec_models.activation import AliasFreeSnakeBeta
 from bigcodec_models.config import LiteConfig
 from bigcodec_models.lite import LiteDecoder, LiteEncoder
 from bigcodec_models.losses import (
@@ -19,6 +19,7 @@ from bigcodec_models.losses import (
     magnitudes,
     mel_filters,
 )
+from bigcodec_models.low_pass import LOW_PASS
 
 
 def test_filter_is_a_half_band_low_pass() -> None:

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import bcdc
-from bigcodec_cli.pipeline import geometry_of
+from bigcodec_cli.token_headers import geometry_of
 from bigcodec_models import PRESETS, Codec
 from bigcodec_models.codebooks import AveragedCodebook, Codebook, GridCodebook, grid
 from bigcodec_models.config import (
