@@ -17,7 +17,7 @@ import pytest
 import soundfile
 
 import bcdc
-from bcdc.integers import check16
+from bcdc.varint import check16
 from bigcodec_models import Codec
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -206,7 +206,7 @@ def test_damaged_files_are_told_apart(bigcodec: Run, tmp_path: Path, toy_model: 
     tone(tmp_path / "a.wav")
     ok(bigcodec("compress", "a.wav", "--model", toy_model))
     good = (tmp_path / "a.bcdc").read_bytes()
-    newer = good[:4] + bcdc.integers.check16(b"\x02" + good[7:18]) + b"\x02" + good[7:]
+    newer = good[:4] + bcdc.varint.check16(b"\x02" + good[7:18]) + b"\x02" + good[7:]
     answers = {
         good[:40]: "cut short",
         good[:50] + bytes([good[50] ^ 1]) + good[51:]: "is damaged",

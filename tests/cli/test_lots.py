@@ -14,8 +14,8 @@ import pytest
 import soundfile
 
 import bcdc
-from bcdc.integers import check16
-from bcdc.network_coder import NetworkCoder
+from bcdc.prior_coder import NetworkCoder
+from bcdc.varint import check16
 from bigcodec_cli.verification import read_back
 
 Here = Callable[..., Any]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bcdc import blas
+from bcdc import blas_threads
 
 
 class Library:
@@ -23,28 +23,28 @@ class Library:
 def test_the_number_of_threads_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also when callers overlap, and after an error."""
     library = Library(8)
-    threads = blas._Threads(library.get, library.put)
-    monkeypatch.setattr(blas, "_numpy_threads", lambda: threads)
-    with blas.one_thread():
-        with pytest.raises(KeyError), blas.one_thread():
+    threads = blas_threads._Threads(library.get, library.put)
+    monkeypatch.setattr(blas_threads, "_numpy_threads", lambda: threads)
+    with blas_threads.one_thread():
+        with pytest.raises(KeyError), blas_threads.one_thread():
             raise KeyError
         assert library.threads == 1
     assert library.threads == 8
 
 
 def test_other_libraries_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(blas, "_numpy_threads", lambda: None)
+    monkeypatch.setattr(blas_threads, "_numpy_threads", lambda: None)
     entered = False
-    with blas.one_thread():
+    with blas_threads.one_thread():
         entered = True
     assert entered
 
 
 def test_the_library_of_this_machine() -> None:
-    threads = blas._numpy_threads()
+    threads = blas_threads._numpy_threads()
     if threads is None:
         pytest.skip("numpy has no OpenBLAS of its own here")
     before = threads._get()
-    with blas.one_thread():
+    with blas_threads.one_thread():
         assert threads._get() == 1
     assert threads._get() == before

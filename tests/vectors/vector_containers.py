@@ -18,7 +18,7 @@ from repair import (  # type: ignore[import-not-found]
 )
 
 import bcdc
-from bcdc.integers import check16, put_varint
+from bcdc.varint import check16, put_varint
 
 Vector = tuple[str, bytes, str, str]
 """Name, content, what is to come of it, and the one thing about it."""

@@ -10,7 +10,7 @@ from typing import Protocol
 from bcdc.adaptive_coder import AdaptiveCoder
 from bcdc.errors import CorruptError, MissingPriorError
 from bcdc.header import Coder, Geometry, Header
-from bcdc.network_coder import NetworkCoder
+from bcdc.prior_coder import NetworkCoder
 from bcdc.prior_file import Prior
 from bcdc.static_coder import StaticCoder
 from bcdc.tokens import Tokens, pack, unpack

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bcdc.coders import Coding
+from bcdc.block_coder import Coding
 from bcdc.errors import BcdcError, CorruptError
 from bcdc.header import Coder, Header
 from bcdc.prior_file import Prior

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from bcdc.block_coder import Coding
 from bcdc.blocks import seek_table, stored_block
-from bcdc.coders import Coding
 from bcdc.header import Header, write_header
-from bcdc.integers import put_varint
 from bcdc.prior_file import Prior
 from bcdc.tokens import Tokens
+from bcdc.varint import put_varint
 
 
 class BlockStream:

@@ -12,7 +12,7 @@ import functools
 import numpy as np
 import numpy.typing as npt
 
-from bcdc.integer_math import ONE_BITS, Ints, lookup, sigmoid_table, tanh_table
+from bcdc.fixed_point import ONE_BITS, Ints, lookup, sigmoid_table, tanh_table
 
 MAX_WIDTH = 1024
 SCALE_BITS = 16

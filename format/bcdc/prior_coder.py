@@ -8,11 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from bcdc import range_coder
-from bcdc.blas import one_thread
-from bcdc.grouping import Grouping
+from bcdc.blas_threads import one_thread
+from bcdc.code_groups import Grouping
+from bcdc.fixed_point import frequencies
 from bcdc.header import Geometry
-from bcdc.integer_math import frequencies
-from bcdc.network import Network, small
+from bcdc.prior_network import Network, small
 from bcdc.static_coder import picked
 from bcdc.tokens import Tokens
 
