@@ -11,9 +11,9 @@ from bigcodec_cli.containers import Headed
 from bigcodec_cli.messages import CliError
 from bigcodec_cli.store import find_by_fingerprint, find_model, model_path
 from bigcodec_cli.token_headers import geometries_of
+from bigcodec_models.checkpoints.model_file import ModelFileError
 from bigcodec_models.codec import Codec, read_model
 from bigcodec_models.config import ModelConfig
-from bigcodec_models.model_file import ModelFileError
 
 PULL_HINT = "for the paper's quality: bigcodec models pull bigcodec, then --model bigcodec"
 

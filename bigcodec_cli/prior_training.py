@@ -15,9 +15,9 @@ from bigcodec_cli.messages import CliError, error_line
 from bigcodec_cli.progress import seconds_bar
 from bigcodec_cli.token_headers import geometry_of
 from bigcodec_models.codec import Codec
+from bigcodec_models.data.index import Clip, DataError, scan, split
 from bigcodec_models.prior import FitConfig, FitReport, fit_prior
-from bigcodec_models.prior.tokens import token_sequences
-from bigcodec_models.training.index import Clip, DataError, scan, split
+from bigcodec_models.prior.dataset import token_sequences
 
 Sequences = list[npt.NDArray[np.int64]]
 HELD_OUT = 0.03

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
     from tqdm import tqdm
 
-    from bigcodec_models.losses import MelSpectrogram
+    from bigcodec_models.losses.spectral import MelSpectrogram
     from bigcodec_models.training.events import Progress, Validation, ValidationClip
 
 LOG_NAME = "log.jsonl"
@@ -313,7 +313,7 @@ class _Board:
         import numpy as np
         import torch
 
-        from bigcodec_models.losses import MelSpectrogram
+        from bigcodec_models.losses.spectral import MelSpectrogram
 
         if self._mel is None:
             self._mel = MelSpectrogram(_PICTURE_FFT, _PICTURE_BANDS)

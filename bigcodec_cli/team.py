@@ -11,7 +11,7 @@ import torch
 import torch.distributed as dist
 
 from bigcodec_cli.loading import choose_device
-from bigcodec_models.training.team import ALONE, Team
+from bigcodec_models.training.process_group import ALONE, Team
 
 
 @contextlib.contextmanager

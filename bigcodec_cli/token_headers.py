@@ -5,10 +5,10 @@ from __future__ import annotations
 import bcdc
 from bigcodec_cli.messages import CliError
 from bigcodec_cli.store import model_path
+from bigcodec_models.checkpoints.fingerprint import fingerprint
+from bigcodec_models.checkpoints.model_file import ModelFileError
 from bigcodec_models.codec import Codec, read_model
 from bigcodec_models.config import ModelConfig
-from bigcodec_models.fingerprint import fingerprint
-from bigcodec_models.model_file import ModelFileError
 
 
 def geometry_of(codec: Codec) -> bcdc.Geometry:

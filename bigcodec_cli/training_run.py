@@ -17,15 +17,15 @@ from bigcodec_cli.run_summary import write_summary
 from bigcodec_cli.store import model_path
 from bigcodec_cli.team import agreed, joined, leader_first
 from bigcodec_cli.training_plan import Plan
-from bigcodec_models.checkpoint_adapter import load_upstream_discriminators
+from bigcodec_models.checkpoints.model_file import ModelFileError, check_shapes
+from bigcodec_models.checkpoints.published import load_upstream_discriminators
 from bigcodec_models.codec import read_model
 from bigcodec_models.config import SAMPLE_RATE, ConfigError
-from bigcodec_models.model_file import ModelFileError, check_shapes
+from bigcodec_models.data.crops import Clip, CropSource, DataError, excerpts, scan, split
 from bigcodec_models.training.checkpoint import load_checkpoint
-from bigcodec_models.training.data import Clip, CropSource, DataError, excerpts, scan, split
-from bigcodec_models.training.loop import Callbacks, Trainer, TrainingError
 from bigcodec_models.training.portable import is_portable, load_portable
-from bigcodec_models.training.team import Team
+from bigcodec_models.training.process_group import Team
+from bigcodec_models.training.trainer import Callbacks, Trainer, TrainingError
 from bigcodec_models.training.validation import Validator
 
 

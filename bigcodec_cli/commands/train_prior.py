@@ -75,7 +75,7 @@ def command(
     from bigcodec_cli.priors import store_prior
     from bigcodec_models.codec import read_model
     from bigcodec_models.prior import FitConfig, PriorConfig
-    from bigcodec_models.prior.tokens import code_vectors
+    from bigcodec_models.prior.dataset import code_vectors
 
     codec, description = load_codec(model or default_model(), device, f0=f0)
     note(description)

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bigcodec_cli.evaluation.waves import RATE, Wave, fit
-from bigcodec_models.losses import mel_filters
+from bigcodec_models.losses.spectral import mel_filters
 
 _HOP = RATE // 1000
 _WINDOW = 512

@@ -14,7 +14,7 @@ from bigcodec_cli.evaluation.measures import WITHOUT_ORIGINAL
 from bigcodec_cli.evaluation.packages import MissingError, load_package
 from bigcodec_cli.evaluation.speakers import ResemblyzerSimilarity, WavlmSimilarity
 from bigcodec_cli.evaluation.waves import RATE, Wave
-from bigcodec_models.losses import PAPER_WINDOWS, MultiScaleMelLoss
+from bigcodec_models.losses.spectral import PAPER_WINDOWS, MultiScaleMelLoss
 
 Meter = Callable[[Wave, Wave], float]
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from bigcodec_cli.evaluation.local_models import load_local, load_local_processor
 from bigcodec_cli.evaluation.packages import MissingError, package_folder
 from bigcodec_cli.evaluation.waves import RATE, Wave
-from bigcodec_models.losses import mel_filters
+from bigcodec_models.losses.spectral import mel_filters
 
 WAVLM = "microsoft/wavlm-base-plus-sv"
 

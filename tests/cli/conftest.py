@@ -18,8 +18,8 @@ from bigcodec_cli.audio import Audio
 from bigcodec_cli.compressor import CompressOptions, compress
 from bigcodec_cli.main import run
 from bigcodec_models import PRESETS, Codec
-from bigcodec_models.model_file import ModelInfo, save_model
-from bigcodec_models.network import CodecNetwork
+from bigcodec_models.architectures.network import CodecNetwork
+from bigcodec_models.checkpoints.model_file import ModelInfo, save_model
 
 
 def save_toy(preset: str, folder: Path) -> Path:

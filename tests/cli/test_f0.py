@@ -16,7 +16,7 @@ import soundfile
 import bcdc
 from bigcodec_models import Codec
 from bigcodec_models.config import F0_MODES, PITCH_TOKENS, PRESETS
-from bigcodec_models.pitch import LOWEST, STEPS_AN_OCTAVE
+from bigcodec_models.layers.f0 import LOWEST, STEPS_AN_OCTAVE
 
 Here = Callable[..., Any]
 Run = Callable[..., subprocess.CompletedProcess[str]]

@@ -12,9 +12,9 @@ import torch
 
 import bigcodec_cli
 from bigcodec_cli.training_plan import Options, Plan, make_plan, recipe_names
+from bigcodec_models.architectures.network import CodecNetwork
 from bigcodec_models.config import PRESETS, BigCodecConfig, ModelConfig
 from bigcodec_models.discriminators import choose_discriminators
-from bigcodec_models.network import CodecNetwork
 from bigcodec_models.training.config import recipe_for
 
 ROOT = Path(__file__).parents[2]

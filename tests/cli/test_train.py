@@ -19,7 +19,7 @@ import torch
 
 from bigcodec_cli.run_log import read_log
 from bigcodec_models import Codec
-from bigcodec_models.model_file import load_model
+from bigcodec_models.checkpoints.model_file import load_model
 from bigcodec_models.training.checkpoint import find_checkpoints
 
 Run = Callable[..., subprocess.CompletedProcess[str]]

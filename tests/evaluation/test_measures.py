@@ -12,7 +12,7 @@ import torch
 
 from bigcodec_cli.evaluation.measures import MEASURES, QUALITY
 from bigcodec_cli.evaluation.meters import Meters
-from bigcodec_models.losses import MultiScaleMelLoss
+from bigcodec_models.losses.spectral import MultiScaleMelLoss
 
 Wave = npt.NDArray[np.float32]
 BEST = {

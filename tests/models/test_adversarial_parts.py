@@ -18,23 +18,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bigcodec_models.adversarial import (
+from bigcodec_models.architectures.network import Reconstruction
+from bigcodec_models.config import PRESETS, ConfigError, build_dataclass
+from bigcodec_models.data.crops import CropSource, scan
+from bigcodec_models.discriminators import KINDS, SMALL, Discriminator, Features
+from bigcodec_models.losses.adversarial import (
     ADVERSARIAL_LOSSES,
     discriminator_loss,
     feature_matching_loss,
     generator_loss,
 )
-from bigcodec_models.config import PRESETS, ConfigError, build_dataclass
-from bigcodec_models.discriminators import KINDS, SMALL, Discriminator, Features
-from bigcodec_models.losses import STFT_WINDOWS, MultiResolutionStftLoss, fft_size_for
-from bigcodec_models.network import Reconstruction
-from bigcodec_models.quantizer import Quantized
+from bigcodec_models.losses.spectral import STFT_WINDOWS, MultiResolutionStftLoss, fft_size_for
+from bigcodec_models.quantization.quantizer import Quantized
 from bigcodec_models.training.checkpoint import load_checkpoint
+from bigcodec_models.training.codec_loss import Objective
 from bigcodec_models.training.config import TrainConfig, recipe_for
-from bigcodec_models.training.data import CropSource, scan
-from bigcodec_models.training.loop import Callbacks, Trainer, TrainingError
-from bigcodec_models.training.objective import Objective
 from bigcodec_models.training.portable import load_portable, save_portable
+from bigcodec_models.training.trainer import Callbacks, Trainer, TrainingError
 
 CHANCE = {"least_squares": 0.5, "hinge": 2.0, "bce": 2 * math.log(2)}
 """The best loss of a score that knows nothing, for real and generated together."""

@@ -13,8 +13,9 @@ import soundfile
 import torch
 from torch import Tensor
 
-from bigcodec_models import Codec, streaming
-from bigcodec_models.attention import AttentionLayer, WindowedAttention
+from bigcodec_models import Codec
+from bigcodec_models.architectures.network import CodecNetwork
+from bigcodec_models.checkpoints.model_file import LoadedModel, ModelInfo
 from bigcodec_models.config import (
     PRESETS,
     ConfigError,
@@ -22,12 +23,12 @@ from bigcodec_models.config import (
     config_from_dict,
     config_to_dict,
 )
-from bigcodec_models.model_file import LoadedModel, ModelInfo
-from bigcodec_models.network import CodecNetwork
-from bigcodec_models.recurrent import ResidualLSTM, find_recurrence
+from bigcodec_models.data.crops import CropSource, scan
+from bigcodec_models.inference import chunking
+from bigcodec_models.layers.attention import AttentionLayer, WindowedAttention
+from bigcodec_models.layers.lstm import ResidualLSTM, find_recurrence
 from bigcodec_models.training.config import recipe_for
-from bigcodec_models.training.data import CropSource, scan
-from bigcodec_models.training.loop import Trainer
+from bigcodec_models.training.trainer import Trainer
 
 FAMILIES = pytest.mark.parametrize("preset", ["toy", "toy-lite"])
 
@@ -123,7 +124,7 @@ def test_cut_batch_and_seek_change_no_bit(
     preset: str, window: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With windows of half a chunk and of more than two."""
-    monkeypatch.setattr(streaming, "CHUNK_FRAMES", 40)
+    monkeypatch.setattr(chunking, "CHUNK_FRAMES", 40)
     torch.manual_seed(5)
     config = with_attention(preset, window)
     tensors = CodecNetwork(config).state_dict()

@@ -14,12 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from bigcodec_models import PRESETS, Codec, inference, precision, recurrent, streaming
-from bigcodec_models.batching import run_streams
-from bigcodec_models.context import Context
-from bigcodec_models.model_file import LoadedModel, ModelInfo
-from bigcodec_models.network import CodecNetwork
-from bigcodec_models.streaming import Windows
+from bigcodec_models import PRESETS, Codec, precision
+from bigcodec_models.architectures.network import CodecNetwork
+from bigcodec_models.checkpoints.model_file import LoadedModel, ModelInfo
+from bigcodec_models.inference import chunking, prepare
+from bigcodec_models.inference.batching import run_streams
+from bigcodec_models.inference.chunking import Windows
+from bigcodec_models.inference.receptive_field import Context
+from bigcodec_models.layers import lstm
 
 Wave = npt.NDArray[np.float32]
 LENGTHS = [0, 1, 3000, 25_000, 8000, 8000, 24_999, 60_001, 200]
@@ -27,7 +29,7 @@ LENGTHS = [0, 1, 3000, 25_000, 8000, 8000, 24_999, 60_001, 200]
 
 @pytest.fixture(autouse=True)
 def short_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(streaming, "CHUNK_FRAMES", 40)
+    monkeypatch.setattr(chunking, "CHUNK_FRAMES", 40)
 
 
 @pytest.fixture(scope="module", params=["toy", "toy-lite", "toy-single"])
@@ -167,10 +169,10 @@ def test_decoding_stops_asking_once_it_has_what_is_wanted(codec: Codec) -> None:
 
 def test_the_way_of_accelerators(codec: Codec, monkeypatch: pytest.MonkeyPatch) -> None:
     """Windows and LSTM steps of several streams in one batch, rehearsed on a CPU."""
-    monkeypatch.setattr(recurrent, "_ALONE_ON_CPU", False)
+    monkeypatch.setattr(lstm, "_ALONE_ON_CPU", False)
     torch.manual_seed(5)
     network = CodecNetwork(codec.config).eval().requires_grad_(False)
-    pipeline = streaming.encoder_pipeline(network, batched=True)
+    pipeline = chunking.encoder_pipeline(network, batched=True)
     waves = [noise(samples) for samples in (60_000, 24_000, 60_000, 4000)]
     latents: list[list[Tensor]] = [[] for _ in waves]
     sources = ([torch.from_numpy(wave).view(1, 1, -1)] for wave in waves)
@@ -222,11 +224,11 @@ def test_bfloat16_touches_decoding_only_and_little(
 @pytest.mark.parametrize("preset", ["toy", "toy-lite"])
 def test_without_numba_torch_does_it(preset: str, monkeypatch: pytest.MonkeyPatch) -> None:
     fast = make_codec(preset)
-    monkeypatch.setattr(inference, "_has_numba", lambda: False)
+    monkeypatch.setattr(prepare, "_has_numba", lambda: False)
     plain = make_codec(preset)
     for pipeline in (plain._encoder, plain._decoder):
-        assert isinstance(pipeline.lstm, recurrent.ResidualLSTM) and pipeline.short_lstm is None
-    assert not isinstance(fast._encoder.lstm, recurrent.ResidualLSTM)
+        assert isinstance(pipeline.lstm, lstm.ResidualLSTM) and pipeline.short_lstm is None
+    assert not isinstance(fast._encoder.lstm, lstm.ResidualLSTM)
     waves = [noise(30_000), noise(17_000)]
     for wave, tokens in zip(waves, plain.encode_batch(waves), strict=True):
         assert np.array_equal(tokens, plain.encode(wave))

@@ -17,8 +17,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bigcodec_models.adversarial import discriminator_loss, feature_matching_loss, generator_loss
-from bigcodec_models.checkpoint_adapter import adapt, name_pairs
+from bigcodec_models.architectures.network import CodecNetwork
+from bigcodec_models.checkpoints.published import adapt, name_pairs
 from bigcodec_models.config import ConfigError, build_dataclass
 from bigcodec_models.discriminators import (
     KINDS,
@@ -37,10 +37,14 @@ from bigcodec_models.discriminators import (
     build_discriminators,
     our_name,
 )
-from bigcodec_models.losses import MultiScaleMelLoss
-from bigcodec_models.network import CodecNetwork
+from bigcodec_models.losses.adversarial import (
+    discriminator_loss,
+    feature_matching_loss,
+    generator_loss,
+)
+from bigcodec_models.losses.spectral import MultiScaleMelLoss
+from bigcodec_models.training.codec_loss import Objective, apply_gradients
 from bigcodec_models.training.config import TrainConfig
-from bigcodec_models.training.objective import Objective, apply_gradients
 
 THINNING = 37
 

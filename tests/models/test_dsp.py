@@ -9,17 +9,17 @@ import pytest
 import scipy.signal
 import torch
 
-from bigcodec_models.activation import AliasFreeSnakeBeta
+from bigcodec_models.architectures.lite import LiteDecoder, LiteEncoder
 from bigcodec_models.config import LiteConfig
-from bigcodec_models.lite import LiteDecoder, LiteEncoder
-from bigcodec_models.losses import (
+from bigcodec_models.kernels.low_pass import LOW_PASS
+from bigcodec_models.layers.activation import AliasFreeSnakeBeta
+from bigcodec_models.losses.spectral import (
     MelSpectrogram,
     MultiScaleMelLoss,
     hertz_to_mel,
     magnitudes,
     mel_filters,
 )
-from bigcodec_models.low_pass import LOW_PASS
 
 
 def test_filter_is_a_half_band_low_pass() -> None:

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from bigcodec_models.fast_convolutions import BlockConv1d, PolyphaseConvTranspose1d
-from bigcodec_models.fast_lstm import FastResidualLSTM
-from bigcodec_models.lstm_kernel import pack, round_to_bfloat16
-from bigcodec_models.recurrent import LSTMState, ResidualLSTM
-from bigcodec_models.weight_norm import WeightNormConv1d, WeightNormConvTranspose1d
+from bigcodec_models.inference.compiled_lstm import FastResidualLSTM
+from bigcodec_models.inference.matmul_convs import BlockConv1d, PolyphaseConvTranspose1d
+from bigcodec_models.kernels.lstm_numba import pack, round_to_bfloat16
+from bigcodec_models.layers.lstm import LSTMState, ResidualLSTM
+from bigcodec_models.layers.weight_norm import WeightNormConv1d, WeightNormConvTranspose1d
 
 
 @pytest.mark.parametrize("stride", [2, 3, 4, 5, 8])

@@ -16,12 +16,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from bigcodec_models import fused_activation, fused_activation_cpu
-from bigcodec_models.activation import AliasFreeSnakeBeta
+from bigcodec_models.architectures.network import CodecNetwork
 from bigcodec_models.config import PRESETS
-from bigcodec_models.network import CodecNetwork
+from bigcodec_models.kernels import snake_beta, snake_beta_numba
+from bigcodec_models.layers.activation import AliasFreeSnakeBeta
 
-TILE = fused_activation_cpu._UNIT
+TILE = snake_beta_numba._UNIT
 EDGES = [1, 2, 3, 4, 5, 6, 63, 64, 65, TILE - 1, TILE, TILE + 1, TILE + 3, 2 * TILE + 2]
 
 
@@ -135,7 +135,7 @@ def test_threads_of_our_own_where_torch_has_no_openmp(
     module = random_module(7)
     x = random_input(1, 7, 40_000)
     expected = module(x)
-    monkeypatch.setattr(fused_activation_cpu, "_team", lambda: None)
+    monkeypatch.setattr(snake_beta_numba, "_team", lambda: None)
     assert torch.equal(module(x), expected)
 
 
@@ -225,29 +225,29 @@ def test_an_endless_frequency_is_seen() -> None:
 
 
 def test_without_numba_the_plain_form_serves(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr("bigcodec_models.fused_activation_cpu")
-    monkeypatch.setitem(sys.modules, "bigcodec_models.fused_activation_cpu", None)
-    fused_activation._kernels.cache_clear()
+    monkeypatch.delattr("bigcodec_models.kernels.snake_beta_numba")
+    monkeypatch.setitem(sys.modules, "bigcodec_models.kernels.snake_beta_numba", None)
+    snake_beta._kernels.cache_clear()
     module = random_module(3)
     x = random_input(1, 3, 100)
-    assert fused_activation.kernels_for(x) is None
+    assert snake_beta.kernels_for(x) is None
     assert torch.equal(module(x), module.plain(x))
-    fused_activation._kernels.cache_clear()
+    snake_beta._kernels.cache_clear()
 
 
 def test_kernels_that_do_not_run_are_done_without(monkeypatch: pytest.MonkeyPatch) -> None:
-    broken = types.ModuleType("bigcodec_models.fused_activation_cuda")
+    broken = types.ModuleType("bigcodec_models.kernels.snake_beta_triton")
 
     def check() -> None:
         raise RuntimeError("no C compiler")
 
     monkeypatch.setattr(broken, "check", check, raising=False)
     monkeypatch.setitem(sys.modules, broken.__name__, broken)
-    monkeypatch.setattr("bigcodec_models.fused_activation_cuda", broken, raising=False)
-    fused_activation._kernels.cache_clear()
+    monkeypatch.setattr("bigcodec_models.kernels.snake_beta_triton", broken, raising=False)
+    snake_beta._kernels.cache_clear()
     with pytest.warns(UserWarning, match="no C compiler"):
-        assert fused_activation._kernels("cuda") is None
-    fused_activation._kernels.cache_clear()
+        assert snake_beta._kernels("cuda") is None
+    snake_beta._kernels.cache_clear()
 
 
 def test_a_whole_network_gives_the_same_either_way(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -266,22 +266,22 @@ def test_the_lite_family_does_not_load_the_kernels() -> None:
     """Importing numba for them would cost half a second of every start."""
     code = (
         "import sys, torch; from bigcodec_models.config import PRESETS; "
-        "from bigcodec_models.network import CodecNetwork; "
+        "from bigcodec_models.architectures.network import CodecNetwork; "
         "CodecNetwork(PRESETS['toy-lite'])(torch.zeros(1, 1, 4000)); "
-        "sys.exit('bigcodec_models.fused_activation_cpu' in sys.modules)"
+        "sys.exit('bigcodec_models.kernels.snake_beta_numba' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], timeout=120, check=False).returncode == 0
 
 
 _RESULTS = """
 import hashlib, torch
-from bigcodec_models import fused_activation_cpu
-from bigcodec_models.fast_lstm import FastResidualLSTM
-from bigcodec_models.recurrent import ResidualLSTM
+from bigcodec_models.kernels import snake_beta_numba
+from bigcodec_models.inference.compiled_lstm import FastResidualLSTM
+from bigcodec_models.layers.lstm import ResidualLSTM
 torch.manual_seed(0)
 x, grad, scales = torch.randn(2, 16, 4000), torch.randn(2, 16, 4000), torch.rand(16, 2) + 0.5
 lstm = FastResidualLSTM(ResidualLSTM(64, 2).requires_grad_(False))
-found = [fused_activation_cpu.forward(x, scales), *fused_activation_cpu.backward(x, grad, scales)]
+found = [snake_beta_numba.forward(x, scales), *snake_beta_numba.backward(x, grad, scales)]
 found.append(lstm(torch.randn(1, 64, 50)))
 print(*(hashlib.sha256(tensor.numpy().tobytes()).hexdigest() for tensor in found))
 """

@@ -15,10 +15,10 @@ DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 if DEVICE == "cpu":
     os.environ["TRITON_INTERPRET"] = "1"  # before Triton is first imported
 
-from bigcodec_models import fused_activation, fused_activation_cuda  # noqa: E402
-from bigcodec_models.activation import AliasFreeSnakeBeta  # noqa: E402
+from bigcodec_models.kernels import snake_beta, snake_beta_triton  # noqa: E402
+from bigcodec_models.layers.activation import AliasFreeSnakeBeta  # noqa: E402
 
-BLOCK = fused_activation_cuda._BLOCK
+BLOCK = snake_beta_triton._BLOCK
 LENGTHS = [1, 2, 3, 4, 7, BLOCK - 6, BLOCK - 3, BLOCK, BLOCK + 3, 2 * BLOCK + 1]
 
 
@@ -32,7 +32,7 @@ def random_module(channels: int) -> AliasFreeSnakeBeta:
 
 
 def fused(module: AliasFreeSnakeBeta, x: torch.Tensor) -> torch.Tensor:
-    return fused_activation.snake_beta(x, module.alpha, module.beta, fused_activation_cuda)
+    return snake_beta.snake_beta(x, module.alpha, module.beta, snake_beta_triton)
 
 
 @pytest.mark.parametrize("length", LENGTHS)
@@ -83,7 +83,7 @@ def test_a_new_length_compiles_nothing() -> None:
         pytest.skip("the interpreter compiles nothing")
     module = random_module(2).to(DEVICE)
     fused(module, torch.zeros(1, 2, 160, device=DEVICE))
-    kernel = fused_activation_cuda._forward_kernel
+    kernel = snake_beta_triton._forward_kernel
     compiled = sum(len(entry[0]) for entry in kernel.device_caches.values())
     for length in (1, 16, 161, 5000):
         fused(module, torch.zeros(1, 2, length, device=DEVICE))

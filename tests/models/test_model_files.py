@@ -17,12 +17,16 @@ import torch
 from torch import Tensor
 
 from bigcodec_models import PRESETS, Codec, ModelFileError
-from bigcodec_models.checkpoint_adapter import adapt, load_upstream, name_pairs
+from bigcodec_models.architectures.network import CodecNetwork
+from bigcodec_models.checkpoints.fingerprint import fingerprint
+from bigcodec_models.checkpoints.model_file import ModelInfo, load_model, save_model
+from bigcodec_models.checkpoints.published import adapt, load_upstream, name_pairs
+from bigcodec_models.checkpoints.safe_unpickle import (
+    Placeholder,
+    UnsafeCheckpointError,
+    load_tensors,
+)
 from bigcodec_models.config import BigCodecConfig, ConfigError
-from bigcodec_models.fingerprint import fingerprint
-from bigcodec_models.model_file import ModelInfo, load_model, save_model
-from bigcodec_models.network import CodecNetwork
-from bigcodec_models.safe_unpickle import Placeholder, UnsafeCheckpointError, load_tensors
 
 INFO = ModelInfo(name="mine", licence="CC0-1.0", training={"steps": 3, "data": "none"})
 

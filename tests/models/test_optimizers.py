@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from bigcodec_models.architectures.network import CodecNetwork
 from bigcodec_models.config import PRESETS
-from bigcodec_models.network import CodecNetwork
 from bigcodec_models.training.config import TrainConfig
 from bigcodec_models.training.optimizers import Optimizers
 

@@ -15,12 +15,12 @@ from torch import Tensor
 
 from bigcodec_cli.evaluation.packages import MissingError, load_extension
 from bigcodec_models import PRESETS, Codec
+from bigcodec_models.architectures.lite import LiteDecoder
+from bigcodec_models.architectures.network import CodecNetwork
+from bigcodec_models.checkpoints.model_file import LoadedModel, ModelInfo
 from bigcodec_models.config import PITCH_TOKENS, LiteConfig, config_to_dict
-from bigcodec_models.context import contexts_of
-from bigcodec_models.lite import LiteDecoder
-from bigcodec_models.model_file import LoadedModel, ModelInfo
-from bigcodec_models.network import CodecNetwork
-from bigcodec_models.pitch import (
+from bigcodec_models.inference.receptive_field import contexts_of
+from bigcodec_models.layers.f0 import (
     HIGHEST,
     LOWEST,
     PHASE_UNITS,

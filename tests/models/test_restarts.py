@@ -9,11 +9,12 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from bigcodec_models import PRESETS, Codec, streaming
+from bigcodec_models import PRESETS, Codec
+from bigcodec_models.architectures.network import CodecNetwork
+from bigcodec_models.checkpoints.model_file import LoadedModel, ModelInfo
 from bigcodec_models.config import ConfigError, LiteConfig, config_to_dict
-from bigcodec_models.model_file import LoadedModel, ModelInfo
-from bigcodec_models.network import CodecNetwork
-from bigcodec_models.sequencing import RUN_UP, Carried, starts_before
+from bigcodec_models.inference import chunking
+from bigcodec_models.layers.state_reset import RUN_UP, Carried, starts_before
 
 RESTART = 1280
 FRAMES = 4100
@@ -80,7 +81,7 @@ def test_cuts_change_nothing(restarting: Codec) -> None:
 def test_chunks_agree_with_a_single_pass(
     restarting: Codec, chunk: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(streaming, "CHUNK_FRAMES", chunk)
+    monkeypatch.setattr(chunking, "CHUNK_FRAMES", chunk)
     tokens = some_tokens(restarting)
     table = torch.from_numpy(tokens.reshape(1, len(tokens), -1))
     with torch.inference_mode():

@@ -11,13 +11,13 @@ import pytest
 import soundfile
 import torch
 
-from bigcodec_models.activation import AliasFreeSnakeBeta, Snake
+from bigcodec_models.architectures.network import CodecNetwork
 from bigcodec_models.config import PRESETS, BigCodecConfig, ConfigError, config_to_dict
-from bigcodec_models.context import contexts_of
-from bigcodec_models.network import CodecNetwork
+from bigcodec_models.data.crops import CropSource, scan
+from bigcodec_models.inference.receptive_field import contexts_of
+from bigcodec_models.layers.activation import AliasFreeSnakeBeta, Snake
 from bigcodec_models.training.config import recipe_for
-from bigcodec_models.training.data import CropSource, scan
-from bigcodec_models.training.loop import Trainer
+from bigcodec_models.training.trainer import Trainer
 
 
 def plain_snake() -> BigCodecConfig:

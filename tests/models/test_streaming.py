@@ -10,13 +10,14 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from bigcodec_models import PRESETS, Codec, streaming
-from bigcodec_models.batching import run_streams
+from bigcodec_models import PRESETS, Codec
+from bigcodec_models.architectures.network import CodecNetwork
+from bigcodec_models.checkpoints.model_file import LoadedModel, ModelInfo
 from bigcodec_models.config import BigCodecConfig, LiteConfig, ModelConfig, QuantizerConfig
-from bigcodec_models.context import contexts_of
-from bigcodec_models.model_file import LoadedModel, ModelInfo
-from bigcodec_models.network import CodecNetwork
-from bigcodec_models.quantizer import Codebook
+from bigcodec_models.inference import chunking
+from bigcodec_models.inference.batching import run_streams
+from bigcodec_models.inference.receptive_field import contexts_of
+from bigcodec_models.quantization.quantizer import Codebook
 
 Wave = npt.NDArray[np.float32]
 FAMILIES = ["toy", "toy-lite", "toy-tone", "toy-single"]
@@ -30,7 +31,7 @@ MODELS: dict[str, ModelConfig] = {
 @pytest.fixture(autouse=True)
 def short_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Half a second, so that short waves have many chunks."""
-    monkeypatch.setattr(streaming, "CHUNK_FRAMES", 40)
+    monkeypatch.setattr(chunking, "CHUNK_FRAMES", 40)
 
 
 @pytest.fixture(scope="module", params=[*MODELS, "toy-single:coded"])
@@ -105,7 +106,7 @@ def test_other_chunk_sizes_agree(codec: Codec, monkeypatch: pytest.MonkeyPatch) 
     latents, waves = [], []
     tokens = codec.encode(wave)
     for size in (17, 40, 1000):
-        monkeypatch.setattr(streaming, "CHUNK_FRAMES", size)
+        monkeypatch.setattr(chunking, "CHUNK_FRAMES", size)
         latents.append(codec.latents(wave))
         waves.append(codec.decode(tokens))
     for other in (1, 2):
@@ -162,7 +163,7 @@ def test_output_begins_before_input_ends(codec: Codec) -> None:
 
 @pytest.mark.parametrize("batched", [False, True])
 def test_buffers_do_not_grow(codec: Codec, batched: bool) -> None:
-    pipeline = streaming.encoder_pipeline(codec._network, batched)
+    pipeline = chunking.encoder_pipeline(codec._network, batched)
     stream = pipeline.stream()
     largest = 0
     with torch.inference_mode():
@@ -181,7 +182,7 @@ def test_windows_of_batched_give_the_same(codec: Codec) -> None:
     wave = noise(50_000)
     tokens, latents = codec.encode(wave), codec.latents(wave)
     shapes: set[torch.Size] = set()
-    pipeline = streaming.encoder_pipeline(codec._network, batched=True)
+    pipeline = chunking.encoder_pipeline(codec._network, batched=True)
 
     plain = pipeline.front
 
@@ -196,7 +197,7 @@ def test_windows_of_batched_give_the_same(codec: Codec) -> None:
     found = found[: codec.config.latent_dim]
     assert len(shapes) == 1
     assert np.abs(found - latents).max() < 1e-5
-    pipeline = streaming.decoder_pipeline(codec._network, batched=True)
+    pipeline = chunking.decoder_pipeline(codec._network, batched=True)
     table = torch.from_numpy(tokens.reshape(len(tokens), -1)).t().unsqueeze(0)
     rounds = list(run_streams(pipeline, [[table]], torch.device("cpu")))
     samples = torch.cat([piece for one in rounds for piece in one.pieces], dim=-1)[0, 0].numpy()

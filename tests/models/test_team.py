@@ -9,17 +9,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from bigcodec_models.training.team import ALONE, Team
+from bigcodec_models.training.process_group import ALONE, Team
 
 _GRADIENTS = """
 import sys, torch
 import torch.distributed as dist
-from bigcodec_models.codebooks import AveragedCodebook
+from bigcodec_models.quantization.codebooks import AveragedCodebook
 from bigcodec_models.config import PRESETS, QuantizerConfig
-from bigcodec_models.network import CodecNetwork
+from bigcodec_models.architectures.network import CodecNetwork
 from bigcodec_models.training.config import TrainConfig
-from bigcodec_models.training.objective import Objective, apply_gradients
-from bigcodec_models.training.team import ALONE, Team
+from bigcodec_models.training.codec_loss import Objective, apply_gradients
+from bigcodec_models.training.process_group import ALONE, Team
 
 alone = len(sys.argv) > 2
 if not alone:

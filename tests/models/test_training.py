@@ -12,16 +12,16 @@ import soundfile
 import torch
 
 from bigcodec_models import PRESETS, ModelFileError
-from bigcodec_models.model_file import load_model
-from bigcodec_models.network import CodecNetwork
+from bigcodec_models.architectures.network import CodecNetwork
+from bigcodec_models.checkpoints.model_file import load_model
+from bigcodec_models.data.crops import CropSource, excerpts, scan
 from bigcodec_models.training.checkpoint import Checkpoint, find_checkpoints, load_checkpoint
-from bigcodec_models.training.code_usage import UNREVIVED_WINDOW
+from bigcodec_models.training.codebook_usage import UNREVIVED_WINDOW
+from bigcodec_models.training.codec_loss import NonFiniteError, Objective
 from bigcodec_models.training.config import TrainConfig, recipe_for
-from bigcodec_models.training.data import CropSource, excerpts, scan
 from bigcodec_models.training.events import Progress, Validation
-from bigcodec_models.training.loop import Callbacks, Trainer, TrainingError
-from bigcodec_models.training.objective import NonFiniteError, Objective
 from bigcodec_models.training.portable import is_portable, load_portable, save_portable
+from bigcodec_models.training.trainer import Callbacks, Trainer, TrainingError
 from bigcodec_models.training.validation import Validator
 
 

@@ -10,12 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bigcodec_models.adversarial import discriminator_loss, mean_distance
 from bigcodec_models.config import PRESETS
 from bigcodec_models.discriminators import PRESETS as DISCRIMINATORS
 from bigcodec_models.discriminators import WeightNormConv2d, build_discriminators
+from bigcodec_models.losses.adversarial import discriminator_loss, mean_distance
+from bigcodec_models.training.codec_loss import Objective
 from bigcodec_models.training.config import recipe_for
-from bigcodec_models.training.objective import Objective
 
 
 @pytest.mark.parametrize("channels", [(1, 8), (8, 24), (1, 200), (200, 3)])
