@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from bigcodec_cli.atomic import atomic_output
-from bigcodec_cli.messages import CliError, note
+from bigcodec_cli.console.messages import CliError, note
+from bigcodec_cli.files.atomic import atomic_output
 
 
 @click.command()

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bigcodec_cli.messages import CliError, note
-from bigcodec_cli.store import (
+from bigcodec_cli.console.messages import CliError, note
+from bigcodec_cli.model_store.store import (
     ModelEntry,
     all_models,
     check_name,
@@ -86,7 +86,7 @@ def pull(name: str) -> None:
 
     The newest revision is fetched; 'models show' tells which one it was.
     """
-    from bigcodec_cli.hub import download_folder, fetch
+    from bigcodec_cli.model_store.hub import download_folder, fetch
 
     with download_folder(home()) as folder:
         found = fetch(name, Path(folder))

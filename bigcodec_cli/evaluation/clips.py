@@ -8,8 +8,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from bigcodec_cli.console.messages import CliError
 from bigcodec_cli.evaluation.run import EvalClip, Unread
-from bigcodec_cli.messages import CliError
 from bigcodec_models.data.index import Clip, DataError, scan
 
 

@@ -14,8 +14,8 @@ import torch
 from click.testing import CliRunner
 
 import bcdc
-from bigcodec_cli.audio import Audio
-from bigcodec_cli.compressor import CompressOptions, compress
+from bigcodec_cli.audio.reader import Audio
+from bigcodec_cli.coding.compressor import CompressOptions, compress
 from bigcodec_cli.main import run
 from bigcodec_models import PRESETS, Codec
 from bigcodec_models.architectures.network import CodecNetwork

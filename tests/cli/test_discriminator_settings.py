@@ -8,7 +8,7 @@ from typing import Any
 import click
 import pytest
 
-from bigcodec_cli.training_plan import Options, Plan, make_plan
+from bigcodec_cli.training.plan import Options, Plan, make_plan
 
 
 def plan(tmp_path: Path, *settings: str, config: str | None = None) -> Plan:

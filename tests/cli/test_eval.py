@@ -14,9 +14,9 @@ import pytest
 import soundfile
 
 from bigcodec_cli.evaluation.comparison import compare
-from bigcodec_cli.evaluation.exports import comparison_text
-from bigcodec_cli.evaluation.measures import COST, MEASURES
-from bigcodec_cli.evaluation.names import Bench
+from bigcodec_cli.evaluation.config import Bench
+from bigcodec_cli.evaluation.metrics.definitions import COST, MEASURES
+from bigcodec_cli.evaluation.report.exports import comparison_text
 from bigcodec_cli.evaluation.run import EvalClip, Worker
 from bigcodec_models.registry import builtin_models
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import bcdc
-from bigcodec_cli import containers
-from bigcodec_cli.messages import CliError
+from bigcodec_cli.console.messages import CliError
+from bigcodec_cli.files import containers
 
 Here = Callable[..., Any]
 

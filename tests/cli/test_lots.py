@@ -16,7 +16,7 @@ import soundfile
 import bcdc
 from bcdc.prior_coder import NetworkCoder
 from bcdc.varint import check16
-from bigcodec_cli.verification import read_back
+from bigcodec_cli.coding.verification import read_back
 
 Here = Callable[..., Any]
 MODEL = ("--model", "lite-1")
@@ -112,7 +112,7 @@ def test_what_is_damaged_on_the_disk_fails_alone(
             path.write_bytes(damage(path.read_bytes()))
         return read_back(path)
 
-    monkeypatch.setattr("bigcodec_cli.compress_task.read_back", damaging)
+    monkeypatch.setattr("bigcodec_cli.coding.compress_job.read_back", damaging)
     ran = here("compress", *NAMES, *MODEL, "--output-dir", "out", "--json", "--rm")
     assert ran.code == 1 and "1 of 5 files failed" in ran.stderr
     failed = [row for row in rows(ran) if row["status"] == "failed"]
@@ -176,12 +176,12 @@ def test_lots_end_at_a_number_of_files_or_a_length(
         honest(writers)
 
     monkeypatch.setattr(bcdc, "code_ahead", noted)
-    monkeypatch.setattr("bigcodec_cli.compress_task._LOT_FILES", 2)
+    monkeypatch.setattr("bigcodec_cli.coding.compress_job._LOT_FILES", 2)
     assert here("compress", *NAMES, *MODEL, "--output-dir", "two").code == 0
     assert events == ["2", "2"]  # the fifth is alone
     events.clear()
-    monkeypatch.setattr("bigcodec_cli.compress_task._LOT_FILES", 32)
-    monkeypatch.setattr("bigcodec_cli.compress_task._LOT_SECONDS", 2)
+    monkeypatch.setattr("bigcodec_cli.coding.compress_job._LOT_FILES", 32)
+    monkeypatch.setattr("bigcodec_cli.coding.compress_job._LOT_SECONDS", 2)
     order = ["0.wav", "4.wav", "3.wav", "2.wav", "1.wav"]  # 3.wav and, in stereo, 1.wav are lots
     one_by_one = ("--batch-size", "1")
     assert here("compress", *order, *MODEL, "--output-dir", "long", *one_by_one).code == 0
@@ -196,6 +196,6 @@ def test_a_stop_leaves_no_temporary_files(
             raise KeyboardInterrupt
         return read_back(path)
 
-    monkeypatch.setattr("bigcodec_cli.compress_task.read_back", stopped)
+    monkeypatch.setattr("bigcodec_cli.coding.compress_job.read_back", stopped)
     assert here("compress", *NAMES, *MODEL, "--output-dir", "out").code == 130
     assert contents(clips / "out") == {}

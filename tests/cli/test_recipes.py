@@ -10,8 +10,7 @@ import click
 import pytest
 import torch
 
-import bigcodec_cli
-from bigcodec_cli.training_plan import Options, Plan, make_plan, recipe_names
+from bigcodec_cli.training.plan import Options, Plan, make_plan, recipe_names
 from bigcodec_models.architectures.network import CodecNetwork
 from bigcodec_models.config import PRESETS, BigCodecConfig, ModelConfig
 from bigcodec_models.discriminators import choose_discriminators
@@ -46,7 +45,7 @@ def test_each_resolves_at_the_published_bitrate(name: str, tmp_path: Path) -> No
     with torch.device("meta"):
         network = CodecNetwork(found.model)
     assert sum(p.numel() for p in network.parameters()) > 16e6
-    text = (Path(bigcodec_cli.__file__).parent / "recipes" / f"{name}.toml").read_text()
+    text = (ROOT / "bigcodec_cli" / "training" / "recipes" / f"{name}.toml").read_text()
     assert f"bigcodec train --config {name} " in text and found.preset in text
 
 

@@ -8,8 +8,8 @@ import soxr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bigcodec_cli.resampling import Grid, Resampler, resample, resample_stream
-from bigcodec_cli.samples import Samples
+from bigcodec_cli.audio.channels import Samples
+from bigcodec_cli.audio.resampling import Grid, Resampler, resample, resample_stream
 
 RATES = [
     (44100, 16000),

@@ -17,8 +17,8 @@ import numpy.typing as npt
 import pytest
 import soundfile
 
-from bigcodec_cli.run_log import RunLog, read_log
-from bigcodec_cli.run_summary import write_summary
+from bigcodec_cli.training.log import RunLog, read_log
+from bigcodec_cli.training.summary import write_summary
 from bigcodec_models.training.events import Progress, Validation, ValidationClip
 
 CONFIG = {"preset": "toy", "train": {"max_steps": 400, "learning_rate": 1e-4}}
@@ -168,7 +168,7 @@ def test_bar(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_importing_is_cheap() -> None:
     code = (
-        "import sys, bigcodec_cli.run_log, bigcodec_cli.run_summary\n"
+        "import sys, bigcodec_cli.training.log, bigcodec_cli.training.summary\n"
         "print(*{'torch', 'numpy', 'tqdm', 'tensorboard'} & set(sys.modules))"
     )
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == ""

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import bcdc
-from bigcodec_cli.priors import prior_for_model, prior_of_container
-from bigcodec_cli.token_headers import geometries_of
+from bigcodec_cli.model_store.headers import geometries_of
+from bigcodec_cli.model_store.priors import prior_for_model, prior_of_container
 from bigcodec_models.codec import read_model
 from bigcodec_models.registry import find_builtin
 

@@ -18,7 +18,7 @@ Here = Callable[..., Any]
 # Another process has half a second to come between reading the index and writing it.
 REGISTER = """
 import sys, time
-from bigcodec_cli import store
+from bigcodec_cli.model_store import store
 
 read = store._index
 def slow_index():

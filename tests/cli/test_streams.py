@@ -15,9 +15,9 @@ import pytest
 import soundfile
 
 import bcdc
-from bigcodec_cli.audio import AudioInput
-from bigcodec_cli.compressor import CompressOptions, Compressor
-from bigcodec_cli.samples import Samples
+from bigcodec_cli.audio.channels import Samples
+from bigcodec_cli.audio.reader import AudioInput
+from bigcodec_cli.coding.compressor import CompressOptions, Compressor
 from bigcodec_models import Codec
 
 Here = Callable[..., Any]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import bcdc
-from bigcodec_cli import containers
+from bigcodec_cli.files import containers
 
 UNIT = 160
 GEOMETRY = bcdc.Geometry(hop=200, codebook_sizes=(2,))

@@ -17,7 +17,7 @@ import safetensors.torch
 import soundfile
 import torch
 
-from bigcodec_cli.run_log import read_log
+from bigcodec_cli.training.log import read_log
 from bigcodec_models import Codec
 from bigcodec_models.checkpoints.model_file import load_model
 from bigcodec_models.training.checkpoint import find_checkpoints

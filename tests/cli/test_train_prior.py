@@ -10,9 +10,9 @@ import pytest
 import soundfile
 
 import bcdc
-from bigcodec_cli.messages import CliError
-from bigcodec_cli.priors import prior_for_model, prior_of_container, store_prior
-from bigcodec_cli.token_headers import geometries_of, geometry_of
+from bigcodec_cli.console.messages import CliError
+from bigcodec_cli.model_store.headers import geometries_of, geometry_of
+from bigcodec_cli.model_store.priors import prior_for_model, prior_of_container, store_prior
 from bigcodec_models.codec import Codec
 
 SHORT = ["--epochs", "1", "--width", "8"]

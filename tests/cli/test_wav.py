@@ -11,9 +11,9 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bigcodec_cli.pcm import Encoding, decode, encode
-from bigcodec_cli.samples import Samples
-from bigcodec_cli.wav import WavFormat, WavWriter, read_frames, read_header
+from bigcodec_cli.audio.channels import Samples
+from bigcodec_cli.audio.pcm import Encoding, decode, encode
+from bigcodec_cli.audio.wav_stream import WavFormat, WavWriter, read_frames, read_header
 
 SUBTYPES = {
     Encoding.U8: "PCM_U8",

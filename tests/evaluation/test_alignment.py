@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from bigcodec_cli.evaluation.alignment import align, estimate_delay
+from bigcodec_cli.evaluation.metrics.alignment import align, estimate_delay
 
 Wave = npt.NDArray[np.float32]
 

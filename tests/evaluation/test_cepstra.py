@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from bigcodec_cli.evaluation.cepstra import (
+from bigcodec_cli.evaluation.metrics.mcd import (
     ALPHA,
     CepstralDistortion,
     active_frames,

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import soundfile
 
+from bigcodec_cli.console.messages import CliError
 from bigcodec_cli.evaluation.clips import choose_heard, find_clips
 from bigcodec_cli.evaluation.run import EvalClip
-from bigcodec_cli.messages import CliError
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from bigcodec_cli.evaluation.measures import MEASURES, QUALITY
-from bigcodec_cli.evaluation.meters import Meters
+from bigcodec_cli.evaluation.metrics.compute import Meters
+from bigcodec_cli.evaluation.metrics.definitions import MEASURES, QUALITY
 from bigcodec_models.losses.spectral import MultiScaleMelLoss
 
 Wave = npt.NDArray[np.float32]

@@ -11,12 +11,12 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from bigcodec_cli.evaluation.names import PeerError, PeerName, parse_peers
-from bigcodec_cli.evaluation.neural_peers import DAC, ENCODEC, Dac, Encodec
+from bigcodec_cli.evaluation.codecs.base import CodingError
+from bigcodec_cli.evaluation.codecs.neural import DAC, ENCODEC, Dac, Encodec
+from bigcodec_cli.evaluation.codecs.peers import load_peer
+from bigcodec_cli.evaluation.codecs.programs import run_program
+from bigcodec_cli.evaluation.config import PeerError, PeerName, parse_peers
 from bigcodec_cli.evaluation.packages import MissingError
-from bigcodec_cli.evaluation.peers import load_peer
-from bigcodec_cli.evaluation.programs import run_program
-from bigcodec_cli.evaluation.systems import CodingError
 
 Wave = npt.NDArray[np.float32]
 

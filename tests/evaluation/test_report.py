@@ -20,11 +20,11 @@ import numpy.typing as npt
 import pytest
 import soundfile
 
+from bigcodec_cli.evaluation.codecs.base import SystemInfo
 from bigcodec_cli.evaluation.media import grey_png, make_sound, spectrogram_png
-from bigcodec_cli.evaluation.plots import round_ticks
-from bigcodec_cli.evaluation.report import to_html
+from bigcodec_cli.evaluation.report.charts import round_ticks
+from bigcodec_cli.evaluation.report.html import to_html
 from bigcodec_cli.evaluation.results import Evaluation, Result, Setting
-from bigcodec_cli.evaluation.systems import SystemInfo
 
 Wave = npt.NDArray[np.float32]
 

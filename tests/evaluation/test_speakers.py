@@ -11,8 +11,12 @@ import pytest
 import soundfile
 import soxr
 
+from bigcodec_cli.evaluation.metrics.speaker_similarity import (
+    WAVLM,
+    ResemblyzerSimilarity,
+    WavlmSimilarity,
+)
 from bigcodec_cli.evaluation.packages import MissingError
-from bigcodec_cli.evaluation.speakers import WAVLM, ResemblyzerSimilarity, WavlmSimilarity
 
 Wave = npt.NDArray[np.float32]
 GOLDEN = np.load(Path(__file__).parent / "golden.npz")

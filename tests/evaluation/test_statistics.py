@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 import bcdc
-from bigcodec_cli.evaluation.statistics import mean_with_interval
-from bigcodec_cli.evaluation.token_statistics import token_statistics
+from bigcodec_cli.evaluation.metrics.bootstrap import mean_with_interval
+from bigcodec_cli.evaluation.metrics.token_entropy import token_statistics
 
 
 def test_interval_is_that_of_the_normal_law() -> None:

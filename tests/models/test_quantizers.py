@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import bcdc
-from bigcodec_cli.token_headers import geometry_of
+from bigcodec_cli.model_store.headers import geometry_of
 from bigcodec_models import PRESETS, Codec
 from bigcodec_models.architectures.network import CodecNetwork
 from bigcodec_models.checkpoints.model_file import ModelInfo, load_model, save_model
