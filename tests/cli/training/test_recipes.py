@@ -16,7 +16,7 @@ from bigcodec_models.config import PRESETS, BigCodecConfig, ModelConfig
 from bigcodec_models.discriminators import choose_discriminators
 from bigcodec_models.training.config import recipe_for
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 RECIPES = ["300m", "attention", "bigcodec", "bigcodec-base", "ll60k", "mpd-mrd", "no-lstm"]
 RECIPES += ["rvq-same-rate", "small-enc"]
 

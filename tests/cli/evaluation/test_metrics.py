@@ -137,7 +137,7 @@ def test_missing_folders_are_named(
 
 
 def test_keys_are_those_of_the_documentation() -> None:
-    page = Path(__file__).parents[2] / "docs" / "evaluation.md"
+    page = Path(__file__).parents[3] / "docs" / "evaluation.md"
     text = page.read_text(encoding="utf-8")
     for measure in MEASURES:
         assert f"`{measure.key}`" in text

@@ -12,7 +12,7 @@ import soundfile
 
 import bcdc
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def run(folder: Path, script: str, *arguments: str) -> str:

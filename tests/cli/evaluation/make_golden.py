@@ -4,7 +4,7 @@ Not run by the tests. Made with Python 3.11, Resemblyzer 0.1.4, librosa 0.11.0, 
 pysptk 1.0.1, pyworld 0.3.5, scipy 1.14.0, torch 2.13.0 and setuptools 79, for the packages need
 modules that later scipy and setuptools lack:
 
-    python make_golden.py ../../examples/speech.flac golden.npz
+    python make_golden.py ../../../examples/speech.flac golden.npz
 """
 
 from __future__ import annotations

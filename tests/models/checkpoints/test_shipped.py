@@ -13,7 +13,7 @@ import soundfile
 from bigcodec_models import PRESETS, Codec
 from bigcodec_models.registry import BuiltinModel, builtin_models, find_builtin
 
-WEIGHTS = Path(__file__).parents[2] / "models" / "bigcodec_models" / "weights"
+WEIGHTS = Path(__file__).parents[3] / "models" / "bigcodec_models" / "weights"
 SIZES: dict[str, tuple[int, ...]] = {"lite-1": (8192,), "lite-2": (8192,)}
 NEWEST_SIZES = PRESETS["lite"].token_sizes
 every_model = pytest.mark.parametrize("model", builtin_models(), ids=lambda model: model.name)

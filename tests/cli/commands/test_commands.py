@@ -1,12 +1,11 @@
-"""The commands on real files and real speech. `test_faults.py` and `test_examples.py` start real
-processes."""
+"""The commands on real files and real speech. `files/test_faults.py` and `test_examples.py`
+start real processes."""
 
 from __future__ import annotations
 
 import json
 import os
 import subprocess
-import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -298,19 +297,6 @@ def test_bad_model_files_are_one_line(bigcodec: Run, tmp_path: Path) -> None:
     check_failed(bigcodec("models", "import", "none.pt"), 1, "none.pt: no such file")
     check_failed(bigcodec("models", "show", "none"), 1, "none: no such model")
     check_failed(bigcodec("models", "default", "none"), 1, "none: no such model")
-
-
-def test_help_and_info_load_no_torch(bigcodec: Run, tmp_path: Path, toy_model: Path) -> None:
-    tone(tmp_path / "a.wav")
-    ok(bigcodec("compress", "a.wav", "--model", toy_model))
-    code = (
-        "import sys, click.testing; from bigcodec_cli.main import cli;"
-        "result = click.testing.CliRunner().invoke(cli, sys.argv[1:]);"
-        "print(result.exit_code, [m for m in ('torch', 'numba', 'scipy') if m in sys.modules])"
-    )
-    for arguments in (["--help"], ["info", str(tmp_path / "a.bcdc")], ["compress", "--help"]):
-        output = subprocess.check_output([sys.executable, "-c", code, *arguments], text=True)
-        assert output.strip() == "0 []"
 
 
 def test_every_command_has_help(bigcodec: Run) -> None:

@@ -20,7 +20,7 @@ from bigcodec_models.layers.f0 import LOWEST, STEPS_AN_OCTAVE
 
 Here = Callable[..., Any]
 Run = Callable[..., subprocess.CompletedProcess[str]]
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PREDICTED = bcdc.Geometry(codebook_sizes=(1024,))
 CODED = bcdc.Geometry(codebook_sizes=(1024, 154), f0=True)
 GEOMETRIES = {None: PREDICTED, "predicted": PREDICTED, "coded": CODED}

@@ -18,7 +18,7 @@ import bcdc
 from bigcodec_cli.reference import reference
 
 Here = Callable[..., Any]
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def damaged(data: bytes, *blocks: int) -> bytes:
