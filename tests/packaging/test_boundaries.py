@@ -153,6 +153,14 @@ def test_a_folder_has_more_than_one_file() -> None:
         assert [folder for folder in set(folders) if folders.count(folder) < 3] == []
 
 
+def test_the_page_on_architecture_names_every_folder() -> None:
+    """In its tree, as `name/`."""
+    text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    for root in PACKAGES.values():
+        for path in root.rglob("__init__.py"):
+            assert f"{path.parent.name}/ " in text, path
+
+
 def test_importing_the_format_loads_nothing_heavy() -> None:
     loaded = loaded_by("import bcdc")
     assert "bcdc" in loaded and not loaded & {*FORBIDDEN["bcdc"], "soundfile", "scipy"}
