@@ -9,11 +9,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from bigcodec_models.architectures.network import CodecNetwork
+from bigcodec_models.checkpoints.model_file import LoadedModel, ModelInfo
 from bigcodec_models.codec import Codec
 from bigcodec_models.config import ModelConfig
-from bigcodec_models.model_file import LoadedModel, ModelInfo
-from bigcodec_models.network import CodecNetwork
-from bigcodec_models.quantizer import Codebook
+from bigcodec_models.quantization.quantizer import Codebook
 
 Wave = npt.NDArray[np.float32]
 Tokens = npt.NDArray[np.int64]

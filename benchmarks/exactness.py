@@ -16,9 +16,9 @@ import torch
 
 from benchmarks.checks import Tokens, Wave, differences
 from benchmarks.report import load_before, machine, table, write_section
-from bigcodec_models import streaming
 from bigcodec_models.codec import Codec
 from bigcodec_models.config import SAMPLE_RATE
+from bigcodec_models.inference import chunking
 
 _OTHER_CHUNKS = (40, 320, 1 << 30)
 
@@ -44,7 +44,7 @@ def main() -> None:
     rows.append(_row(f"{torch.get_num_threads()} threads", codec, latent, tokens, restored, other))
     text = (
         f"{machine(load)}\n\n{codec.info.name}, {len(wave) / SAMPLE_RATE:.0f} s of speech in one "
-        f"file, chunks of {streaming.CHUNK_FRAMES} frames, {threads} threads, against:\n\n"
+        f"file, chunks of {chunking.CHUNK_FRAMES} frames, {threads} threads, against:\n\n"
     )
     head = ["", "tokens", "per million", "largest difference of samples"]
     write_section(f"Exactness, {codec.info.name}", text + table(head, rows))
@@ -59,11 +59,11 @@ def _read(path: Path) -> Wave:
 
 
 def _with_chunks(codec: Codec, wave: Wave, tokens: Tokens, size: int) -> tuple[Tokens, Wave]:
-    usual, streaming.CHUNK_FRAMES = streaming.CHUNK_FRAMES, size
+    usual, chunking.CHUNK_FRAMES = chunking.CHUNK_FRAMES, size
     try:
         return codec.encode(wave), codec.decode(tokens)
     finally:
-        streaming.CHUNK_FRAMES = usual
+        chunking.CHUNK_FRAMES = usual
 
 
 def _row(

@@ -19,12 +19,12 @@ from torch import Tensor
 
 from benchmarks.checks import Tokens, Wave, differences, noise, random_model, snr
 from benchmarks.report import best_of, load_before, machine, table, write_section
-from bigcodec_models.activation import AliasFreeSnakeBeta
+from bigcodec_models.architectures.network import CodecNetwork
+from bigcodec_models.checkpoints.model_file import LoadedModel, build_network
 from bigcodec_models.codec import Codec, read_model
 from bigcodec_models.config import PRESETS, SAMPLE_RATE
-from bigcodec_models.model_file import LoadedModel, build_network
-from bigcodec_models.network import CodecNetwork
-from bigcodec_models.weight_norm import fold_weight_norm
+from bigcodec_models.layers.activation import AliasFreeSnakeBeta
+from bigcodec_models.layers.weight_norm import fold_weight_norm
 
 _MODELS = ("lite", "bigcodec-base", "bigcodec")
 _TOYS = ("toy-lite", "toy")

@@ -22,8 +22,8 @@ import soundfile
 
 from benchmarks.checks import random_model
 from benchmarks.report import load_before, machine, table, write_section
+from bigcodec_models.checkpoints.model_file import save_model
 from bigcodec_models.config import PRESETS, SAMPLE_RATE
-from bigcodec_models.model_file import save_model
 
 _COMMAND = Path(sys.executable).with_name("bigcodec")
 _ALLOWED_MB = 200

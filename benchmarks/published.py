@@ -22,10 +22,10 @@ import torch
 
 from benchmarks import checks, rates
 from benchmarks.report import best_of, load_before, machine, table, write_section
-from bigcodec_models.checkpoint_adapter import adapt
+from bigcodec_models.checkpoints.model_file import LoadedModel, ModelInfo
+from bigcodec_models.checkpoints.published import adapt
 from bigcodec_models.codec import Codec
 from bigcodec_models.config import SAMPLE_RATE, BigCodecConfig
-from bigcodec_models.model_file import LoadedModel, ModelInfo
 
 WIDTHS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "bigcodec": ({}, {}),

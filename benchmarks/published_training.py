@@ -22,7 +22,7 @@ import yaml  # type: ignore[import-untyped]
 from torch import Tensor, nn
 
 from benchmarks.published import WIDTHS
-from bigcodec_models.losses import mel_filters
+from bigcodec_models.losses.spectral import mel_filters
 
 _OUR_NAMES = {
     "mel": ("mel_loss",),

@@ -11,7 +11,7 @@ from torch.profiler import ProfilerActivity, profile, record_function
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.report import table
-from bigcodec_models.training.loop import Trainer
+from bigcodec_models.training.trainer import Trainer
 
 _PARTS = (
     "generator, forward",

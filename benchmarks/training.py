@@ -31,12 +31,12 @@ from benchmarks import checks, rates, step_profile
 from benchmarks.published import WIDTHS
 from benchmarks.published_training import PublishedStep
 from benchmarks.report import load_before, machine, table, write_section
-from bigcodec_models.checkpoint_adapter import adapt
+from bigcodec_models.checkpoints.published import adapt
 from bigcodec_models.config import SAMPLE_RATE
+from bigcodec_models.data.crops import CropSource, scan
 from bigcodec_models.discriminators import adapt_discriminators
 from bigcodec_models.training.config import recipe_for
-from bigcodec_models.training.data import CropSource, scan
-from bigcodec_models.training.loop import Trainer
+from bigcodec_models.training.trainer import Trainer
 
 _WANTED = 2.0  # times faster
 _WEIGHTS = "weights.pt"

@@ -17,7 +17,7 @@ from types import FrameType
 import click
 
 from bigcodec_cli import __version__
-from bigcodec_cli.output import CliError, error_line
+from bigcodec_cli.console.messages import CliError, error_line
 
 _COMMANDS = {
     "compress": "Compress audio files to .bcdc.",

@@ -14,8 +14,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bigcodec_cli.evaluation.plots import round_ticks
-from bigcodec_cli.run_log import LOG_NAME, read_log
+from bigcodec_cli.evaluation.report.charts import round_ticks
+from bigcodec_cli.training.log import LOG_NAME, read_log
 
 _SEQUENCES = ("lstm", "attention")
 _MEASURES = {

@@ -18,10 +18,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from bigcodec_models.architectures.network import CodecNetwork
+from bigcodec_models.checkpoints.model_file import ModelInfo, save_model
 from bigcodec_models.codec import read_model
 from bigcodec_models.config import PRESETS
-from bigcodec_models.model_file import ModelInfo, save_model
-from bigcodec_models.network import CodecNetwork
 
 _SPREAD = 0.1  # of the codes' own length
 

@@ -14,8 +14,8 @@ import json
 from pathlib import Path
 
 from bigcodec_models.codec import Codec
-from bigcodec_models.prior.tokens import token_sequences
-from bigcodec_models.training.index import scan
+from bigcodec_models.data.index import scan
+from bigcodec_models.prior.dataset import token_sequences
 
 
 def main() -> None:

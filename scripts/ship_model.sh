@@ -10,8 +10,8 @@ import json
 import sys
 from pathlib import Path
 
-from bigcodec_models.fingerprint import fingerprint
-from bigcodec_models.model_file import load_model
+from bigcodec_models.checkpoints.fingerprint import fingerprint
+from bigcodec_models.checkpoints.model_file import load_model
 
 folder, name, summary = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
 table = folder / "models.json"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from bigcodec_cli.evaluation.command_options import measures_option
+from bigcodec_cli.commands.measure_options import measures_option
 
 
 @click.command()
@@ -24,7 +24,7 @@ def command(
     Both are mixed to one channel and resampled to 16 kHz; B is cut or padded to A's length.
     """
     from bigcodec_cli.evaluation.comparison import compare
-    from bigcodec_cli.evaluation.exports import comparison_json, comparison_text
+    from bigcodec_cli.evaluation.report.exports import comparison_json, comparison_text
 
     found = compare(original, restored, align, measures)
     click.echo(json.dumps(comparison_json(found)) if as_json else comparison_text(found))

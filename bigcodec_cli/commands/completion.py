@@ -19,8 +19,7 @@ def command(shell: str) -> None:
 
     Keep it where your shell looks for such scripts:
     """
-    from bigcodec_cli.main import cli
-
     kind = get_completion_class(shell)
     assert kind is not None
-    click.echo(kind(cli, {}, "bigcodec", "_BIGCODEC_COMPLETE").source())
+    group = click.get_current_context().find_root().command
+    click.echo(kind(group, {}, "bigcodec", "_BIGCODEC_COMPLETE").source())

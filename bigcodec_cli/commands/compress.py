@@ -7,23 +7,23 @@ from typing import TYPE_CHECKING
 import click
 
 import bcdc
-from bigcodec_cli.batch import Batch, BatchOptions, check_stdout, make_folder
-from bigcodec_cli.inputs import AUDIO_SUFFIXES, InputOptions, plan
-from bigcodec_cli.options import (
+from bigcodec_cli.audio.pcm import RawFormat
+from bigcodec_cli.cluster.ray_driver import check_request, compress_on_ray
+from bigcodec_cli.coding.scheduler import SHORT_AT_ONCE
+from bigcodec_cli.commands.options import (
     batch_options,
     device_option,
     f0_option,
     input_options,
     raw_options,
 )
-from bigcodec_cli.output import note
-from bigcodec_cli.pcm import RawFormat
-from bigcodec_cli.pool import SHORT_AT_ONCE
-from bigcodec_cli.ray_run import check_request, compress_on_ray
-from bigcodec_cli.store import default_model
+from bigcodec_cli.console.messages import note
+from bigcodec_cli.files.batch import Batch, BatchOptions, check_stdout, make_folder
+from bigcodec_cli.files.inputs import AUDIO_SUFFIXES, InputOptions, plan
+from bigcodec_cli.model_store.store import default_model
 
 if TYPE_CHECKING:
-    from bigcodec_cli.compress_run import CompressRequest
+    from bigcodec_cli.coding.compress_files import CompressRequest
 
 _CODERS = [coder.name.lower() for coder in bcdc.Coder]
 
@@ -96,7 +96,7 @@ def command(
         check_request(ray_address, batch, where, device, raw)
     if where.output_dir is not None:
         make_folder(where.output_dir)
-    from bigcodec_cli.compress_run import CompressRequest as Request
+    from bigcodec_cli.coding.compress_files import CompressRequest as Request
 
     request = Request(
         model=model or default_model(),
@@ -112,7 +112,7 @@ def command(
 
 
 def _carry_out(request: CompressRequest, batch: Batch, ray_address: str | None) -> None:
-    from bigcodec_cli.compress_run import compress_jobs, load_settings
+    from bigcodec_cli.coding.compress_files import compress_jobs, load_settings
 
     if ray_address is not None:
         compress_on_ray(ray_address, request, batch)

@@ -6,16 +6,16 @@ from pathlib import Path
 
 import click
 
-from bigcodec_cli.batch import Batch, BatchOptions, check_stdout, make_folder
-from bigcodec_cli.inputs import InputOptions, plan
-from bigcodec_cli.options import (
+from bigcodec_cli.audio.pcm import PCM_NAMES
+from bigcodec_cli.commands.options import (
     SECONDS,
     batch_options,
     batch_size_option,
     device_option,
     input_options,
 )
-from bigcodec_cli.pcm import PCM_NAMES
+from bigcodec_cli.files.batch import Batch, BatchOptions, check_stdout, make_folder
+from bigcodec_cli.files.inputs import InputOptions, plan
 
 _PRECISIONS = ("float32", "bfloat16")
 _FORMATS = ("wav", "flac", "ogg", "raw")
@@ -88,9 +88,9 @@ def command(
     check_stdout(batch)
     if where.output_dir is not None:
         make_folder(where.output_dir)
-    from bigcodec_cli.decompress_task import DecompressSettings, decode_parts, open_tasks
-    from bigcodec_cli.loading import CodecCache
-    from bigcodec_cli.pool import Pool
+    from bigcodec_cli.coding.decompress_job import DecompressSettings, decode_parts, open_tasks
+    from bigcodec_cli.coding.scheduler import Pool
+    from bigcodec_cli.model_store.loading import CodecCache
     from bigcodec_models.codec import Codec
 
     settings = DecompressSettings(

@@ -8,16 +8,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bigcodec_cli.evaluation.command_options import measures_option, parsed
-from bigcodec_cli.evaluation.names import (
-    Bench,
-    PeerError,
-    model_name,
-    parse_peers,
-)
-from bigcodec_cli.options import device_option, f0_option
-from bigcodec_cli.output import CliError, atomic_output, error_line, note
-from bigcodec_cli.store import default_model, model_path
+from bigcodec_cli.commands.measure_options import measures_option, parsed
+from bigcodec_cli.commands.options import device_option, f0_option
+from bigcodec_cli.console.messages import CliError, error_line, note
+from bigcodec_cli.evaluation.config import Bench, PeerError, model_name, parse_peers
+from bigcodec_cli.files.atomic import atomic_output
+from bigcodec_cli.model_store.store import default_model, model_path
 
 if TYPE_CHECKING:
     from bigcodec_cli.evaluation.results import Evaluation
@@ -144,13 +140,13 @@ def _write(
     as_json: Path | None,
     as_csv: Path | None,
 ) -> None:
-    from bigcodec_cli.evaluation.exports import to_csv, to_json, to_text
+    from bigcodec_cli.evaluation.report.exports import to_csv, to_json, to_text
 
     for name, reason in evaluation.unread.items():
         error_line(f"{name}: {reason}")
     click.echo(to_text(evaluation), nl=False)
     if report is not None:
-        from bigcodec_cli.evaluation.report import to_html
+        from bigcodec_cli.evaluation.report.html import to_html
 
         files[report].write_text(to_html(evaluation), encoding="utf-8")
     if as_json is not None:

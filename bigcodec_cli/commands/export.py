@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from bigcodec_cli.output import CliError, atomic_output, note
+from bigcodec_cli.console.messages import CliError, note
+from bigcodec_cli.files.atomic import atomic_output
 
 
 @click.command()
@@ -61,8 +62,13 @@ def _export_model(
 ) -> None:
     import torch
 
-    from bigcodec_models.fingerprint import fingerprint
-    from bigcodec_models.model_file import ModelFileError, ModelInfo, load_model, save_model
+    from bigcodec_models.checkpoints.fingerprint import fingerprint
+    from bigcodec_models.checkpoints.model_file import (
+        ModelFileError,
+        ModelInfo,
+        load_model,
+        save_model,
+    )
 
     try:
         model = load_model(source)
@@ -77,7 +83,7 @@ def _export_model(
 
 
 def _export_portable(run: Path, output: Path) -> None:
-    from bigcodec_models.model_file import ModelFileError
+    from bigcodec_models.checkpoints.model_file import ModelFileError
     from bigcodec_models.training.checkpoint import load_checkpoint
     from bigcodec_models.training.portable import save_portable
 

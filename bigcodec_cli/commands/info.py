@@ -9,11 +9,11 @@ from typing import Any
 import click
 
 import bcdc
-from bigcodec_cli.containers import open_container
-from bigcodec_cli.inputs import InputOptions, sources
-from bigcodec_cli.options import source_options
-from bigcodec_cli.output import CliError, error_line, visible
-from bigcodec_cli.store import find_by_fingerprint
+from bigcodec_cli.commands.options import source_options
+from bigcodec_cli.console.messages import CliError, error_line, visible
+from bigcodec_cli.files.containers import open_container
+from bigcodec_cli.files.inputs import InputOptions, sources
+from bigcodec_cli.model_store.store import find_by_fingerprint
 
 
 @click.command()

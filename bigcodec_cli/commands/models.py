@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bigcodec_cli.output import CliError, note
-from bigcodec_cli.store import (
+from bigcodec_cli.console.messages import CliError, note
+from bigcodec_cli.model_store.store import (
     ModelEntry,
     all_models,
     check_name,
@@ -25,7 +25,7 @@ from bigcodec_cli.store import (
 )
 
 if TYPE_CHECKING:
-    from bigcodec_models.model_file import LoadedModel, ModelInfo
+    from bigcodec_models.checkpoints.model_file import LoadedModel, ModelInfo
 
 
 @click.group()
@@ -56,7 +56,7 @@ def list_models() -> None:
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def show(name: str, as_json: bool) -> None:
     """Show a model's configuration, licence and training facts."""
-    from bigcodec_models.model_file import ModelFileError
+    from bigcodec_models.checkpoints.model_file import ModelFileError
 
     model = _need(name)
     try:
@@ -86,7 +86,7 @@ def pull(name: str) -> None:
 
     The newest revision is fetched; 'models show' tells which one it was.
     """
-    from bigcodec_cli.hub import download_folder, fetch
+    from bigcodec_cli.model_store.hub import download_folder, fetch
 
     with download_folder(home()) as folder:
         found = fetch(name, Path(folder))
@@ -122,9 +122,9 @@ def keep(file: Path, name: str | None, origin: Mapping[str, str]) -> None:
     Raises:
         CliError: not a usable model, or a bad or taken name.
     """
+    from bigcodec_models.checkpoints.fingerprint import fingerprint
+    from bigcodec_models.checkpoints.model_file import ModelFileError, ModelInfo
     from bigcodec_models.codec import read_model
-    from bigcodec_models.fingerprint import fingerprint
-    from bigcodec_models.model_file import ModelFileError, ModelInfo
 
     if not file.is_file():
         raise CliError(f"{file}: no such file")
@@ -147,7 +147,7 @@ def keep(file: Path, name: str | None, origin: Mapping[str, str]) -> None:
 
 
 def _save(model: LoadedModel, info: ModelInfo) -> None:
-    from bigcodec_models.model_file import save_model
+    from bigcodec_models.checkpoints.model_file import save_model
 
     target = imported_path(info.name)
     try:
@@ -170,8 +170,8 @@ def _need(name: str) -> ModelEntry:
 
 
 def _facts(model: ModelEntry) -> dict[str, Any]:
+    from bigcodec_models.checkpoints.model_file import load_model
     from bigcodec_models.config import config_to_dict
-    from bigcodec_models.model_file import load_model
 
     loaded = load_model(model.path)
     return {

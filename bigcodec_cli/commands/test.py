@@ -10,11 +10,11 @@ from typing import Any
 import click
 
 import bcdc
-from bigcodec_cli.batch import explain
-from bigcodec_cli.containers import read_bytes, token_stretches
-from bigcodec_cli.inputs import InputOptions, sources
-from bigcodec_cli.options import device_option, source_options
-from bigcodec_cli.output import CliError, error_line, visible
+from bigcodec_cli.commands.options import device_option, source_options
+from bigcodec_cli.console.messages import CliError, error_line, visible
+from bigcodec_cli.files.batch import explain
+from bigcodec_cli.files.containers import read_bytes, token_stretches
+from bigcodec_cli.files.inputs import InputOptions, sources
 
 Deep = Callable[[str, bcdc.Container], None]
 
@@ -78,7 +78,7 @@ def _facts(name: str, path: Path | None, decode: Deep | None) -> dict[str, Any]:
 
 def _decode_tokens(container: bcdc.Container) -> str | None:
     """Decode every token; gives the reason if the prior is missing."""
-    from bigcodec_cli.priors import prior_of_container
+    from bigcodec_cli.model_store.priors import prior_of_container
 
     try:
         prior = prior_of_container(container)
@@ -92,7 +92,7 @@ def _decode_tokens(container: bcdc.Container) -> str | None:
 def _hope(data: bytes) -> str:
     """What can still be restored from a damaged file."""
     from bcdc.recover import salvage
-    from bigcodec_cli.priors import prior_of_container
+    from bigcodec_cli.model_store.priors import prior_of_container
 
     try:
         found = salvage(data)
@@ -105,10 +105,10 @@ def _hope(data: bytes) -> str:
 
 
 def _decoder(model: str | None, device: str) -> Deep:
-    from bigcodec_cli.loading import CodecCache
-    from bigcodec_cli.pipeline import Decompressor, decode_part
-    from bigcodec_cli.priors import prior_of_container
-    from bigcodec_cli.samples import Discard
+    from bigcodec_cli.audio.channels import Discard
+    from bigcodec_cli.coding.decompressor import Decompressor, decode_part
+    from bigcodec_cli.model_store.loading import CodecCache
+    from bigcodec_cli.model_store.priors import prior_of_container
 
     codecs = CodecCache(model, device)
 

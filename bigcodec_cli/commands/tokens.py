@@ -10,12 +10,13 @@ from typing import Any, BinaryIO
 import click
 
 import bcdc
-from bigcodec_cli.batch import Batch, BatchOptions, check_stdout, make_folder
-from bigcodec_cli.containers import open_container
-from bigcodec_cli.inputs import InputOptions, Job, plan
-from bigcodec_cli.options import batch_options, input_options
-from bigcodec_cli.output import AtomicOutput, CliError
-from bigcodec_cli.pool import FAULTS
+from bigcodec_cli.coding.scheduler import FAULTS
+from bigcodec_cli.commands.options import batch_options, input_options
+from bigcodec_cli.console.messages import CliError
+from bigcodec_cli.files.atomic import AtomicOutput
+from bigcodec_cli.files.batch import Batch, BatchOptions, check_stdout, make_folder
+from bigcodec_cli.files.containers import open_container
+from bigcodec_cli.files.inputs import InputOptions, Job, plan
 
 
 @click.group()
@@ -63,7 +64,7 @@ def pack(
     """
     batch = Batch(plan(where, ".bcdc", frozenset([".npy", ".jsonl"])), how, "tokens")
     check_stdout(batch)
-    from bigcodec_cli.token_headers import headers_of_model
+    from bigcodec_cli.model_store.headers import headers_of_model
 
     known = headers_of_model(model) if model is not None else {}
 
@@ -91,8 +92,8 @@ def _run(batch: Batch, work: Callable[[Job], dict[str, Any]]) -> None:
 def _extract(job: Job, kind: str, how: BatchOptions) -> dict[str, Any]:
     import numpy as np
 
-    from bigcodec_cli.priors import prior_of_container
-    from bigcodec_cli.token_files import as_record
+    from bigcodec_cli.files.token_files import as_record
+    from bigcodec_cli.model_store.priors import prior_of_container
 
     container = open_container(job.source)
     tokens = container.tokens(prior=prior_of_container(container))
@@ -112,8 +113,8 @@ def _pack(
 ) -> dict[str, Any]:
     import dataclasses
 
-    from bigcodec_cli.priors import prior_for_model
-    from bigcodec_cli.token_files import from_record, lines_of, read_array, write_container
+    from bigcodec_cli.files.token_files import from_record, lines_of, read_array, write_container
+    from bigcodec_cli.model_store.priors import prior_for_model
 
     if job.source is None or job.source.suffix == ".jsonl":
         lines = list(sys.stdin.buffer if job.source is None else lines_of(job.source))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from bigcodec_cli.training_plan import Options, make_plan, parse_duration
+from bigcodec_cli.training.plan import Options, make_plan, parse_duration
 
 _PATH = click.Path(path_type=Path)
 
@@ -73,6 +73,6 @@ def command(
     )
     seconds = parse_duration(max_time) if max_time is not None else None
     plan = make_plan(options)
-    from bigcodec_cli.training_run import carry_out
+    from bigcodec_cli.training.run import carry_out
 
     carry_out(plan, device, seconds)

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bigcodec_cli.options import f0_option
-from bigcodec_cli.output import CliError, atomic_output, note
-from bigcodec_cli.store import default_model, model_path
+from bigcodec_cli.commands.options import f0_option
+from bigcodec_cli.console.messages import CliError, note
+from bigcodec_cli.files.atomic import atomic_output
+from bigcodec_cli.model_store.store import default_model, model_path
 
 if TYPE_CHECKING:
     from bigcodec_models.prior import FitReport
@@ -69,12 +70,12 @@ def command(
         raise CliError(f"{output}: already exists; use -f to overwrite it")
     path = model_path(model or default_model())
     import bcdc
-    from bigcodec_cli.loading import load_codec
-    from bigcodec_cli.prior_training import fitted_file, gather, measured
-    from bigcodec_cli.priors import store_prior
+    from bigcodec_cli.model_store.loading import load_codec
+    from bigcodec_cli.model_store.priors import store_prior
+    from bigcodec_cli.training.prior import fitted_file, gather, measured
     from bigcodec_models.codec import read_model
     from bigcodec_models.prior import FitConfig, PriorConfig
-    from bigcodec_models.prior.tokens import code_vectors
+    from bigcodec_models.prior.dataset import code_vectors
 
     codec, description = load_codec(model or default_model(), device, f0=f0)
     note(description)

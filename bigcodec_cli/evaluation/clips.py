@@ -8,9 +8,9 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from bigcodec_cli.console.messages import CliError
 from bigcodec_cli.evaluation.run import EvalClip, Unread
-from bigcodec_cli.output import CliError
-from bigcodec_models.training.index import Clip, DataError, scan
+from bigcodec_models.data.index import Clip, DataError, scan
 
 
 def find_clips(folder: Path, by: str) -> tuple[list[EvalClip], list[Unread]]:

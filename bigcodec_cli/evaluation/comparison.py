@@ -6,10 +6,10 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from bigcodec_cli.evaluation.alignment import align
-from bigcodec_cli.evaluation.meters import Meters
-from bigcodec_cli.evaluation.waves import RATE, Wave, fit, load_wave
-from bigcodec_cli.output import CliError
+from bigcodec_cli.console.messages import CliError
+from bigcodec_cli.evaluation.metrics.alignment import align
+from bigcodec_cli.evaluation.metrics.compute import Meters
+from bigcodec_cli.evaluation.metrics.waveform import RATE, Wave, fit, load_wave
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

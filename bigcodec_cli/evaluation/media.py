@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import soundfile
 
-from bigcodec_cli.evaluation.waves import RATE, Wave, to_int16
+from bigcodec_cli.evaluation.metrics.waveform import RATE, Wave, to_int16
 
 SECONDS = 12
 """What is longer is cut for the page."""

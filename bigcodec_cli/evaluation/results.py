@@ -6,11 +6,11 @@ import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
 
-from bigcodec_cli.evaluation.measures import MEASURES
+from bigcodec_cli.evaluation.codecs.base import SystemInfo
 from bigcodec_cli.evaluation.media import Sound
-from bigcodec_cli.evaluation.statistics import Mean, mean_with_interval
-from bigcodec_cli.evaluation.systems import SystemInfo
-from bigcodec_cli.evaluation.token_statistics import Tokens, token_statistics
+from bigcodec_cli.evaluation.metrics.bootstrap import Mean, mean_with_interval
+from bigcodec_cli.evaluation.metrics.definitions import MEASURES
+from bigcodec_cli.evaluation.metrics.token_entropy import Tokens, token_statistics
 
 ORIGINAL = "original"
 CODING = "coding"

@@ -20,12 +20,16 @@ import torch
 
 import bcdc
 from bigcodec_cli import __version__
+from bigcodec_cli.console.messages import CliError
+from bigcodec_cli.console.progress import files_bar
+from bigcodec_cli.evaluation.codecs.base import Coded, CodingError, System, SystemInfo
+from bigcodec_cli.evaluation.codecs.bigcodec import Model
+from bigcodec_cli.evaluation.codecs.peers import load_peer
+from bigcodec_cli.evaluation.config import Bench, PeerError
 from bigcodec_cli.evaluation.media import loudest_magnitude, make_sound
-from bigcodec_cli.evaluation.meters import Meters
-from bigcodec_cli.evaluation.names import Bench, PeerError
-from bigcodec_cli.evaluation.ours import Model
+from bigcodec_cli.evaluation.metrics.compute import Meters
+from bigcodec_cli.evaluation.metrics.waveform import RATE, Wave, load_wave
 from bigcodec_cli.evaluation.packages import MissingError
-from bigcodec_cli.evaluation.peers import load_peer
 from bigcodec_cli.evaluation.results import (
     CODING,
     ORIGINAL,
@@ -34,11 +38,7 @@ from bigcodec_cli.evaluation.results import (
     Setting,
     token_values,
 )
-from bigcodec_cli.evaluation.systems import Coded, CodingError, System, SystemInfo
-from bigcodec_cli.evaluation.waves import RATE, Wave, load_wave
-from bigcodec_cli.loading import choose_device
-from bigcodec_cli.output import CliError
-from bigcodec_cli.progress import files_bar
+from bigcodec_cli.model_store.loading import choose_device
 
 _FAULTS = (CodingError, CliError, bcdc.BcdcError, OSError, ValueError, MemoryError, RuntimeError)
 """What may go wrong with one codec on one file. RuntimeError: torch's way to run out of memory."""

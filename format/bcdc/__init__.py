@@ -4,7 +4,7 @@ Needs numpy, constriction and the standard library only; knows nothing of the mo
 the tokens.
 """
 
-from bcdc.coders import Coding, header_for, usable_coders
+from bcdc.block_coder import Coding, header_for, usable_coders
 from bcdc.errors import (
     BcdcError,
     CorruptError,

@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 
 from bcdc import range_coder
+from bcdc.fixed_point import count_frequencies
 from bcdc.header import Coder, Geometry
-from bcdc.integer_math import count_frequencies
 from bcdc.range_coder import Frequencies
 from bcdc.tokens import Tokens
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bcdc.errors import CorruptError
-from bcdc.integers import check16, get_varint, put_varint
+from bcdc.varint import check16, get_varint, put_varint
 
 END_CODE = 0
 _LONG_CODE = 240

@@ -13,7 +13,7 @@ from bcdc.errors import (
     TruncatedError,
     UnsupportedError,
 )
-from bcdc.integers import check16, get_varint, put_varint
+from bcdc.varint import check16, get_varint, put_varint
 
 MAGIC = b"BCDC"
 VERSION = 1

@@ -11,12 +11,12 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import numpy.typing as npt
 
+from bcdc.code_groups import Grouping, group_shape
 from bcdc.errors import BcdcError, PriorError
-from bcdc.grouping import Grouping, group_shape
 from bcdc.header import FINGERPRINT_BYTES, PRIOR_FINGERPRINT_BYTES, Geometry, Header
-from bcdc.integers import get_varint, put_varint
-from bcdc.network import MAX_WIDTH, Head, Linear, Network
+from bcdc.prior_network import MAX_WIDTH, Head, Linear, Network
 from bcdc.static_coder import StaticTable, class_count
+from bcdc.varint import get_varint, put_varint
 
 MAGIC = b"BCDP"
 PRIOR_VERSION = 1

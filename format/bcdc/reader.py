@@ -7,13 +7,13 @@ import functools
 import zlib
 from collections.abc import Sequence
 
+from bcdc.block_decoder import Decoding, decode_together
 from bcdc.blocks import END_CODE, payload_size, seek_entries, seek_table
-from bcdc.decoding import Decoding, decode_together
 from bcdc.errors import BcdcError, CorruptError, LimitError, TruncatedError
 from bcdc.header import Coder, Header, read_header
-from bcdc.integers import check16, get_varint, put_varint
 from bcdc.prior_file import Prior
 from bcdc.tokens import ENTROPY_UNIT, Tokens
+from bcdc.varint import check16, get_varint, put_varint
 
 MAX_FRAMES = 1 << 40
 

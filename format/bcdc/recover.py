@@ -15,14 +15,14 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
+from bcdc.block_coder import Coding
 from bcdc.blocks import END_CODE, payload_size, seek_entries
-from bcdc.coders import Coding
 from bcdc.errors import BcdcError, CorruptError, LimitError, NotBcdcError, TruncatedError
 from bcdc.header import HEADER_BYTES, MAGIC, MODEL_RATE, Coder, Header, check_start, read_header
-from bcdc.integers import check16, get_varint
 from bcdc.prior_file import Prior
 from bcdc.reader import Block
 from bcdc.tokens import Tokens
+from bcdc.varint import check16, get_varint
 
 _MAX_BLOCKS = 1 << 16
 """Block numbers that are looked for after a break: 36 hours."""

@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from bcdc import range_coder
-from bcdc.grouping import Grouping
+from bcdc.code_groups import Grouping
+from bcdc.fixed_point import UNIT_BITS, frequencies
 from bcdc.header import Geometry
-from bcdc.integer_math import UNIT_BITS, frequencies
 from bcdc.range_coder import Frequencies
 from bcdc.tokens import Tokens
 

@@ -10,13 +10,13 @@ from typing import BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from bcdc.block_stream import BlockStream
+from bcdc.block_coder import header_for, usable_coders
+from bcdc.block_encoder import BlockStream
 from bcdc.blocks import END_CODE
-from bcdc.coders import header_for, usable_coders
 from bcdc.header import Coder, Header, block_fits, write_header
-from bcdc.integers import put_varint
 from bcdc.prior_file import Prior
 from bcdc.tokens import TokenCounts, check_tokens
+from bcdc.varint import put_varint
 
 _HELD_BLOCKS = 16
 

@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Any
 from bigcodec_models.config import PRESETS, ConfigError
 
 if TYPE_CHECKING:
+    from bigcodec_models.checkpoints.model_file import ModelFileError
     from bigcodec_models.codec import Codec
-    from bigcodec_models.model_file import ModelFileError
 
 __all__ = ["PRESETS", "Codec", "ConfigError", "ModelFileError"]
 
-_LAZY = {"Codec": "bigcodec_models.codec", "ModelFileError": "bigcodec_models.model_file"}
+_LAZY = {
+    "Codec": "bigcodec_models.codec",
+    "ModelFileError": "bigcodec_models.checkpoints.model_file",
+}
 
 
 def __getattr__(name: str) -> Any:

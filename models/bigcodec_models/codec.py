@@ -12,20 +12,20 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from bigcodec_models.batching import Advance, run_streams
-from bigcodec_models.checkpoint_adapter import load_upstream
-from bigcodec_models.config import SAMPLE_RATE, ModelConfig
-from bigcodec_models.fingerprint import fingerprint
-from bigcodec_models.inference import pipelines, prepare
-from bigcodec_models.model_file import (
+from bigcodec_models.checkpoints.fingerprint import fingerprint
+from bigcodec_models.checkpoints.model_file import (
     LoadedModel,
     ModelFileError,
     ModelInfo,
     build_network,
     load_model,
 )
+from bigcodec_models.checkpoints.published import load_upstream
+from bigcodec_models.config import SAMPLE_RATE, ModelConfig
+from bigcodec_models.inference.batching import Advance, run_streams
+from bigcodec_models.inference.chunking import CHUNK_FRAMES, Wanted
+from bigcodec_models.inference.prepare import pipelines, prepare
 from bigcodec_models.registry import builtin_path
-from bigcodec_models.streaming import CHUNK_FRAMES, Wanted
 
 PRECISIONS = ("float32", "bfloat16")
 Array = TypeVar("Array", bound=npt.NDArray[np.generic])
@@ -150,7 +150,7 @@ class Codec:
         """Tokens of a wave that comes in pieces of any length, (n,) each, as they complete.
 
         Joined they are those of `encode`, however the wave was cut: everything goes over one
-        grid of chunks (see `streaming`). Memory does not grow with the length.
+        grid of chunks (see `inference.chunking`). Memory does not grow with the length.
 
         Raises:
             ValueError: a piece is not one-dimensional, or not finite.

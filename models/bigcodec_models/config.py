@@ -211,10 +211,10 @@ class LiteConfig(_Streams):
     The head follows Vocos (arXiv 2306.00814). `n_fft` is also the window length, in samples;
     it must be the hop times an even number, so that the overlap-add window has a constant sum.
     `sequence` is as in `BigCodecConfig`. With `harmonics` each frame has one more token, its
-    pitch, and the decoder filters a tone of it beside what the head makes (see `pitch`).
+    pitch, and the decoder filters a tone of it beside what the head makes (see `layers.f0`).
     What the decoder carries along a stream starts anew every `restart` frames, 0 for never: the
     phase of the harmonic excitation, and the state of a sequence layer that has one (see
-    `sequencing`).
+    `layers.state_reset`).
     Of each frame the head makes `subframes` spectra, of windows and hops so many times shorter; the
     encoder then sees such ones as well.
     With `attention_lookahead` attention also sees that many frames after a frame: it then carries

@@ -19,19 +19,19 @@ from safetensors.torch import load_file, save_file
 from speech_bank import RATE
 from torch import Tensor, nn
 
-from bigcodec_models.adversarial import (
+from bigcodec_models.architectures.lite import LiteEncoder
+from bigcodec_models.architectures.network import CodecNetwork, Reconstruction
+from bigcodec_models.config import PRESETS, LiteConfig, config_to_dict
+from bigcodec_models.layers.lstm import ResidualLSTM
+from bigcodec_models.losses.adversarial import (
     discriminator_loss,
     feature_matching_loss,
     generator_loss,
 )
-from bigcodec_models.config import PRESETS, LiteConfig, config_to_dict
-from bigcodec_models.lite import LiteEncoder
-from bigcodec_models.losses import f0_loss
-from bigcodec_models.network import CodecNetwork, Reconstruction
-from bigcodec_models.quantizer import Quantized
-from bigcodec_models.recurrent import ResidualLSTM
+from bigcodec_models.losses.spectral import f0_loss
+from bigcodec_models.quantization.quantizer import Quantized
+from bigcodec_models.training.codec_loss import Objective
 from bigcodec_models.training.config import TrainConfig
-from bigcodec_models.training.objective import Objective
 from bigcodec_models.training.validation import f0_accuracy
 
 CONFIG = PRESETS["lite"]

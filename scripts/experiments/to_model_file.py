@@ -19,9 +19,9 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
+from bigcodec_models.architectures.network import CodecNetwork
+from bigcodec_models.checkpoints.model_file import ModelInfo, save_model
 from bigcodec_models.config import PRESETS
-from bigcodec_models.model_file import ModelInfo, save_model
-from bigcodec_models.network import CodecNetwork
 from bigcodec_models.training.checkpoint import Checkpoint, save_checkpoint
 from bigcodec_models.training.config import TrainConfig
 

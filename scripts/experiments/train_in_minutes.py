@@ -27,7 +27,7 @@ from learner import NAMES, Learner
 from speech_bank import Bank, Batches
 from torch import Tensor, nn
 
-from bigcodec_models import codebooks
+from bigcodec_models.quantization import codebooks
 
 
 def select_rows(tokens: Tensor, table: Tensor, *_: Any) -> Tensor:

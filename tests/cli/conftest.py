@@ -14,12 +14,12 @@ import torch
 from click.testing import CliRunner
 
 import bcdc
-from bigcodec_cli.audio import Audio
+from bigcodec_cli.audio.reader import Audio
+from bigcodec_cli.coding.compressor import CompressOptions, compress
 from bigcodec_cli.main import run
-from bigcodec_cli.pipeline import CompressOptions, compress
 from bigcodec_models import PRESETS, Codec
-from bigcodec_models.model_file import ModelInfo, save_model
-from bigcodec_models.network import CodecNetwork
+from bigcodec_models.architectures.network import CodecNetwork
+from bigcodec_models.checkpoints.model_file import ModelInfo, save_model
 
 
 def save_toy(preset: str, folder: Path) -> Path:

@@ -20,9 +20,9 @@ import soundfile
 
 import bcdc
 from bigcodec_cli import __version__
-from bigcodec_cli.batch import BatchOptions
-from bigcodec_cli.compress_run import CompressRequest
-from bigcodec_cli.ray_worker import Order, Worker
+from bigcodec_cli.cluster.ray_worker import Order, Worker
+from bigcodec_cli.coding.compress_files import CompressRequest
+from bigcodec_cli.files.batch import BatchOptions
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Here = Callable[..., Any]

@@ -12,7 +12,7 @@ import numpy as np
 from conftest import MODEL, toy_arrays  # type: ignore[import-not-found]
 
 import bcdc
-from bcdc.network_coder import NetworkCoder
+from bcdc.prior_coder import NetworkCoder
 
 GEOMETRY = bcdc.Geometry(codebook_sizes=(500,))
 

@@ -11,7 +11,7 @@ import zlib
 import bcdc
 from bcdc.blocks import END_CODE, payload_size, seek_table, stored_block
 from bcdc.header import Header, read_header, write_header
-from bcdc.integers import check16, get_varint, put_varint
+from bcdc.varint import check16, get_varint, put_varint
 
 _EXTENSION_FLAGS = 15
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import bcdc
 from bcdc import range_coder
-from bcdc.integers import check16
+from bcdc.varint import check16
 
 MODEL = bytes.fromhex("0123456789ab")
 ToyPrior = Callable[..., bcdc.Prior]

@@ -17,7 +17,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import bcdc
-from bcdc.integers import check16, get_varint, put_varint
+from bcdc.varint import check16, get_varint, put_varint
 
 
 def make(seconds: float = 5.0, **fields: object) -> bytes:

@@ -15,7 +15,7 @@ import pytest
 
 import bcdc
 from bcdc.header import read_header, write_header
-from bcdc.integers import check16, put_varint
+from bcdc.varint import check16, put_varint
 
 HERE = Path(__file__).parent
 MODEL = bytes.fromhex("0123456789ab")

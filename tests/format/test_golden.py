@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pytest
 
 import bcdc
-from bcdc.integer_math import exp2_table, sigmoid_table, tanh_table
+from bcdc.fixed_point import exp2_table, sigmoid_table, tanh_table
 
 HERE = Path(__file__).parent
 GOLDEN = HERE / "golden"

@@ -122,7 +122,7 @@ def test_other_files_are_refused_by_their_kind() -> None:
         salvage(b"")
     newer = b"\x02" + DATA[7:18]
     with pytest.raises(bcdc.UnsupportedError):
-        salvage(DATA[:4] + bcdc.integers.check16(newer) + newer + DATA[18:])
+        salvage(DATA[:4] + bcdc.varint.check16(newer) + newer + DATA[18:])
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)

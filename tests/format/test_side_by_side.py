@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import bcdc
-from bcdc.integers import check16
-from bcdc.network_coder import NetworkCoder
+from bcdc.prior_coder import NetworkCoder
+from bcdc.varint import check16
 
 MODEL = bytes.fromhex("0123456789ab")
 ToyPrior = Callable[..., bcdc.Prior]
@@ -53,8 +53,8 @@ def test_blocks_of_any_shapes_are_coded_as_one_by_one(  # type: ignore[no-untype
     blocks = [steady(n, c, seed + i, geometry) for i, (c, n) in enumerate(shapes)]
     alone = [coder_of(prior, len(block)).encode([block])[0] for block in blocks]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("bcdc.network_coder._STATES_AT_ONCE", at_once)
-        patch.setattr("bcdc.network_coder._DECODED_AT_ONCE", max(1, at_once // 50))
+        patch.setattr("bcdc.prior_coder._STATES_AT_ONCE", at_once)
+        patch.setattr("bcdc.prior_coder._DECODED_AT_ONCE", max(1, at_once // 50))
         assert coder_of(prior, 1).encode(blocks) == alone
         found = coder_of(prior, 1).decode_shapes(alone, shapes)
     one_by_one = [

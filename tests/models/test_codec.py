@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from bigcodec_models import PRESETS, Codec, ModelFileError
+from bigcodec_models.architectures.network import CodecNetwork
+from bigcodec_models.checkpoints.model_file import LoadedModel, ModelInfo
 from bigcodec_models.config import LiteConfig, ModelConfig, QuantizerConfig
-from bigcodec_models.model_file import LoadedModel, ModelInfo
-from bigcodec_models.network import CodecNetwork
 
 TWO_CODEBOOKS = LiteConfig(
     encoder_width=16,
@@ -119,7 +119,7 @@ def test_folding_weight_norm_changes_nothing_that_is_heard() -> None:
 
 
 def test_search_is_by_cosine_with_ties_to_the_lowest_index() -> None:
-    from bigcodec_models.quantizer import nearest
+    from bigcodec_models.quantization.quantizer import nearest
 
     codes = torch.tensor([[0.0, 1.0], [3.0, 0.0], [0.5, 0.0], [-1.0, 0.0]])
     vectors = torch.tensor([[[9.0, 1.0], [-0.1, 0.0]], [[0.0, 5.0], [1.0, 0.0]]])

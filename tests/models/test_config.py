@@ -7,6 +7,7 @@ import dataclasses
 import pytest
 import torch
 
+from bigcodec_models.architectures.network import CodecNetwork
 from bigcodec_models.config import (
     PRESETS,
     BigCodecConfig,
@@ -16,7 +17,6 @@ from bigcodec_models.config import (
     config_from_dict,
     config_to_dict,
 )
-from bigcodec_models.network import CodecNetwork
 
 
 def parameters(preset: str) -> tuple[float, float, float]:

@@ -18,8 +18,8 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bigcodec_models.training import data
-from bigcodec_models.training.data import Clip, CropSource, DataError, excerpts, scan, split
+from bigcodec_models.data import crops
+from bigcodec_models.data.crops import Clip, CropSource, DataError, excerpts, scan, split
 
 Write = Callable[..., Clip]
 
@@ -45,7 +45,7 @@ def folder(speech: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def write(tmp_path: Path) -> Write:
     """Writes samples (n,) or (n, channels) as a WAV file under `tmp_path`/audio."""
 
-    def write(name: str, samples: data.Wave, rate: int = 16000, subtype: str = "PCM_16") -> Clip:
+    def write(name: str, samples: crops.Wave, rate: int = 16000, subtype: str = "PCM_16") -> Clip:
         path = tmp_path / "audio" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         soundfile.write(path, samples, rate, subtype=subtype)
@@ -236,26 +236,26 @@ class TestReading:
         clip = write("tone.wav", np.stack([tone, tone * 0.2], axis=1), rate)
         expected = 0.3 * np.sin(2 * np.pi * 440 * np.arange(3 * 16000) / 16000)
         for start, length in ((12345, 4000), (20001, 1), (30000, 9000)):
-            piece = data.read_mono(clip, start, length)
+            piece = crops.read_mono(clip, start, length)
             assert piece.shape == (length,) and piece.dtype == np.float32
             assert np.abs(piece - expected[start : start + length]).max() < 2e-4
-        assert len(data.read_mono(clip, 47000, 16000)) == 1000
-        assert len(data.read_mono(clip)) == 48000
+        assert len(crops.read_mono(clip, 47000, 16000)) == 1000
+        assert len(crops.read_mono(clip)) == 48000
 
     def test_files_changed_since_the_scan(self, write: Write) -> None:
         clip = write("x.wav", np.zeros(1000))
         write("x.wav", np.zeros(100))
-        with pytest.raises(data.UnreadableError, match="shorter"):
-            data.read_mono(clip, 500, 100)
+        with pytest.raises(crops.UnreadableError, match="shorter"):
+            crops.read_mono(clip, 500, 100)
         write("x.wav", np.zeros(1000), 8000)
-        with pytest.raises(data.UnreadableError, match="8000 Hz"):
-            data.read_mono(clip)
+        with pytest.raises(crops.UnreadableError, match="8000 Hz"):
+            crops.read_mono(clip)
         write("x.wav", np.full(1000, np.nan), subtype="FLOAT")
-        with pytest.raises(data.UnreadableError, match="not finite"):
-            data.read_mono(clip)
+        with pytest.raises(crops.UnreadableError, match="not finite"):
+            crops.read_mono(clip)
         clip.path.unlink()
-        with pytest.raises(data.UnreadableError, match=r"x\.wav: .*No such file"):
-            data.read_mono(clip)
+        with pytest.raises(crops.UnreadableError, match=r"x\.wav: .*No such file"):
+            crops.read_mono(clip)
 
     def test_excerpts_are_spread_over_folders(self, write: Write) -> None:
         clips = [write(f"{s}/{k}.wav", np.full(16000, 0.5)) for s in "abc" for k in range(5)]
@@ -272,19 +272,19 @@ class TestReading:
 class TestShares:
     def test_weights_are_shares_and_the_rest_goes_by_duration(self) -> None:
         one, three = [made_up("x", 1.0)], [made_up("y", 1.0), made_up("z", 2.0)]
-        assert data.shares([(one, None), (three, 0.3)]) == pytest.approx([0.7, 0.3])
-        assert data.shares([(one, None), (three, None), (one, 0.2)]) == pytest.approx(
+        assert crops.shares([(one, None), (three, 0.3)]) == pytest.approx([0.7, 0.3])
+        assert crops.shares([(one, None), (three, None), (one, 0.2)]) == pytest.approx(
             [0.2, 0.6, 0.2]
         )
-        assert data.shares([(one, 3), (three, 1)]) == pytest.approx([0.75, 0.25])
-        assert data.shares([(one, None)]) == [1.0]
+        assert crops.shares([(one, 3), (three, 1)]) == pytest.approx([0.75, 0.25])
+        assert crops.shares([(one, None)]) == [1.0]
 
     @pytest.mark.parametrize("weights", [(), (None, 1.0), (0.0, None), (-1.0, 2.0), (None, np.nan)])
     def test_impossible_weights_are_refused(self, weights: tuple[float | None, ...]) -> None:
         with pytest.raises(DataError):
             CropSource([([made_up("x")], weight) for weight in weights], crop=1, seed=0)
         with pytest.raises(DataError, match="no clips"):
-            data.shares([([made_up("x")], None), ([], 0.5)])
+            crops.shares([([made_up("x")], None), ([], 0.5)])
 
     def test_crops_come_by_share_and_within_a_source_by_duration(self, write: Write) -> None:
         a, b = (write(f"{n}.wav", np.full(n, level)) for level, n in ((0.125, 1000), (0.25, 3000)))
@@ -319,9 +319,9 @@ class TestCrops:
         assert (crop[:100] == 0.5).all() and not crop[100:].any()
 
     def test_levels_vary_below_full_scale(self, folder: Path) -> None:
-        crops = CropSource(scan(folder), crop=8000, seed=4, gain_db=30).batch(0, 40)
-        assert np.abs(crops).max() < 0.99001
-        assert np.ptp([np.abs(crop).max() for crop in crops]) > 0.5
+        batch = CropSource(scan(folder), crop=8000, seed=4, gain_db=30).batch(0, 40)
+        assert np.abs(batch).max() < 0.99001
+        assert np.ptp([np.abs(crop).max() for crop in batch]) > 0.5
 
     def test_noise_has_the_ratio_that_was_drawn(self, write: Write) -> None:
         """The signal is a constant, the noise has none, and is shorter than the crop."""
@@ -330,14 +330,14 @@ class TestCrops:
         for bounds, probability in (((7.0, 7.0), 1.0), ((0.0, 20.0), 0.5)):
             augmented: dict[str, Any] = {"noise_probability": probability, "noise_snr_db": bounds}
             source = CropSource(clips, crop=9000, seed=0, noise=noise, **augmented)
-            crops = source.batch(0, 300)
-            spread = crops.std(axis=1)
-            ratios = 20 * np.log10(crops.mean(axis=1)[spread > 0] / spread[spread > 0])
+            batch = source.batch(0, 300)
+            spread = batch.std(axis=1)
+            ratios = 20 * np.log10(batch.mean(axis=1)[spread > 0] / spread[spread > 0])
             assert abs(len(ratios) - 300 * probability) < 35
             assert bounds[0] - 0.01 < ratios.min() and ratios.max() < bounds[1] + 0.01
             assert abs(ratios.mean() - np.mean(bounds)) < 1.5
         loud, silent = np.full(9, 0.5, np.float32), np.zeros(9, np.float32)
-        assert data.mix(loud, silent, 0.0) is loud and data.mix(silent, loud, 0.0) is silent
+        assert crops.mix(loud, silent, 0.0) is loud and crops.mix(silent, loud, 0.0) is silent
 
     def test_impossible_options_are_refused(self) -> None:
         for options in ({"crop": 0}, {"noise_probability": 0.5}, {"noise_snr_db": (1.0, 0.0)}):
@@ -362,14 +362,14 @@ class TestPrefetching:
     def test_order_is_exact_from_any_step(
         self, folder: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        def dawdle(clip: Clip, start: int, length: int) -> data.Wave:
+        def dawdle(clip: Clip, start: int, length: int) -> crops.Wave:
             time.sleep(random.random() / 100)
             return read_mono(clip, start, length)
 
-        read_mono = data.read_mono
+        read_mono = crops.read_mono
         source = CropSource(scan(folder), crop=800, seed=1, cache_bytes=0)
         expected = [source.batch(step, 2) for step in range(5, 25)]
-        monkeypatch.setattr(data, "read_mono", dawdle)
+        monkeypatch.setattr(crops, "read_mono", dawdle)
         for found, wanted in zip(source.batches(5, 2), expected, strict=False):
             assert np.array_equal(found, wanted)
 
@@ -388,7 +388,9 @@ class TestPrefetching:
         slow, never = threading.Event(), threading.Event()
         wave: Any = np.zeros(9, np.float32)
         delays = {True: 0.05, False: 0.0}
-        monkeypatch.setattr(data, "read_mono", lambda *_: never.wait(delays[slow.is_set()]) or wave)
+        monkeypatch.setattr(
+            crops, "read_mono", lambda *_: never.wait(delays[slow.is_set()]) or wave
+        )
         batches = CropSource([made_up("x")], crop=9, seed=0, cache_bytes=0).batches(0, 1000)
         next(batches)
         slow.set()  # from here on a batch takes 50 s

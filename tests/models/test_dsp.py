@@ -9,10 +9,11 @@ import pytest
 import scipy.signal
 import torch
 
-from bigcodec_models.activation import LOW_PASS, AliasFreeSnakeBeta
+from bigcodec_models.architectures.lite import LiteDecoder, LiteEncoder
 from bigcodec_models.config import LiteConfig
-from bigcodec_models.lite import LiteDecoder, LiteEncoder
-from bigcodec_models.losses import (
+from bigcodec_models.kernels.low_pass import LOW_PASS
+from bigcodec_models.layers.activation import AliasFreeSnakeBeta
+from bigcodec_models.losses.spectral import (
     MelSpectrogram,
     MultiScaleMelLoss,
     hertz_to_mel,

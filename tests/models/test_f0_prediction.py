@@ -12,6 +12,9 @@ import soundfile
 import torch
 
 from bigcodec_models import PRESETS, Codec
+from bigcodec_models.architectures.lite import LiteDecoder, most_likely_f0
+from bigcodec_models.architectures.network import CodecNetwork
+from bigcodec_models.checkpoints.model_file import LoadedModel, ModelInfo
 from bigcodec_models.config import (
     PITCH_TOKENS,
     ConfigError,
@@ -19,10 +22,7 @@ from bigcodec_models.config import (
     config_from_dict,
     config_to_dict,
 )
-from bigcodec_models.lite import LiteDecoder, most_likely_f0
-from bigcodec_models.losses import f0_loss
-from bigcodec_models.model_file import LoadedModel, ModelInfo
-from bigcodec_models.network import CodecNetwork
+from bigcodec_models.losses.spectral import f0_loss
 from bigcodec_models.training.validation import f0_accuracy
 
 CONFIG = PRESETS["toy-single"]

@@ -11,15 +11,15 @@ import torch
 
 import bcdc
 from bigcodec_models import PRESETS
+from bigcodec_models.architectures.network import CodecNetwork
+from bigcodec_models.checkpoints.model_file import ModelInfo, save_model
 from bigcodec_models.codec import read_model
-from bigcodec_models.model_file import ModelInfo, save_model
-from bigcodec_models.network import CodecNetwork
 from bigcodec_models.prior import FitConfig, FitReport, PriorConfig, fit_prior
+from bigcodec_models.prior.code_order import group_shape, similar_order
 from bigcodec_models.prior.counts import count_tables
-from bigcodec_models.prior.fit import FittedPrior, bits_per_token
-from bigcodec_models.prior.grouping import group_shape, similar_order
-from bigcodec_models.prior.tokens import code_vectors, varied
-from bigcodec_models.quantizer import Codebook
+from bigcodec_models.prior.dataset import code_vectors, varied
+from bigcodec_models.prior.trainer import FittedPrior, bits_per_token
+from bigcodec_models.quantization.quantizer import Codebook
 
 SIZES = (50, 6)
 CONFIG = FitConfig(

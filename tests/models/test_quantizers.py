@@ -17,9 +17,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import bcdc
-from bigcodec_cli.pipeline import geometry_of
+from bigcodec_cli.model_store.headers import geometry_of
 from bigcodec_models import PRESETS, Codec
-from bigcodec_models.codebooks import AveragedCodebook, Codebook, GridCodebook, grid
+from bigcodec_models.architectures.network import CodecNetwork
+from bigcodec_models.checkpoints.model_file import ModelInfo, load_model, save_model
 from bigcodec_models.config import (
     ConfigError,
     LiteConfig,
@@ -27,15 +28,14 @@ from bigcodec_models.config import (
     config_from_dict,
     config_to_dict,
 )
-from bigcodec_models.model_file import ModelInfo, load_model, save_model
-from bigcodec_models.network import CodecNetwork
+from bigcodec_models.data.crops import CropSource, scan
 from bigcodec_models.prior import FitConfig, PriorConfig, fit_prior
-from bigcodec_models.prior.tokens import code_vectors
-from bigcodec_models.quantizer import Quantizer
+from bigcodec_models.prior.dataset import code_vectors
+from bigcodec_models.quantization.codebooks import AveragedCodebook, Codebook, GridCodebook, grid
+from bigcodec_models.quantization.quantizer import Quantizer
 from bigcodec_models.training.checkpoint import find_checkpoints
 from bigcodec_models.training.config import TrainConfig, recipe_for
-from bigcodec_models.training.data import CropSource, scan
-from bigcodec_models.training.loop import Callbacks, Trainer
+from bigcodec_models.training.trainer import Callbacks, Trainer
 
 QUANTIZERS = {
     "vq": QuantizerConfig(codebook_size=64),

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import bigcodec_cli
-from bigcodec_cli.training_plan import recipe_names
+from bigcodec_cli.training.plan import recipe_names
 
 ROOT = Path(__file__).parents[2]
 
@@ -39,7 +39,7 @@ def test_top_level_names_are_exactly_three(wheel: Path) -> None:
     }
     assert any(name.endswith("licenses/LICENSE") for name in names)
     assert any(name.endswith("weights/ATTRIBUTION.md") for name in names)
-    assert {f"bigcodec_cli/recipes/{name}.toml" for name in recipe_names()} <= set(names)
+    assert {f"bigcodec_cli/training/recipes/{name}.toml" for name in recipe_names()} <= set(names)
 
 
 def test_it_stays_below_80_megabytes(wheel: Path) -> None:

@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 import bcdc
+from bigcodec_models.checkpoints.fingerprint import fingerprint
+from bigcodec_models.checkpoints.model_file import ModelFileError
 from bigcodec_models.codec import read_model
-from bigcodec_models.fingerprint import fingerprint
-from bigcodec_models.model_file import ModelFileError
 
 HERE = Path(__file__).parent
 SHIPPED = HERE.parent.parent / "models/bigcodec_models/weights/priors/ca2b7b63a365-1-f53b194b.bcdp"

@@ -18,7 +18,7 @@ from repair import (  # type: ignore[import-not-found]
 )
 
 import bcdc
-from bcdc.integers import check16, put_varint
+from bcdc.varint import check16, put_varint
 
 Vector = tuple[str, bytes, str, str]
 """Name, content, what is to come of it, and the one thing about it."""
@@ -126,7 +126,7 @@ def _good_coded() -> Iterator[Vector]:
             outcome(tokens),
             words,
         )
-    spoken = json.loads((ROOT / "tests/cli/golden/speech.json").read_text())
+    spoken = json.loads((ROOT / "tests/cli/model_store/golden/speech.json").read_text())
     tokens = np.array(spoken, np.int32).reshape(1, -1, 1)[:, :160]
     shipped = bcdc.read_prior(SHIPPED.read_bytes())
     header = bcdc.Header(fingerprint=shipped.model, sample_rate=16000)

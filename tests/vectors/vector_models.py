@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from bigcodec_models.checkpoints.fingerprint import fingerprint
+from bigcodec_models.checkpoints.uninitialized import build_unfilled
 from bigcodec_models.config import LiteConfig, QuantizerConfig, config_to_dict
-from bigcodec_models.fingerprint import fingerprint
-from bigcodec_models.skeleton import build_unfilled
 
 Vector = tuple[str, bytes, str, str]
 Weights = dict[str, npt.NDArray[Any]]

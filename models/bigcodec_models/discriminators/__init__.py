@@ -3,9 +3,9 @@
 Every discriminator maps a wave (B, 1, N) in [-1, 1] to one list of feature maps per
 sub-discriminator; the last map of a list is the score, the others are there to be matched.
 
-parts.py      what they are built of        waves.py       of the wave: `mpd`, `msd`
-kinds.py      which there are, and sizes    spectra.py     of spectra: `spectral`, `msstft`, `mrd`
-published.py  names in published files      constant_q.py  of constant-Q spectra: `mssbcqt`
+layers.py     what they are built of        waveform.py     of the wave: `mpd`, `msd`
+registry.py   which there are, and sizes    spectrogram.py  of spectra: `spectral`, `msstft`, `mrd`
+published.py  names in published files      constant_q.py   of constant-Q spectra: `mssbcqt`
 """
 
 from __future__ import annotations
@@ -15,7 +15,15 @@ from bigcodec_models.discriminators.constant_q import (
     ConstantQConfig,
     ConstantQDiscriminator,
 )
-from bigcodec_models.discriminators.kinds import (
+from bigcodec_models.discriminators.layers import (
+    BandDiscriminator,
+    Discriminator,
+    Features,
+    SubDiscriminator,
+    WeightNormConv2d,
+)
+from bigcodec_models.discriminators.published import adapt_discriminators, our_name
+from bigcodec_models.discriminators.registry import (
     KINDS,
     PRESETS,
     SMALL,
@@ -26,15 +34,7 @@ from bigcodec_models.discriminators.kinds import (
     choose_discriminators,
     discriminators_setting,
 )
-from bigcodec_models.discriminators.parts import (
-    BandDiscriminator,
-    Discriminator,
-    Features,
-    SubDiscriminator,
-    WeightNormConv2d,
-)
-from bigcodec_models.discriminators.published import adapt_discriminators, our_name
-from bigcodec_models.discriminators.spectra import (
+from bigcodec_models.discriminators.spectrogram import (
     ComplexSpectrum,
     ComplexStftConfig,
     ComplexStftDiscriminator,
@@ -44,7 +44,7 @@ from bigcodec_models.discriminators.spectra import (
     SpectralConfig,
     SpectralDiscriminator,
 )
-from bigcodec_models.discriminators.waves import (
+from bigcodec_models.discriminators.waveform import (
     Fold,
     MultiPeriodConfig,
     MultiPeriodDiscriminator,

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bigcodec_models.config import ConfigError
-from bigcodec_models.discriminators.parts import (
+from bigcodec_models.discriminators.layers import (
     MAX_PARTS,
     Discriminator,
     SubDiscriminator,
@@ -18,7 +18,7 @@ from bigcodec_models.discriminators.parts import (
     check_sizes,
     check_widths,
 )
-from bigcodec_models.discriminators.spectra import time_frequency_layers
+from bigcodec_models.discriminators.spectrogram import time_frequency_layers
 
 _DILATIONS = (1, 2, 4)
 _SLOPE = 0.1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from bigcodec_models.prior.grouping import group_shape
+from bigcodec_models.prior.code_order import group_shape
 
 CLASSES = 32
 _GROUP_WEIGHT = 60.0

@@ -1,7 +1,7 @@
 """The network of a prior as it is trained: floats, on the tokens of one model.
 
-Its counterpart in integers is the decoder's business (format/SPEC.md section 7); `quantize` makes
-that one's arrays of this one.
+Its counterpart in integers is the decoder's business (format/SPEC.md section 7);
+`integer_export` makes that one's arrays of this one.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bigcodec_models.prior.grouping import group_shape
+from bigcodec_models.prior.code_order import group_shape
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

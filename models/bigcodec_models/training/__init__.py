@@ -1,1 +1,1 @@
-"""Training: configuration, data, the loop and its checkpoints."""
+"""Training: configuration, the loop and its checkpoints."""

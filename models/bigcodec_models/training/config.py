@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 import math
 
-from bigcodec_models.adversarial import ADVERSARIAL_LOSSES
 from bigcodec_models.config import SAMPLE_RATE, ConfigError, LiteConfig, ModelConfig
 from bigcodec_models.discriminators import choose_discriminators
-from bigcodec_models.losses import PAPER_WINDOWS, STFT_WINDOWS, fft_size_for
+from bigcodec_models.losses.adversarial import ADVERSARIAL_LOSSES
+from bigcodec_models.losses.spectral import PAPER_WINDOWS, STFT_WINDOWS, fft_size_for
 
 _AT_LEAST_ONE = (
     "max_steps",

@@ -13,11 +13,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from bigcodec_models.architectures.lite import most_likely_f0
+from bigcodec_models.architectures.network import CodecNetwork, Reconstruction
 from bigcodec_models.config import SAMPLE_RATE
-from bigcodec_models.lite import most_likely_f0
-from bigcodec_models.losses import MultiScaleMelLoss
-from bigcodec_models.network import CodecNetwork, Reconstruction
-from bigcodec_models.pitch import STEPS_AN_OCTAVE
+from bigcodec_models.layers.f0 import STEPS_AN_OCTAVE
+from bigcodec_models.losses.spectral import MultiScaleMelLoss
 from bigcodec_models.training.events import F0Validation, Validation, ValidationClip
 
 Wave = npt.NDArray[np.float32]

@@ -1,0 +1,1 @@
+"""Audio in and out by blocks: reading, writing, resampling, channels."""

@@ -1,0 +1,166 @@
+"""Writing audio by blocks: WAV and raw PCM to files and pipes, FLAC and Ogg Vorbis to files."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import soundfile
+
+from bigcodec_cli.audio.channels import Samples
+from bigcodec_cli.audio.pcm import Encoding, encode
+from bigcodec_cli.audio.wav_stream import WavFormat, WavWriter
+from bigcodec_cli.console.messages import CliError
+
+_SUBTYPES = {Encoding.S16: "PCM_16", Encoding.S24: "PCM_24"}
+# libsndfile 1.2.2 crashes on one Vorbis write of many samples (seen with 20 million).
+_MAX_VORBIS_BLOCK = 1 << 14
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AudioForm:
+    """What an output holds: `kind` is wav, flac, ogg or raw; `frames` is its length."""
+
+    kind: str
+    encoding: Encoding
+    rate: int
+    channels: int
+    frames: int
+    tags: tuple[tuple[str, str], ...] = ()
+
+
+class AudioSink(Protocol):
+    """Takes samples (channels, n), and is whole after `finish`; `close` may be called at any time.
+
+    Both raise OSError or CliError if the file cannot be written.
+    """
+
+    def write(self, samples: Samples) -> None:
+        """Append samples."""
+
+    def finish(self) -> None:
+        """Complete the file and make sure that it is."""
+
+    def close(self) -> None:
+        """Let go of the file."""
+
+
+def open_sink(path: Path | None, form: AudioForm) -> AudioSink:
+    """A sink into a new file, or to standard output (None) for what can be written as a stream.
+
+    Raises:
+        OSError, CliError: it cannot be opened, or the format cannot hold this audio.
+    """
+    if form.kind in ("flac", "ogg"):
+        if path is None:
+            raise ValueError("FLAC and Ogg need a file")
+        return _SoundfileSink(path, form)
+    return _PcmSink(path, form)
+
+
+class _PcmSink:
+    def __init__(self, path: Path | None, form: AudioForm) -> None:
+        self._form, self._path = form, path
+        self._file: BinaryIO = sys.stdout.buffer if path is None else path.open("xb")
+        self._wav: WavWriter | None = None
+        if form.kind == "wav":
+            self._wav = WavWriter(
+                self._file,
+                WavFormat(
+                    rate=form.rate,
+                    channels=form.channels,
+                    encoding=form.encoding,
+                    frames=form.frames,
+                    tags=form.tags,
+                ),
+            )
+
+    def write(self, samples: Samples) -> None:
+        if self._wav is not None:
+            self._wav.write(samples)
+        else:
+            self._file.write(encode(samples, self._form.encoding))
+        if self._path is None:
+            self._file.flush()
+
+    def finish(self) -> None:
+        if self._wav is not None:
+            self._wav.finish()
+        self._file.flush()
+        self.close()
+
+    def close(self) -> None:
+        if self._path is not None:
+            self._file.close()
+
+
+class _SoundfileSink:
+    def __init__(self, path: Path, form: AudioForm) -> None:
+        self._path, self._form = path, form
+        subtype = "VORBIS" if form.kind == "ogg" else _SUBTYPES.get(form.encoding)
+        try:
+            self._file = soundfile.SoundFile(
+                os.fsencode(path),
+                "x",
+                form.rate,
+                form.channels,
+                subtype=subtype,
+                format=form.kind.upper(),
+            )
+        except soundfile.LibsndfileError as error:
+            path.unlink(missing_ok=True)
+            raise CliError(
+                f"{form.kind} cannot hold {form.channels} channels at {form.rate} Hz; "
+                "use --format wav"
+            ) from error
+        for name, text in form.tags:
+            if hasattr(self._file, name):
+                setattr(self._file, name, text)
+
+    def write(self, samples: Samples) -> None:
+        table: npt.NDArray[Any] = np.ascontiguousarray(samples.T)
+        if self._form.kind == "flac":
+            table = self._quantised(table)
+        try:
+            for start in range(0, len(table), _MAX_VORBIS_BLOCK):
+                self._file.write(table[start : start + _MAX_VORBIS_BLOCK])
+        except (soundfile.LibsndfileError, AssertionError) as error:
+            raise OSError(f"cannot be written: {error}") from error
+
+    def finish(self) -> None:
+        self._file.close()
+        # libsndfile does not tell of everything that goes wrong on closing.
+        with soundfile.SoundFile(os.fsencode(self._path)) as written:
+            whole = written.frames == self._form.frames
+            if whole and written.frames:
+                written.seek(max(0, written.frames - _MAX_VORBIS_BLOCK))
+                whole = len(written.read()) == min(written.frames, _MAX_VORBIS_BLOCK)
+        if not whole:
+            raise OSError("cannot be written: the disk may be full")
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _quantised(self, table: Samples) -> npt.NDArray[np.int32]:
+        """As WAV has it: libsndfile would scale by one step less."""
+        bits = 8 * self._form.encoding.size
+        top = 1 << (bits - 1)
+        whole = np.clip(np.rint(table.astype(np.float64) * top), -top, top - 1)
+        return whole.astype(np.int32) << (32 - bits)
+
+
+def copy_to_stdout(path: Path) -> None:
+    """Copy a finished file to standard output.
+
+    Raises:
+        OSError: it cannot be written to.
+    """
+    with path.open("rb") as file:
+        shutil.copyfileobj(file, sys.stdout.buffer)
+    sys.stdout.buffer.flush()

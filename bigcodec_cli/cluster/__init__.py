@@ -1,0 +1,1 @@
+"""`compress --ray`: the same work on the nodes of a Ray cluster."""

@@ -1,0 +1,1 @@
+"""From audio files to containers and back, many at once."""

@@ -1,0 +1,166 @@
+"""From a container to audio."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+
+import bcdc
+from bigcodec_cli.audio.channels import ChannelJoiner, Samples, SampleSink, split_channels
+from bigcodec_cli.audio.reader import Audio
+from bigcodec_cli.audio.resampling import Grid, Resampler
+from bigcodec_cli.console.progress import Advance
+from bigcodec_cli.files.containers import TokenSource, token_stretches
+from bigcodec_models.codec import Codec
+
+
+class Decompressor:
+    """Decodes a container, or samples `first` to `last` of it, into a sink.
+
+    `sources` holds one iterator of tokens a channel, for the codec to draw from; its samples go
+    back in by `take`. A part is, sample by sample, what the whole has there.
+    """
+
+    def __init__(
+        self,
+        container: TokenSource,
+        sink: SampleSink,
+        progress: Advance = lambda _: None,
+        span: tuple[int, int] | None = None,
+        prior: bcdc.Prior | None = None,
+    ) -> None:
+        header = container.header
+        self.container, self.channels, self._prior = container, header.channels, prior
+        self._sink, self._progress = sink, progress
+        first, last = span or (0, container.num_samples)
+        self._grid = Grid(bcdc.MODEL_RATE, header.sample_rate)
+        length = header.model_samples(container.num_samples)
+        self._low, self._high, self._skip = _model_span(self._grid, first, last, length)
+        self._left = last - first
+        self._to_end = self._high == length
+        window = self._grid.first_window(first)
+        self._resampler = Resampler(self._grid, window) if self._grid.changes else None
+        self._joiner = ChannelJoiner(self.channels)
+        self._model_left = self._high - self.frames[0] * header.geometry.hop
+        self._model_skip = self._low - self.frames[0] * header.geometry.hop
+        self.sources = self.sources_of()
+
+    def sources_of(self, first: int = 0, last: int | None = None) -> list[Iterator[bcdc.Tokens]]:
+        """Like `sources`, with tokens from frame `first` on, those up to `last` decoded ahead."""
+        stretches = token_stretches(self.container, self._prior, first, last)
+        return split_channels(stretches, self.channels)
+
+    @property
+    def frames(self) -> tuple[int, int]:
+        """The frames that are needed: for a whole file, all of them."""
+        hop = self.container.header.geometry.hop
+        return self._low // hop, -(-self._high // hop)
+
+    @property
+    def done(self) -> bool:
+        """Whether every sample that is wanted has been written."""
+        return self._left <= 0
+
+    def take(self, channel: int, wave: Samples) -> None:
+        """Write a channel's next samples (n,) at the model's rate, from frame `frames[0]` on.
+
+        Raises:
+            OSError: the sink cannot be written to.
+        """
+        block = self._joiner.push(channel, wave)
+        if block is None:
+            return
+        # The last frame may reach beyond the end of the recording.
+        block = block[:, : self._model_left]
+        self._model_left -= block.shape[1]
+        skipped = min(self._model_skip, block.shape[1])
+        self._model_skip -= skipped
+        for made in self._resampled(block[:, skipped:]):
+            self._write(made)
+
+    def finish(self) -> None:
+        """Write what is left, every source being at its end."""
+        if self._resampler is not None and self._to_end:
+            for made in self._resampler.finish():
+                self._write(made)
+        if self._left > 0:
+            raise bcdc.CorruptError("the tokens give fewer samples than the file declares")
+
+    def _resampled(self, block: Samples) -> Iterable[Samples]:
+        return [block] if self._resampler is None else self._resampler.push(block)
+
+    def _write(self, samples: Samples) -> None:
+        skipped = min(self._skip, samples.shape[1])
+        self._skip -= skipped
+        wanted = samples[:, skipped : skipped + max(self._left, 0)]
+        if wanted.shape[1]:
+            self._left -= wanted.shape[1]
+            self._sink.write(wanted)
+            self._progress(wanted.shape[1] / self.container.header.sample_rate)
+
+
+def _model_span(grid: Grid, first: int, last: int, length: int) -> tuple[int, int, int]:
+    """Samples at the model's rate, of `length`, that samples `first` to `last` need; and how many
+    samples of the result come before `first`."""
+    if not grid.changes:
+        return min(first, length), min(last, length), 0
+    window = grid.first_window(first)
+    stop = grid.input_stop(grid.first_window(max(last - 1, first)))
+    skip = first - window * grid.window * grid.new_rate
+    return min(grid.input_start(window), length), min(stop, length), skip
+
+
+class _Memory:
+    def __init__(self, channels: int) -> None:
+        self.blocks: list[Samples] = [np.zeros((channels, 0), np.float32)]
+
+    def write(self, samples: Samples) -> None:
+        self.blocks.append(samples)
+
+
+def decompress(
+    container: TokenSource,
+    codec: Codec,
+    progress: Advance = lambda _: None,
+    span: tuple[int, int] | None = None,
+    prior: bcdc.Prior | None = None,
+) -> Audio:
+    """Decode every channel, at the original rate and length; or samples of a `span` of it.
+
+    `progress` is told of the seconds of audio done since it was last called.
+
+    Raises:
+        CorruptError: the tokens are impossible.
+    """
+    memory = _Memory(container.header.channels)
+    job = Decompressor(container, memory, progress, span, prior)
+    decode_part(job, codec) if span else _decode_whole(job, codec)
+    return Audio(np.concatenate(memory.blocks, axis=1), container.header.sample_rate)
+
+
+def _decode_whole(job: Decompressor, codec: Codec) -> None:
+    for piece in codec.decode_streams(job.sources, job.channels):
+        if piece.error is not None:
+            raise piece.error
+        job.take(piece.index, piece.data)
+    job.finish()
+
+
+def decode_part(job: Decompressor, codec: Codec) -> None:
+    """Decode what a `Decompressor` with a span needs, and no more.
+
+    Raises:
+        CorruptError: the tokens are impossible.
+        OSError: the sink cannot be written to.
+    """
+    if not job.done:
+        first, last = codec.needed_frames(job.frames)
+        sources = job.sources_of(first, last)
+        streams = [codec.decode_stream(source, job.frames, first) for source in sources]
+        for waves in zip(*streams, strict=True):
+            for channel, wave in enumerate(waves):
+                job.take(channel, wave)
+            if job.done:
+                return
+    job.finish()

@@ -1,0 +1,1 @@
+"""The codecs that `eval` measures: models of ours, and other programs."""

@@ -1,0 +1,86 @@
+"""What is to be compared, as it is named on the command line. Loads no torch."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+
+from bigcodec_cli.evaluation.metrics.definitions import QUALITY
+from bigcodec_cli.model_store.store import find_model
+
+_CODEC2_MODES = ("3200", "2400", "1600", "1400", "1300", "1200", "700C", "450")
+
+
+class PeerError(ValueError):
+    """A peer that nobody knows; the message says which there are."""
+
+
+@dataclasses.dataclass(frozen=True)
+class PeerName:
+    """A codec and its rate, written `opus:6`."""
+
+    codec: str
+    rate: str
+
+    def __str__(self) -> str:
+        return f"{self.codec}:{self.rate}"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Bench:
+    """Which codecs and quality measures, on which device, in how many processes. `f0` is the F0
+    mode of the models, by default the first of each."""
+
+    models: tuple[str, ...]
+    peers: tuple[PeerName, ...]
+    measures: tuple[str, ...]
+    device: str
+    jobs: int
+    f0: str | None = None
+
+
+def parse_peers(text: str) -> list[PeerName]:
+    """The peers of a list such as `opus:6,codec2:1200`, each once.
+
+    Raises:
+        PeerError: naming the one that is wrong, and what there is.
+    """
+    names = dict.fromkeys(_parse(part.strip()) for part in text.split(",") if part.strip())
+    return list(names)
+
+
+def _parse(text: str) -> PeerName:
+    codec, _, rate = text.partition(":")
+    if codec == "codec2" and rate in _CODEC2_MODES:
+        return PeerName(codec, rate)
+    if codec in ("opus", "encodec", "dac") and re.fullmatch(r"\d{1,3}(\.\d{1,3})?", rate):
+        kbps = float(rate)
+        if codec == "opus" and not 6 <= kbps <= 256:
+            raise PeerError(f"{text}: opusenc takes 6 to 256 kbit/s")
+        if kbps > 0:
+            return PeerName(codec, f"{kbps:g}")
+    raise PeerError(
+        f"{text}: no such peer; there are opus:KBPS, codec2:MODE (one of "
+        f"{', '.join(_CODEC2_MODES)}), encodec:KBPS and dac:KBPS"
+    )
+
+
+def parse_measures(text: str) -> tuple[str, ...]:
+    """The quality measures of a list such as `pesq_wb,stoi`, each once; all for an empty list.
+
+    Raises:
+        ValueError: naming the one that is wrong, and which there are.
+    """
+    known = [measure.key for measure in QUALITY]
+    wanted = [part.strip() for part in text.split(",") if part.strip()]
+    for key in wanted:
+        if key not in known:
+            raise ValueError(f"{key}: no such measure; there are {', '.join(known)}")
+    return tuple(key for key in known if key in wanted or not wanted)
+
+
+def model_name(name_or_path: str) -> str:
+    """What a model is called in tables: the store's name, or the file's without its suffix."""
+    entry = find_model(name_or_path)
+    return entry.name if entry is not None else Path(name_or_path).stem

@@ -1,0 +1,45 @@
+"""Waves as everything here compares them: one channel, 16 kHz, float32, full scale 1.0."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from bigcodec_cli.audio.reader import read_audio, resample
+
+Wave = npt.NDArray[np.float32]
+
+RATE = 16000
+"""Samples per second."""
+
+
+def load_wave(path: Path) -> Wave:
+    """An audio file as a wave (n,): its channels averaged, resampled to 16 kHz.
+
+    Raises:
+        CliError: it cannot be read.
+    """
+    audio = read_audio(path)
+    return change_rate(audio.samples.mean(axis=0, dtype=np.float32), audio.rate, RATE)
+
+
+def change_rate(wave: Wave, rate: int, new_rate: int) -> Wave:
+    """A wave (n,) at another rate, ceil(n * new_rate / rate) samples long."""
+    return resample(wave, rate, new_rate, -(-len(wave) * new_rate // rate))
+
+
+def as_stored(wave: Wave) -> Wave:
+    """A wave as a 16-bit file holds it: clipped and rounded."""
+    return np.asarray(to_int16(wave) / 32768, np.float32)
+
+
+def to_int16(wave: Wave) -> npt.NDArray[np.int16]:
+    """A wave as 16-bit samples, clipped at full scale."""
+    return np.round(np.clip(wave, -1, 1) * 32767).astype(np.int16)
+
+
+def fit(wave: Wave, length: int) -> Wave:
+    """A wave cut or zero-padded at its end to `length` samples."""
+    return np.pad(wave[:length], (0, max(0, length - len(wave))))

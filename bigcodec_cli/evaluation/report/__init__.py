@@ -1,0 +1,1 @@
+"""Results as a page, as a table, as JSON and CSV."""

@@ -1,0 +1,1 @@
+"""Which files a command works on, and how its outputs come into being."""

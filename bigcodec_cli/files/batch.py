@@ -1,0 +1,171 @@
+"""Many files in one command: which to do, failures that do not stop the rest, the summary."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from bigcodec_cli.console.messages import CliError, error_line, note
+from bigcodec_cli.console.progress import files_bar
+from bigcodec_cli.files.inputs import Job
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BatchOptions:
+    """How a command treats its files, and what it tells of them."""
+
+    force: bool = False
+    skip_existing: bool = False
+    remove: bool = False
+    as_json: bool = False
+    quiet: bool = False
+    verbose: bool = False
+    progress: bool = True
+    mark: str = ""  # of temporary files; see `AtomicOutput`
+
+
+class Batch:
+    """The jobs of one command: gives those to be done, and is told how each went."""
+
+    def __init__(self, jobs: Sequence[Job], options: BatchOptions, label: str) -> None:
+        self.jobs, self.options, self._label = jobs, options, label
+        self._taken: set[Path] = set()
+        self._failures: list[int] = []
+        self._numbers = {id(job): number for number, job in enumerate(jobs)}
+        self._rows: dict[int, str] = {}  # of jobs that end before one that comes before them
+        self._next_row = 0
+        self._skipped = 0
+        self._advance: Callable[[float], None] = lambda _: None
+
+    def run(self, work: Callable[[Iterator[Job]], None]) -> None:
+        """Hand the jobs to `work`, with a bar over them; then tell the summary.
+
+        Raises:
+            click.exceptions.Exit: with code 1, if any failed.
+        """
+        options = self.options
+        with files_bar(len(self.jobs), self._label, options.progress) as advance:
+            self._advance = advance
+            try:
+                work(self._pending())
+            finally:
+                for _, row in sorted(self._rows.items()):
+                    click.echo(row)
+        self._summary()
+
+    def succeeded(self, job: Job, words: str, **facts: Any) -> None:
+        """A job is done: words on it for a reader, facts for a program."""
+        self._advance(1)
+        self._tell(job, "ok", **facts)
+        if self.options.verbose or (len(self.jobs) == 1 and not self.options.quiet):
+            note(words)
+
+    def failed(
+        self, job: Job, error: BaseException, facts: Mapping[str, Any] | None = None
+    ) -> None:
+        """A job failed; the others go on."""
+        message = explain(error)
+        if not message.startswith(job.name):
+            message = f"{job.name}: {message}"
+        self._advance(1)
+        self._failures.append(self._numbers[id(job)])
+        self._tell(job, "failed", error=message, **(facts or {}))
+        error_line(message)
+
+    def remark(self, words: str) -> None:
+        """What a reader should know of a job, whichever way it ends."""
+        if not self.options.quiet:
+            note(words)
+
+    def _pending(self) -> Iterator[Job]:
+        for job in self.jobs:
+            try:
+                skip = self._check(job)
+            except (CliError, OSError) as error:
+                self.failed(job, error)
+                continue
+            if skip:
+                self._skipped += 1
+                self._advance(1)
+                self._tell(job, "skipped")
+                if self.options.verbose:
+                    note(f"{job.name}: {job.target_name} exists; skipped")
+            else:
+                yield job
+
+    def _check(self, job: Job) -> bool:
+        """Whether a job is to be skipped; refuses those whose output would hurt another file."""
+        if job.target is None:
+            return False
+        if job.target in self._taken:
+            raise CliError(f"{job.name}: its output {job.target} belongs to another input already")
+        if job.source is not None and job.target.exists() and job.source.exists():
+            if job.target.samefile(job.source):
+                raise CliError(f"{job.name}: is also the output; name another with -o")
+        if job.source is None or job.source.exists():
+            self._taken.add(job.target)
+        return self.options.skip_existing and os.path.lexists(job.target)
+
+    def _tell(self, job: Job, status: str, **facts: Any) -> None:
+        """A row of JSON; they come in the order of the inputs, whichever ends first."""
+        if not self.options.as_json:
+            return
+        row = {"input": job.name, "output": job.target_name, "status": status, **facts}
+        self._rows[self._numbers[id(job)]] = json.dumps(row)
+        while self._next_row in self._rows:
+            click.echo(self._rows.pop(self._next_row))
+            self._next_row += 1
+
+    def _summary(self) -> None:
+        if self._skipped and not self.options.quiet:
+            note(f"{self._skipped} of {len(self.jobs)} files skipped: their outputs exist")
+        if self._failures and len(self.jobs) > 1:
+            error_line(f"{len(self._failures)} of {len(self.jobs)} files failed:")
+            for number in sorted(self._failures):
+                error_line(f"  {self.jobs[number].name}")
+        if self._failures:
+            raise click.exceptions.Exit(1)
+
+
+def check_stdout(batch: Batch) -> None:
+    """Refuse to mix data with anything else on stdout, and binary data on a terminal.
+
+    Raises:
+        click.UsageError: data would go there.
+    """
+    if all(job.target is not None for job in batch.jobs):
+        return
+    if batch.options.as_json:
+        raise click.UsageError("--json and the output would both go to stdout; use -o FILE")
+    if sys.stdout.isatty():
+        raise click.UsageError("refusing to write binary data to a terminal; use -o FILE or a pipe")
+
+
+def explain(error: BaseException) -> str:
+    """One line on an error that a file can cause."""
+    if isinstance(error, OSError):
+        where = f"{os.fsdecode(error.filename)}: " if error.filename else ""
+        return f"{where}{error.strerror or error}"
+    if isinstance(error, MemoryError):
+        return "does not fit into memory"
+    lines = str(error).splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+def make_folder(folder: Path) -> None:
+    """Make an output folder if it is missing.
+
+    Raises:
+        CliError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CliError(f"{folder}: cannot be made: {error.strerror}") from error

@@ -1,0 +1,144 @@
+"""Opening container files with errors that a user understands. Loads no torch."""
+
+from __future__ import annotations
+
+import stat
+import sys
+from collections.abc import Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+import bcdc
+from bigcodec_cli.console.messages import CliError
+
+MAX_BYTES = 1 << 30
+"""The largest container that is read, for it is held in memory: some 2000 hours by lite-1."""
+_STRETCH_FRAMES = 40960
+"""Frames whose tokens are decoded at a time, in whole blocks: eight minutes or so."""
+_FIRST_FRAMES, _GROWTH = 2560, 4
+"""Frames decoded first, so that whoever takes them can begin; and by what each time grows."""
+_STRETCH_TOKENS = 1 << 21
+"""Tokens that are decoded at a time, though at least those of one block."""
+
+
+class Headed(Protocol):
+    """What has a container's header."""
+
+    @property
+    def header(self) -> bcdc.Header:
+        """Its header."""
+
+
+class TokenSource(Headed, Protocol):
+    """What tokens can be had from: a container, or what is left of one."""
+
+    @property
+    def num_samples(self) -> int:
+        """Length of a channel at the header's rate."""
+
+    @property
+    def frames(self) -> int:
+        """Frames of a channel."""
+
+    @property
+    def seconds(self) -> float:
+        """Duration."""
+
+    def tokens(
+        self, first: int = 0, last: int | None = None, prior: bcdc.Prior | None = None
+    ) -> bcdc.Tokens:
+        """Tokens (channels, frames, codebooks) of a range of frames."""
+
+
+def read_bytes(path: Path | None, *, check: bool = True) -> bytes:
+    """The bytes of a container file, or of standard input (None), good or damaged.
+
+    Raises:
+        CliError: missing, unreadable, above MAX_BYTES, or, with `check`, it does not begin like
+            a container.
+    """
+    name = "stdin" if path is None else str(path)
+    try:
+        if path is None:
+            return _read(sys.stdin.buffer, name, check)
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
+            raise CliError(f"{path}: is a folder, not a .bcdc file")
+        if not stat.S_ISREG(mode) and not stat.S_ISFIFO(mode):
+            raise CliError(f"{path}: is not a regular file")
+        with path.open("rb") as file:
+            return _read(file, name, check)
+    except FileNotFoundError:
+        raise CliError(f"{name}: no such file") from None
+    except OSError as error:
+        raise CliError(f"{name}: cannot be read: {error.strerror}") from error
+    except bcdc.NotBcdcError as error:
+        raise CliError(f"{name}: {error}") from error
+
+
+def open_container(path: Path | None) -> bcdc.Container:
+    """Open and verify a container file, or standard input (None).
+
+    Raises:
+        CliError: missing, unreadable, or not a good container.
+    """
+    data = read_bytes(path)
+    try:
+        return bcdc.read(data)
+    except bcdc.BcdcError as error:
+        raise CliError(f"{'stdin' if path is None else path}: {error}") from error
+
+
+def token_stretches(
+    container: TokenSource,
+    prior: bcdc.Prior | None,
+    first: int = 0,
+    last: int | None = None,
+) -> Generator[bcdc.Tokens, None, None]:
+    """All tokens of a container from frame `first` on, (channels, n, codebooks), a few minutes at
+    a time.
+
+    While one stretch is in use, the next is decoded on a thread; but not beyond frame `last`, up
+    to which all are sure to be taken.
+
+    Raises:
+        BcdcError: they are impossible, or need another prior.
+    """
+    unit, frames = container.header.block_frames, container.frames
+    last = frames if last is None else min(-(-last // unit) * unit, frames)
+    sure = _spans(container, first, last)
+    with ThreadPoolExecutor(1, thread_name_prefix="tokens") as pool:
+        span, decoding = next(sure, None), None
+        while span is not None:
+            found = container.tokens(*span, prior) if decoding is None else decoding.result()
+            span = next(sure, None)
+            decoding = pool.submit(container.tokens, *span, prior) if span is not None else None
+            yield found
+    for span in _spans(container, max(first, last), frames):
+        yield container.tokens(*span, prior)
+
+
+def _spans(container: TokenSource, first: int, last: int) -> Iterator[tuple[int, int]]:
+    """Frames `first` to `last` in stretches that grow, and begin at blocks."""
+    unit = container.header.block_frames
+    tokens = unit * container.header.channels * container.header.geometry.codebooks
+    most = max(1, min(_STRETCH_FRAMES // unit, _STRETCH_TOKENS // tokens))
+    blocks = min(most, max(1, _FIRST_FRAMES // unit))
+    while first < last:
+        end = min((first // unit + blocks) * unit, last)
+        yield first, end
+        first, blocks = end, min(most, blocks * _GROWTH)
+
+
+def _read(file: BinaryIO, name: str, check: bool) -> bytes:
+    start = file.read(bcdc.HEADER_BYTES)
+    if check:
+        bcdc.check_start(start)  # before the whole of some other file is read
+    parts, left = [start], MAX_BYTES - len(start)
+    while piece := file.read(1 << 20):  # a pipe does not say how much is to come
+        left -= len(piece)
+        if left < 0:
+            raise CliError(f"{name}: is larger than {MAX_BYTES} bytes, which is too much at once")
+        parts.append(piece)
+    return b"".join(parts)

@@ -1,0 +1,1 @@
+"""Models and priors on this machine: kept, found, fetched and loaded."""

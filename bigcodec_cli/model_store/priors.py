@@ -1,0 +1,109 @@
+"""Which priors there are, and where they lie. Loads no torch.
+
+Priors that ship lie beside the built-in models, the user's in BIGCODEC_HOME/priors. A file is
+named MODEL-NUMBER-PRIOR.bcdp, by the starts of both fingerprints. A model that codes F0 or leaves
+it out has priors for either; what they are for is told by the geometry in the files. Of those for
+one geometry in a folder the one with the highest number is used for new files, the others to read
+old ones. A file of another name in the user's folder is only used to read.
+"""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+import bcdc
+import bigcodec_models
+from bigcodec_cli.console.messages import CliError
+from bigcodec_cli.files.atomic import atomic_output
+from bigcodec_cli.files.containers import Headed
+from bigcodec_cli.model_store.store import home
+
+SUFFIX = ".bcdp"
+_MAX_BYTES = 1 << 28
+
+
+def prior_for_model(fingerprint: bytes, geometry: bcdc.Geometry) -> bcdc.Prior | None:
+    """The prior that new files of a model with tokens of a geometry are coded with: the user's own,
+    or the one that ships.
+
+    Raises:
+        CliError: its file cannot be read.
+    """
+    for folder in _folders():
+        for path in reversed(_files(folder, f"{fingerprint[:6].hex()}-*")):
+            prior = _load(path)
+            if prior.geometry.layout == geometry.layout:
+                return prior
+    return None
+
+
+def prior_of_container(container: Headed) -> bcdc.Prior | None:
+    """The prior that a container's tokens are coded with; None if they need none.
+
+    Raises:
+        CliError: it is not at hand, or its file cannot be read.
+    """
+    name = container.header.prior_fingerprint
+    if name is None:
+        return None
+    for folder in _folders():
+        for path in _files(folder, f"{container.header.fingerprint.hex()}-*-{name.hex()}"):
+            return _load(path)
+    for path in sorted(_folders()[0].glob(f"*{SUFFIX}")):  # under whatever name it came here
+        if (prior := _load(path)).name == name:
+            return prior
+    raise CliError(
+        f"its tokens are coded with the prior {name.hex()}, which is not at hand; "
+        f"put its file into {_folders()[0]}"
+    )
+
+
+def store_prior(data: bytes) -> Path:
+    """Keep the bytes of a prior in the user's folder, for new files from now on.
+
+    Raises:
+        CliError: the bytes are not those of a prior, or the file cannot be written.
+    """
+    folder = _folders()[0]
+    try:
+        prior = bcdc.read_prior(data)
+        model = prior.model.hex()
+        numbers = [int(path.name.split("-")[1]) for path in _files(folder, f"{model}-*")]
+        number = max(numbers, default=0) + 1
+        path = folder / f"{model}-{number}-{prior.name.hex()}{SUFFIX}"
+        folder.mkdir(parents=True, exist_ok=True)
+        with atomic_output(path, overwrite=True) as temporary:
+            temporary.write_bytes(data)
+    except bcdc.PriorError as error:
+        raise CliError(f"the prior cannot be used: {error}") from error
+    except OSError as error:
+        raise CliError(f"{folder}: cannot be written: {error.strerror}") from error
+    _load.cache_clear()
+    return path
+
+
+def _folders() -> tuple[Path, Path]:
+    shipped = Path(bigcodec_models.__file__).parent / "weights" / "priors"
+    return home() / "priors", shipped
+
+
+def _files(folder: Path, pattern: str) -> list[Path]:
+    """Priors whose name without suffix fits a pattern, in order of their number."""
+    found = folder.glob(f"{pattern}{SUFFIX}")
+    return sorted(
+        (path for path in found if path.stem.split("-")[1].isdecimal()),
+        key=lambda path: int(path.stem.split("-")[1]),
+    )
+
+
+@functools.lru_cache(maxsize=8)
+def _load(path: Path) -> bcdc.Prior:
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise CliError(f"{path}: is too large to be a prior")
+        return bcdc.read_prior(path.read_bytes())
+    except OSError as error:
+        raise CliError(f"{path}: cannot be read: {error.strerror}") from error
+    except bcdc.PriorError as error:
+        raise CliError(f"{path}: {error}") from error

@@ -1,0 +1,1 @@
+"""Training runs of codecs and priors: plan, run, log, summary."""

@@ -1,0 +1,279 @@
+"""What `bigcodec train` is to do: settings from preset, file, options or an earlier start,
+validated as a whole before the first step. Loads no torch."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import secrets
+import time
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bigcodec_cli.console.messages import CliError
+from bigcodec_models.config import (
+    PRESETS,
+    SAMPLE_RATE,
+    ConfigError,
+    ModelConfig,
+    build_dataclass,
+    config_from_dict,
+    config_to_dict,
+)
+
+if TYPE_CHECKING:
+    from bigcodec_models.training.config import TrainConfig
+
+DEFAULT_PRESET = "bigcodec"
+_RECIPES = Path(__file__).parent / "recipes"
+_DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """The command's options, as given."""
+
+    data: tuple[str, ...]
+    preset: str | None
+    run: Path | None
+    config: Path | None
+    settings: tuple[str, ...]
+    init: str | None
+    validation: Path | None
+    noise: Path | None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Everything that a run is: where, what, on which data. `data` pairs folders with the share
+    of crops they give, or None for a share by duration."""
+
+    run: Path
+    resumed: bool
+    preset: str
+    model: ModelConfig
+    train: TrainConfig
+    data: tuple[tuple[Path, float | None], ...]
+    validation: Path | None
+    noise: Path | None
+    init: str | None
+
+    def to_json(self) -> dict[str, Any]:
+        """The plan as RUN/config.json holds it."""
+        return {
+            "preset": self.preset,
+            "model": config_to_dict(self.model),
+            "train": dataclasses.asdict(self.train),
+            "data": [[str(folder), weight] for folder, weight in self.data],
+            "validation": _text(self.validation),
+            "noise": _text(self.noise),
+            "init": self.init,
+        }
+
+    def save(self) -> None:
+        """Write RUN/config.json.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        self.run.mkdir(parents=True, exist_ok=True)
+        temporary = self.run / f".config.{secrets.token_hex(4)}.tmp"
+        temporary.write_text(json.dumps(self.to_json(), indent=1) + "\n", encoding="utf-8")
+        temporary.replace(self.run / "config.json")
+
+
+def make_plan(options: Options) -> Plan:
+    """Resolve options into a plan.
+
+    Raises:
+        click.UsageError: contradictory or impossible settings.
+        CliError: a file of settings or of an earlier start cannot be read.
+    """
+    earlier = _read_earlier(options.run)
+    given = _given_settings(options)
+    preset = _choose_preset(options, given, earlier)
+    try:
+        model, train = _resolve(preset, given, earlier)
+    except ConfigError as error:
+        raise click.UsageError(str(error)) from error
+    init = _absolute_init(options.init)
+    if earlier is not None and init not in (None, earlier.get("init")):
+        raise click.UsageError(f"{options.run} holds a run already; --init begins a new one")
+    data = _choose_data(options, earlier)
+    return Plan(
+        run=options.run or Path("runs") / f"{preset}-{time.strftime('%Y%m%d-%H%M%S')}",
+        resumed=earlier is not None,
+        preset=preset,
+        model=model,
+        train=train,
+        data=data,
+        validation=options.validation or _path(earlier, "validation"),
+        noise=options.noise or _path(earlier, "noise"),
+        init=init or (earlier or {}).get("init"),
+    )
+
+
+def parse_duration(text: str) -> float:
+    """Seconds of `90s`, `9m`, `1h30m`, or a plain number of seconds.
+
+    Raises:
+        click.UsageError: anything else, or nothing.
+    """
+    if text.isdecimal() and text.isascii():
+        return float(text)
+    match = _DURATION.fullmatch(text)
+    if not text or match is None:
+        raise click.UsageError(f"{text!r} is no duration; write 90s, 9m or 1h30m")
+    hours, minutes, seconds = (int(part or 0) for part in match.groups())
+    return float(3600 * hours + 60 * minutes + seconds)
+
+
+def _resolve(
+    preset: str, given: Mapping[str, Any], earlier: Mapping[str, Any] | None
+) -> tuple[ModelConfig, TrainConfig]:
+    from bigcodec_models.discriminators import discriminators_setting
+    from bigcodec_models.training.config import TrainConfig, recipe_for
+
+    given = dict(given)
+    if isinstance(given.get("discriminators"), Mapping):
+        given["discriminators"] = discriminators_setting(given["discriminators"])
+    changes = given.pop("model", {})
+    start = earlier["model"] if earlier else config_to_dict(PRESETS[preset])
+    model = config_from_dict(_merged(start, changes))
+    recipe = earlier["train"] if earlier else dataclasses.asdict(recipe_for(model))
+    train: TrainConfig = build_dataclass(TrainConfig, _merged(recipe, given))
+    if train.crop_seconds * SAMPLE_RATE < 2 * model.hop + max(train.mel_windows):
+        raise ConfigError("crop_seconds is too short for the hop of this model")
+    if earlier and model != config_from_dict(earlier["model"]):
+        raise ConfigError("the model of a run cannot change; begin a new one with --init RUN")
+    return model, train
+
+
+def _given_settings(options: Options) -> dict[str, Any]:
+    """Settings of --config, then of --set, as a nested table."""
+    table: dict[str, Any] = {}
+    if options.config is not None:
+        file = _settings_file(options.config)
+        try:
+            table = tomllib.loads(file.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise CliError(f"{file}: cannot be read as TOML: {error}") from error
+    for text in options.settings:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise click.UsageError(f"--set {text}: must be KEY=VALUE")
+        nested: Any = _value(value)
+        for name in reversed(key.split(".")):
+            nested = {name: nested}
+        table = _merged(table, nested)
+    return table
+
+
+def recipe_names() -> list[str]:
+    """Names of the recipes in the package, which --config takes."""
+    return sorted(path.stem for path in _RECIPES.glob("*.toml"))
+
+
+def _settings_file(given: Path) -> Path:
+    """The file itself, where there is one; a recipe of the package, by its name alone."""
+    if given.exists() or given.name != str(given) or given.suffix == ".toml":
+        return given
+    if given.name not in recipe_names():
+        known = ", ".join(recipe_names())
+        raise click.UsageError(f"no file and no recipe {given.name!r}; recipes: {known}")
+    return _RECIPES / f"{given.name}.toml"
+
+
+def _value(text: str) -> Any:
+    """A value in TOML, or plain text."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _merged(base: Mapping[str, Any], changes: Any) -> dict[str, Any]:
+    if not isinstance(changes, Mapping):
+        raise ConfigError(f"expected a table of settings, not {changes!r}")
+    merged = dict(base)
+    for key, value in changes.items():
+        old = merged.get(key)
+        both = isinstance(old, Mapping) and isinstance(value, Mapping)
+        merged[key] = _merged(old, value) if both else value  # type: ignore[arg-type]
+    return merged
+
+
+def _choose_preset(
+    options: Options, given: dict[str, Any], earlier: Mapping[str, Any] | None
+) -> str:
+    preset = options.preset or given.pop("preset", None) or (earlier or {}).get("preset")
+    given.pop("preset", None)
+    preset = preset or DEFAULT_PRESET
+    if not isinstance(preset, str) or preset not in PRESETS:
+        raise click.UsageError(f"no preset {preset!r}; there are: {', '.join(PRESETS)}")
+    if earlier is not None and preset != earlier["preset"]:
+        raise click.UsageError(f"{options.run} holds a run of preset {earlier['preset']!r}")
+    return str(preset)
+
+
+def _choose_data(
+    options: Options, earlier: Mapping[str, Any] | None
+) -> tuple[tuple[Path, float | None], ...]:
+    if options.data:
+        data = tuple(_parse_data(text) for text in options.data)
+    else:
+        data = tuple((Path(folder), weight) for folder, weight in (earlier or {}).get("data", ()))
+    if not data:
+        raise click.UsageError("Missing option '--data': a folder of audio to train on")
+    weights = [weight for _, weight in data if weight is not None]
+    if weights and len(weights) < len(data) and sum(weights) >= 1:
+        raise click.UsageError("shares given with --data DIR=SHARE must leave some to the others")
+    return data
+
+
+def _parse_data(text: str) -> tuple[Path, float | None]:
+    folder, equals, share = text.rpartition("=")
+    if not equals or Path(text).exists():
+        return Path(text).absolute(), None
+    try:
+        weight = float(share)
+    except ValueError:
+        return Path(text).absolute(), None
+    if not 0 < weight < float("inf"):
+        raise click.UsageError(f"--data {text}: a share must be above 0")
+    return Path(folder).absolute(), weight
+
+
+def _read_earlier(run: Path | None) -> dict[str, Any] | None:
+    """RUN/config.json of a run that has begun, or None."""
+    if run is None:
+        return None
+    path = run / "config.json"
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        if not {"preset", "model", "train", "data"} <= set(data):
+            raise ValueError("a setting is missing")
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError, TypeError) as error:
+        raise CliError(f"{path}: cannot be read: {error}") from error
+    return dict(data)
+
+
+def _absolute_init(init: str | None) -> str | None:
+    """A path made absolute; a model's name as it is."""
+    return str(Path(init).absolute()) if init is not None and Path(init).exists() else init
+
+
+def _path(earlier: Mapping[str, Any] | None, key: str) -> Path | None:
+    text = (earlier or {}).get(key)
+    return Path(text) if text else None
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path.absolute())

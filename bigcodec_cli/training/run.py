@@ -1,0 +1,232 @@
+"""Carrying a training plan out: data, trainer, log, signals."""
+
+from __future__ import annotations
+
+import dataclasses
+import signal
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import FrameType
+
+import torch
+
+from bigcodec_cli.console.messages import CliError, note
+from bigcodec_cli.model_store.store import model_path
+from bigcodec_cli.training.distributed import agreed, joined, leader_first
+from bigcodec_cli.training.log import RunLog
+from bigcodec_cli.training.plan import Plan
+from bigcodec_cli.training.summary import write_summary
+from bigcodec_models.checkpoints.model_file import ModelFileError, check_shapes
+from bigcodec_models.checkpoints.published import load_upstream_discriminators
+from bigcodec_models.codec import read_model
+from bigcodec_models.config import SAMPLE_RATE, ConfigError
+from bigcodec_models.data.crops import Clip, CropSource, DataError, excerpts, scan, split
+from bigcodec_models.training.checkpoint import load_checkpoint
+from bigcodec_models.training.portable import is_portable, load_portable
+from bigcodec_models.training.process_group import Team
+from bigcodec_models.training.trainer import Callbacks, Trainer, TrainingError
+from bigcodec_models.training.validation import Validator
+
+
+def carry_out(plan: Plan, device: str, seconds: float | None) -> None:
+    """Train as planned, until done, stopped, or `seconds` have passed.
+
+    Raises:
+        CliError: the data, the weights to begin with or the run's state are unusable, a loss is
+            not finite, or something cannot be written.
+        SystemExit: a signal asked for the stop; everything is saved.
+    """
+    stop = StopRequest(seconds)
+    try:
+        with joined(device) as (team, chosen):
+            plan = dataclasses.replace(plan, run=agreed(team, plan.run))
+            trainer = _prepared(plan, chosen, team)
+            _train(plan, trainer, stop)
+            _tell(trainer, f"saved at step {trainer.step} in {plan.run}")
+    except (TrainingError, ModelFileError, DataError, ConfigError) as error:
+        raise CliError(str(error)) from error
+    except OSError as error:
+        raise CliError(f"{plan.run}: {error.strerror or error}") from error
+    if stop.received:
+        raise SystemExit(128 + stop.received)
+
+
+def _prepared(plan: Plan, device: str, team: Team) -> Trainer:
+    plan.run.mkdir(parents=True, exist_ok=True)
+    with leader_first(team):
+        trainer = _make_trainer(plan, device, team)
+        _begin(plan, trainer)
+        if team.leads:
+            plan.save()
+    return trainer
+
+
+def _tell(trainer: Trainer, message: str) -> None:
+    """A line of information, of one process only."""
+    if trainer.team.leads:
+        note(message)
+
+
+class StopRequest:
+    """Says when to stop: after Ctrl-C or SIGTERM, or when the time, counted from here, is up."""
+
+    def __init__(self, seconds: float | None) -> None:
+        self._end = None if seconds is None else time.monotonic() + seconds
+        self.received = 0
+        """The number of the signal that came, or 0."""
+
+    def listen(self) -> None:
+        """From now on the two signals ask for a stop; before, they end the process at once."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._remember)
+
+    def _remember(self, number: int, _frame: FrameType | None) -> None:
+        self.received = number
+
+    def __call__(self) -> bool:
+        return bool(self.received) or (self._end is not None and time.monotonic() >= self._end)
+
+
+def _train(plan: Plan, trainer: Trainer, stop: StopRequest) -> None:
+    steps = plan.train.max_steps
+    pace = _Pace(trainer, plan) if trainer.device.type == "cpu" and trainer.team.leads else stop
+    stop.listen()
+    if not trainer.team.leads:
+        trainer.run(Callbacks(should_stop=stop))
+        return
+    with RunLog(plan.run, max_steps=steps, config=plan.to_json(), start=trainer.step) as log:
+        callbacks = Callbacks(
+            progress=log.progress,
+            validation=log.validation,
+            should_stop=lambda: pace() or stop(),
+        )
+        trainer.run(callbacks)
+    if trainer.step:
+        note(f"summary: {write_summary(plan.run)}")
+
+
+class _Pace:
+    """Tells once, from the second and third step, how long a run will take on this CPU."""
+
+    def __init__(self, trainer: Trainer, plan: Plan) -> None:
+        self._trainer, self._plan = trainer, plan
+        self._times: list[float] = []
+
+    def __call__(self) -> bool:
+        self._times.append(time.monotonic())
+        if len(self._times) == 4:
+            each = (self._times[3] - self._times[1]) / 2
+            left = (self._plan.train.max_steps - self._trainer.step) * each / 3600
+            advice = "" if "lite" in self._plan.preset else "; --preset lite is made for a CPU"
+            note(f"about {each:.2g} s a step on this CPU, {_hours(left)} to max_steps{advice}")
+        return False
+
+
+def _hours(hours: float) -> str:
+    return f"{hours / 24:.0f} days" if hours >= 72 else f"{hours:.1f} hours"
+
+
+def _make_trainer(plan: Plan, device: str, team: Team) -> Trainer:
+    train = plan.train
+    training, held_out = _load_data(plan, team)
+    crop = round(train.crop_seconds * SAMPLE_RATE) // plan.model.hop * plan.model.hop
+    noise = _scan(plan, plan.noise) if plan.noise is not None else []
+    if train.noise_probability and not noise:
+        raise CliError("noise_probability is set, but no folder of noise is given with --noise")
+    source = CropSource(
+        training,
+        crop=crop,
+        seed=train.seed,
+        gain_db=train.gain_db,
+        noise=noise,
+        noise_probability=train.noise_probability,
+        noise_snr_db=(train.noise_snr_db[0], train.noise_snr_db[1]),
+        failed=_skipped,
+    )
+    clips = excerpts(held_out, train.validation_clips, train.validation_seconds)
+    validator = Validator(clips, torch.device(device))
+    return Trainer(plan.model, train, source, plan.run, device, validator, team)
+
+
+def _load_data(plan: Plan, team: Team) -> tuple[list[tuple[list[Clip], float | None]], list[Clip]]:
+    """Training clips with their shares, and validation clips."""
+    training: list[tuple[list[Clip], float | None]] = []
+    held_out: list[Clip] = []
+    for folder, weight in plan.data:
+        clips = _scan(plan, folder)
+        if plan.validation is None:
+            clips, held = split(clips, plan.train.validation_fraction)
+            held_out += held
+        training.append((clips, weight))
+    if plan.validation is not None:
+        held_out = _scan(plan, plan.validation)
+    found = [clip for clips, _ in training for clip in clips]
+    if team.leads:
+        note(
+            f"training on {len(found)} files, {sum(clip.seconds for clip in found) / 3600:.2f} "
+            f"hours; validating on excerpts of {len(held_out)} files"
+        )
+    return training, held_out
+
+
+def _scan(plan: Plan, folder: Path) -> list[Clip]:
+    return scan(folder, plan.run / "index.json", _skipped)
+
+
+def _skipped(path: Path, reason: str) -> None:
+    note(f"skipped {path}: {reason}")
+
+
+def _begin(plan: Plan, trainer: Trainer) -> None:
+    """Resume the run, or start from the weights that the plan names, or anew."""
+    if trainer.resume():
+        _tell(trainer, f"resumed {plan.run} at step {trainer.step}")
+    elif plan.init is not None:
+        _start_from(plan.init, trainer)
+        _tell(trainer, f"new run in {plan.run}, from {plan.init}")
+    else:
+        _tell(trainer, f"new run in {plan.run}")
+
+
+def _start_from(init: str, trainer: Trainer) -> None:
+    folder = Path(init)
+    if is_portable(folder):
+        found = load_portable(folder)
+        again = int(found.facts.get("inexact_resumes", 0)) + 1
+        _tell(trainer, "from a portable checkpoint, so not exactly: the optimiser starts anew")
+        _fit(trainer, init, found.weights)
+        # The clips may be others here, and the best weights did not travel.
+        facts = {**found.facts, "inexact_resumes": again, "best_mel": None}
+        trainer.start_from(found.weights, found.ema, found.discriminators, found.step, facts)
+        return
+    checkpoint = load_checkpoint(folder) if folder.is_dir() else None
+    if checkpoint is not None:
+        _fit(trainer, init, checkpoint.ema)
+        fitting = _fitting(trainer, checkpoint.discriminators)
+        facts = {"init": folder.name}
+        trainer.start_from(checkpoint.ema, discriminators=fitting, facts=facts)
+        return
+    path = model_path(init)
+    model = read_model(path)
+    _fit(trainer, init, model.tensors)
+    fitting = _fitting(trainer, load_upstream_discriminators(path))
+    facts = {"init": model.info.name or path.name}
+    trainer.start_from(model.tensors, discriminators=fitting, facts=facts)
+
+
+def _fitting(trainer: Trainer, found: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
+    """Discriminators that come with the weights, if they are those of this run."""
+    wanted = trainer.objective.discriminators.state_dict()
+    if found and {k: v.shape for k, v in found.items()} == {k: v.shape for k, v in wanted.items()}:
+        return found
+    if found and wanted:
+        _tell(trainer, "its discriminators are not those of this run: new ones begin")
+    return {}
+
+
+def _fit(trainer: Trainer, init: str, weights: Mapping[str, torch.Tensor]) -> None:
+    try:
+        check_shapes({k: tuple(v.shape) for k, v in weights.items()}, trainer.network.config)
+    except ConfigError as error:
+        raise CliError(f"--init {init}: does not fit this preset: {error}") from error

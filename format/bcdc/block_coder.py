@@ -1,0 +1,159 @@
+"""The coders of a container's blocks, behind one face (SPEC section 6)."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from typing import Protocol
+
+from bcdc.adaptive_coder import AdaptiveCoder
+from bcdc.errors import CorruptError, MissingPriorError
+from bcdc.header import Coder, Geometry, Header
+from bcdc.prior_coder import NetworkCoder
+from bcdc.prior_file import Prior
+from bcdc.static_coder import StaticCoder
+from bcdc.tokens import Tokens, pack, unpack
+
+
+class BlockCoder(Protocol):
+    """Codes consecutive blocks (channels, frames, codebooks)."""
+
+    def encode(self, blocks: list[Tokens]) -> list[bytes]:
+        """Payloads of the next blocks."""
+
+    def decode(self, payloads: list[bytes], frames: int) -> list[Tokens]:
+        """Tokens of the next payloads, of blocks of one length; raises CorruptError for impossible
+        tokens."""
+
+
+class _RawCoder:
+    def __init__(self, geometry: Geometry, channels: int) -> None:
+        self._geometry, self._channels = geometry, channels
+
+    def encode(self, blocks: list[Tokens]) -> list[bytes]:
+        return [pack(block, self._geometry) for block in blocks]
+
+    def decode(self, payloads: list[bytes], frames: int) -> list[Tokens]:
+        return [unpack(data, self._geometry, self._channels, frames) for data in payloads]
+
+
+def usable_coders(prior: Prior | None) -> tuple[Coder, ...]:
+    """The coders that can be used with a prior, or with none."""
+    if prior is None:
+        return (Coder.RAW, Coder.ADAPTIVE)
+    if prior.network is None:
+        return (Coder.RAW, Coder.STATIC, Coder.ADAPTIVE)
+    return tuple(Coder)
+
+
+def header_for(header: Header, coder: Coder, prior: Prior | None = None) -> Header:
+    """A header that names a coder and, where the coder needs it, a prior.
+
+    Raises:
+        ValueError: the prior is missing, without a network, or of another model.
+    """
+    if not coder.needs_prior:
+        return dataclasses.replace(header, coder=coder, prior_fingerprint=None)
+    if prior is None or coder not in usable_coders(prior):
+        raise ValueError(f"the coder {coder.name.lower()} needs a prior that has it")
+    if not prior.fits(header):
+        raise ValueError("the prior is of another model")
+    return dataclasses.replace(header, coder=coder, prior_fingerprint=prior.name)
+
+
+class Coding:
+    """The coder of one container, from a block on at which its context starts anew: a block
+    number that is a multiple of `header.coder.run_blocks`.
+
+    Raises:
+        MissingPriorError: the header names a prior, and `prior` is not it.
+        CorruptError: the prior that it names is of another model.
+
+    A block that does not get smaller is stored raw; its length tells.
+    """
+
+    def __init__(self, header: Header, prior: Prior | None) -> None:
+        self._header = header
+        self._raw = _RawCoder(header.geometry, header.channels)
+        self._coder = _block_coder(header, prior)
+
+    def encode(self, blocks: Sequence[Tokens]) -> list[bytes]:
+        """Payloads of the next blocks (channels, frames, codebooks)."""
+        return self.or_raw(blocks, self.encode_coded(blocks))
+
+    def encode_coded(self, blocks: Sequence[Tokens]) -> list[bytes]:
+        """The same, but whatever the size of what the coder makes of them."""
+        return self._coder.encode(list(blocks))
+
+    def or_raw(self, blocks: Sequence[Tokens], payloads: Sequence[bytes]) -> list[bytes]:
+        """Payloads of blocks as `encode` gives them, from those of `encode_coded`."""
+        return [
+            payload
+            if len(payload) < self._header.raw_bytes(block.shape[1])
+            else self._raw.encode([block])[0]
+            for payload, block in zip(payloads, blocks, strict=True)
+        ]
+
+    def decode(self, payloads: Sequence[bytes], frames: int) -> list[Tokens]:
+        """Tokens of the next payloads, of blocks of `frames` frames.
+
+        Raises:
+            CorruptError: impossible tokens; without a block's number.
+        """
+        blocks: list[Tokens] = []
+        for is_raw, some in groupby(payloads, lambda payload: self.is_raw(payload, frames)):
+            coder: BlockCoder = self._raw if is_raw else self._coder
+            found = coder.decode(list(some), frames)
+            if is_raw and isinstance(self._coder, AdaptiveCoder):
+                for block in found:
+                    self._coder.learn(block)
+            blocks += found
+        return blocks
+
+    def is_raw(self, payload: bytes, frames: int) -> bool:
+        """Whether the payload of a block of `frames` frames is stored raw."""
+        return len(payload) == self._header.raw_bytes(frames)
+
+    @staticmethod
+    def decode_together(parts: Sequence[tuple[Coding, bytes, int]]) -> list[Tokens]:
+        """Tokens of blocks of several containers of the coder `prior` and one prior, side by side:
+        of each block its coding, its payload and its frames.
+
+        Raises:
+            CorruptError: impossible tokens, in any of them.
+        """
+        hard = [part for part in parts if not part[0].is_raw(*part[1:])]
+        found: Iterator[Tokens] = iter(())
+        if hard:
+            coder = hard[0][0]._coder
+            assert isinstance(coder, NetworkCoder)
+            shapes = [(coding._header.channels, frames) for coding, _, frames in hard]
+            found = iter(coder.decode_shapes([payload for _, payload, _ in hard], shapes))
+        return [
+            coding._raw.decode([payload], frames)[0]
+            if coding.is_raw(payload, frames)
+            else next(found)
+            for coding, payload, frames in parts
+        ]
+
+
+def _block_coder(header: Header, prior: Prior | None) -> BlockCoder:
+    geometry, channels = header.geometry, header.channels
+    if header.coder is Coder.RAW:
+        return _RawCoder(geometry, channels)
+    if header.coder is Coder.ADAPTIVE:
+        return AdaptiveCoder(geometry, channels)
+    name = header.prior_fingerprint
+    if name is None:
+        raise CorruptError("the header names no prior, which its coder needs")
+    if prior is None or prior.name != name:
+        raise MissingPriorError(name)
+    if not prior.fits(header):
+        raise CorruptError("the prior that the header names is of another model")
+    if header.coder is Coder.STATIC:
+        return StaticCoder(prior.tables, geometry, channels)
+    if prior.network is None:
+        raise CorruptError("the prior that the header names has no network")
+    groupings = [table.grouping for table in prior.tables]
+    return NetworkCoder(prior.network, groupings, geometry, channels)

@@ -1,0 +1,84 @@
+"""Tokens that come in pieces, cut into coded blocks (SPEC section 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from bcdc.block_coder import Coding
+from bcdc.blocks import seek_table, stored_block
+from bcdc.header import Header, write_header
+from bcdc.prior_file import Prior
+from bcdc.tokens import Tokens
+from bcdc.varint import put_varint
+
+
+class BlockStream:
+    """Makes the blocks of one container. Up to `hold` full blocks wait to be coded together,
+    which is faster."""
+
+    def __init__(self, header: Header, prior: Prior | None, hold: int = 1) -> None:
+        self.header = header
+        self._coding = Coding(header, prior)
+        self._hold = hold
+        self._pending: list[Tokens] = []
+        self._pending_frames = 0
+        self._ahead: Sequence[bytes] | None = None
+        self._sizes: list[int] = []
+
+    def push(self, tokens: Tokens) -> list[bytes]:
+        """Take tokens (channels, frames, codebooks); the blocks that this completes."""
+        self._ahead = None
+        self._pending.append(tokens)
+        self._pending_frames += tokens.shape[1]
+        if self._pending_frames < self.header.block_frames * self._hold:
+            return []
+        return self._cut()
+
+    def finish(self) -> list[bytes]:
+        """The blocks that are left, the last of them perhaps short."""
+        blocks = self._stored(self.waiting(), self._ahead)
+        self._pending, self._pending_frames, self._ahead = [], 0, None
+        return blocks
+
+    def waiting(self) -> list[Tokens]:
+        """The blocks that `finish` is left to code, the last of them perhaps short."""
+        if not self._pending_frames:
+            return []
+        joined, full = np.concatenate(self._pending, axis=1), self.header.block_frames
+        return [joined[:, start : start + full] for start in range(0, joined.shape[1], full)]
+
+    def encode(self, blocks: Sequence[Tokens]) -> list[bytes]:
+        """What the coder makes of blocks, whatever its size; for coders without a context."""
+        return self._coding.encode_coded(blocks)
+
+    def coded_ahead(self, payloads: Sequence[bytes]) -> None:
+        """Be told what the coder makes of the blocks that wait."""
+        self._ahead = payloads
+
+    def seek_table(self) -> bytes:
+        """The seek table of the blocks so far."""
+        return b"".join(put_varint(size) for size in seek_table(self._sizes))
+
+    def total(self) -> int:
+        """Bytes that depend on the coder: header, blocks and seek table."""
+        return len(write_header(self.header)) + sum(self._sizes) + len(self.seek_table())
+
+    def _cut(self) -> list[bytes]:
+        if not self._pending:
+            return []
+        joined, full = np.concatenate(self._pending, axis=1), self.header.block_frames
+        whole = joined.shape[1] // full * full
+        self._pending, self._pending_frames = [joined[:, whole:]], joined.shape[1] - whole
+        return self._stored([joined[:, start : start + full] for start in range(0, whole, full)])
+
+    def _stored(
+        self, blocks: Sequence[Tokens], coded: Sequence[bytes] | None = None
+    ) -> list[bytes]:
+        full, first = self.header.full_block_bytes, len(self._sizes)
+        coded = self._coding.encode_coded(blocks) if coded is None else coded
+        payloads = self._coding.or_raw(blocks, coded)
+        stored = [stored_block(data, first + i, full) for i, data in enumerate(payloads)]
+        self._sizes += [len(data) for data in stored]
+        return stored

@@ -1,0 +1,206 @@
+"""The coder `prior`: a network predicts each token (SPEC section 6.6)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from bcdc import range_coder
+from bcdc.blas_threads import one_thread
+from bcdc.code_groups import Grouping
+from bcdc.fixed_point import frequencies
+from bcdc.header import Geometry
+from bcdc.prior_network import Network, small
+from bcdc.static_coder import picked
+from bcdc.tokens import Tokens
+
+_ROWS_AT_ONCE = 2048
+"""States whose distributions are worked out together; bounds memory."""
+_STATES_AT_ONCE = 1 << 18
+"""States that are kept while encoding, beyond those of one block; bounds memory."""
+
+_DECODED_AT_ONCE = 256
+"""Blocks that are decoded side by side; bounds memory."""
+
+
+class NetworkCoder:
+    """Codes blocks with a network; a block, and a channel in it, needs no other."""
+
+    def __init__(
+        self, network: Network, groupings: Sequence[Grouping], geometry: Geometry, channels: int
+    ) -> None:
+        self._network, self._groupings = network, groupings
+        self._channels, self._codebooks = channels, geometry.codebooks
+        self._sizes = geometry.codebook_sizes
+        self._first_row = np.cumsum([1, *self._sizes])[:-1]
+
+    def encode(self, blocks: Sequence[Tokens]) -> list[bytes]:
+        """Payloads of blocks (channels, frames, codebooks), of any shapes.
+
+        The blocks advance side by side, so that many cost little more than one.
+        """
+        payloads = [b""] * len(blocks)
+        for lot in _lots(blocks):
+            with one_thread():
+                found = self._encode([blocks[i] for i in lot])
+            for i, payload in zip(lot, found, strict=True):
+                payloads[i] = payload
+        return payloads
+
+    def _encode(self, blocks: list[Tokens]) -> list[bytes]:
+        """Payloads of blocks, the longest first."""
+        rows = [row for block in blocks for row in self._places(block)]
+        lengths = np.array([len(row) for row in rows])
+        sequences = np.zeros((len(rows), int(lengths.max(initial=0))), dtype=np.int64)
+        there = np.arange(sequences.shape[1]) < lengths[:, None]
+        sequences[there] = np.concatenate(rows)
+        states = self._states(sequences, lengths)
+        left = np.zeros((*sequences.shape, 2), dtype=np.int64)
+        frequency = np.full(left.shape, range_coder.TOTAL)
+        for k in range(self._codebooks):
+            part = np.zeros_like(there)
+            part[:, k :: self._codebooks] = there[:, k :: self._codebooks]
+            left[part], frequency[part] = self._intervals(k, states[part], sequences[part])
+        ends = np.cumsum([len(block) for block in blocks])[:-1]
+        pairs = zip(np.split(left, ends), np.split(frequency, ends), strict=True)
+        return [
+            range_coder.encode(a[b < range_coder.TOTAL], b[b < range_coder.TOTAL]) for a, b in pairs
+        ]
+
+    def _places(self, block: Tokens) -> npt.NDArray[np.int64]:
+        """Places (channels, frames * codebooks) of a block."""
+        places = [group.place[block[:, :, k]] for k, group in enumerate(self._groupings)]
+        return np.stack(places, axis=2).reshape(len(block), -1)
+
+    def _states(
+        self, sequences: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]
+    ) -> npt.NDArray[np.int8]:
+        """Small states (n, length, width) before each token of sequences (n, length) of places,
+        the longest first."""
+        network = self._network
+        state = network.first_state(len(sequences))
+        found = np.empty((*sequences.shape, network.width), dtype=np.int8)
+        rows = np.zeros(len(sequences), dtype=np.int64)
+        for at, going in enumerate(_going(lengths)):
+            state = network.next_state(network.input_parts(rows[:going]), state[:going])
+            found[:going, at] = small(state)
+            rows = sequences[:, at] + self._first_row[at % self._codebooks]
+        return found
+
+    def _intervals(
+        self, k: int, states: npt.NDArray[np.int8], places: npt.NDArray[np.int64]
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Sums before, and frequencies of, group and member of places (n,): both (n, 2)."""
+        grouping, head = self._groupings[k], self._network.heads[k]
+        left = np.zeros((len(places), 2), dtype=np.int64)
+        frequency = np.full(left.shape, range_coder.TOTAL)
+        groups, members = np.divmod(places, grouping.members)
+        for start in range(0, len(places), _ROWS_AT_ONCE):
+            some = slice(start, start + _ROWS_AT_ONCE)
+            state, group = states[some].astype(np.float32), groups[some]
+            found = picked(frequencies(head.group_logits(state)), group)
+            left[some, 0], frequency[some, 0] = found
+            if grouping.members > 1:
+                found = picked(frequencies(head.member_logits(state, group)), members[some])
+                left[some, 1], frequency[some, 1] = found
+        return left, frequency
+
+    def decode(self, payloads: Sequence[bytes], frames: int) -> list[Tokens]:
+        """Tokens of payloads of blocks of `frames` frames.
+
+        Raises:
+            CorruptError: impossible tokens.
+        """
+        return self.decode_shapes(payloads, [(self._channels, frames)] * len(payloads))
+
+    def decode_shapes(
+        self, payloads: Sequence[bytes], shapes: Sequence[tuple[int, int]]
+    ) -> list[Tokens]:
+        """Tokens of payloads of blocks of any shapes (channels, frames), side by side.
+
+        Raises:
+            CorruptError: impossible tokens, in any of them.
+        """
+        order = sorted(range(len(payloads)), key=lambda i: -shapes[i][1])
+        tokens = [np.zeros((0, 0, 0), dtype=np.int32)] * len(payloads)
+        for start in range(0, len(order), _DECODED_AT_ONCE):
+            lot = order[start : start + _DECODED_AT_ONCE]
+            with one_thread():
+                found = self._decode([payloads[i] for i in lot], [shapes[i] for i in lot])
+            for i, table in zip(lot, found, strict=True):
+                tokens[i] = self._tokens(table)
+        return tokens
+
+    def _decode(
+        self, payloads: list[bytes], shapes: list[tuple[int, int]]
+    ) -> list[npt.NDArray[np.int64]]:
+        """Places (channels, frames * codebooks) of payloads of blocks, the longest first."""
+        readers = [range_coder.Reader(payload) for payload in payloads]
+        places = [np.empty((c, n * self._codebooks), dtype=np.int64) for c, n in shapes]
+        for channel in range(max(c for c, _ in shapes)):
+            some = [i for i, (count, _) in enumerate(shapes) if count > channel]
+            lengths = np.array([places[i].shape[1] for i in some])
+            found = self._decode_channel([readers[i] for i in some], lengths)
+            for i, row in zip(some, found, strict=True):
+                places[i][channel] = row[: places[i].shape[1]]
+        return places
+
+    def _tokens(self, places: npt.NDArray[np.int64]) -> Tokens:
+        """Tokens (channels, frames, codebooks) at places (channels, frames * codebooks)."""
+        tokens = [
+            group.tokens(places[:, k :: self._codebooks]) for k, group in enumerate(self._groupings)
+        ]
+        return np.stack(tokens, axis=-1)
+
+    def _decode_channel(
+        self, readers: list[range_coder.Reader], lengths: npt.NDArray[np.int64]
+    ) -> npt.NDArray[np.int64]:
+        """Places (n, length) of one channel of each reader's block, the longest first."""
+        network = self._network
+        places = np.zeros((len(readers), int(lengths.max(initial=0))), dtype=np.int64)
+        state = network.first_state(len(readers))
+        rows = np.zeros(len(readers), dtype=np.int64)
+        for at, going in enumerate(_going(lengths)):
+            k = at % self._codebooks
+            state = network.next_state(network.input_parts(rows[:going]), state[:going])
+            found = self._choose(readers[:going], k, small(state))
+            places[:going, at] = found
+            # Impossible places are found at the end; until then they must name some row.
+            rows = np.minimum(found, self._sizes[k] - 1) + self._first_row[k]
+        return places
+
+    def _choose(
+        self, readers: list[range_coder.Reader], k: int, state: npt.NDArray[np.float32]
+    ) -> npt.NDArray[np.int64]:
+        head, members = self._network.heads[k], self._groupings[k].members
+        group = range_coder.symbols(readers, frequencies(head.group_logits(state)))
+        if members == 1:
+            return group
+        rows = frequencies(head.member_logits(state, group))
+        return group * members + range_coder.symbols(readers, rows)
+
+
+def _lots(blocks: Sequence[Tokens]) -> Iterator[list[int]]:
+    """Numbers of all blocks, the longest first, in lots of not too many states."""
+    lot: list[int] = []
+    size = 0
+    for i in sorted(range(len(blocks)), key=lambda i: -blocks[i].shape[1]):
+        longest = blocks[lot[0] if lot else i][0].size
+        more = len(blocks[i]) * longest  # shorter ones are filled up
+        if lot and size + more > _STATES_AT_ONCE:
+            yield lot
+            lot, size = [], 0
+            more = blocks[i].size
+        lot.append(i)
+        size += more
+    if lot:
+        yield lot
+
+
+def _going(lengths: npt.NDArray[np.int64]) -> list[int]:
+    """For each step, how many sequences are longer than that, the longest being first."""
+    steps = np.arange(int(lengths.max(initial=0)))
+    going: list[int] = np.searchsorted(-lengths, -steps, side="left").tolist()
+    return going

@@ -1,0 +1,314 @@
+"""The lite family: made to train and run on a CPU, under the interface of the published one.
+
+Everything works at frame rate. Normalization is over channels only, attention sees a bounded
+window, and LSTMs run forward, so that the right context is finite and a long file can be coded in
+chunks. ConvNeXt blocks are from arXiv 2201.03545 in the one-dimensional form of Vocos (arXiv
+2306.00814), whose inverse-STFT head this is too. With `harmonics` a second head filters a harmonic
+excitation, as in neural source-filter models (arXiv 1904.12088): a network that works frame by
+frame does not keep the phases of harmonics together. Its F0 comes as tokens, or is predicted.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bigcodec_models.config import PITCH_TOKENS, LiteConfig
+from bigcodec_models.layers.attention import LocalAttention
+from bigcodec_models.layers.f0 import phases, source, tone
+from bigcodec_models.layers.sequence import sequence_layers
+from bigcodec_models.layers.state_reset import whole
+
+_LOG_FLOOR = 1e-5
+_MAX_LOG_MAGNITUDE = 4.6  # exp(4.6) is about 100, the cap that Vocos uses
+
+
+class ConvNeXtBlock(nn.Module):
+    """Depthwise convolution, layer norm over channels, two-layer perceptron, scaled residual."""
+
+    def __init__(self, width: int, kernel_size: int, expansion: int, depth: int) -> None:
+        super().__init__()
+        self.depthwise = nn.Conv1d(
+            width, width, kernel_size, padding=kernel_size // 2, groups=width
+        )
+        self.norm = nn.LayerNorm(width, eps=1e-6)
+        self.expand = nn.Linear(width, expansion * width)
+        self.contract = nn.Linear(expansion * width, width)
+        self.scale = nn.Parameter(torch.full((width,), 1.0 / max(depth, 1)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, width, T) to the same shape."""
+        # The two-dimensional form has the faster CPU kernel for a depthwise convolution.
+        weight = self.depthwise.weight.unsqueeze(2)
+        padding = (0, self.depthwise.kernel_size[0] // 2)
+        y = F.conv2d(
+            x.unsqueeze(2), weight, self.depthwise.bias, padding=padding, groups=x.shape[1]
+        )
+        y = self.norm(y.squeeze(2).transpose(1, 2))
+        y = self.contract(F.gelu(self.expand(y)))
+        output: Tensor = x + (self.scale * y).transpose(1, 2)
+        return output
+
+
+def _sequence(width: int, config: LiteConfig) -> nn.Module:
+    """The sequence layer that carries a state, if that is what the configuration asks for."""
+    if config.attention_lookahead:
+        return nn.Identity()
+    return next(iter(sequence_layers(width, config)), nn.Identity())
+
+
+def _local_attention(width: int, config: LiteConfig) -> nn.Module:
+    """The sequence layer that carries none."""
+    if not config.attention_lookahead:
+        return nn.Identity()
+    return LocalAttention(
+        width,
+        config.lstm_layers,
+        config.attention_heads,
+        config.attention_window,
+        config.attention_lookahead,
+    )
+
+
+class F0Head(nn.Module):
+    """Predicts F0 tokens from hidden frames: (B, width, T) to logits (B, T, PITCH_TOKENS)."""
+
+    def __init__(self, width: int, config: LiteConfig) -> None:
+        super().__init__()
+        self.block = ConvNeXtBlock(width, config.kernel_size, config.expansion, 1)
+        self.norm = nn.LayerNorm(width, eps=1e-6)
+        self.output = nn.Linear(width, PITCH_TOKENS)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.output(self.norm(self.block(x).transpose(1, 2))).float()
+        return logits
+
+
+def most_likely_f0(logits: Tensor) -> Tensor:
+    """F0 tokens of logits (B, T, PITCH_TOKENS): int64 (B, T), 0 where "unvoiced" has over half of
+    the probability, and otherwise the voiced token with the most."""
+    unvoiced = logits[..., 0] > logits[..., 1:].logsumexp(dim=-1)
+    return torch.where(unvoiced, 0, 1 + logits[..., 1:].argmax(dim=-1))
+
+
+class LiteEncoder(nn.Module):
+    """Log-magnitude STFT, ConvNeXt blocks, residual LSTM: wave (B, 1, T*hop) to (B, dim, T)."""
+
+    window: Tensor
+    short_window: Tensor
+
+    def __init__(self, config: LiteConfig) -> None:
+        super().__init__()
+        self.config = config
+        width, kernel = config.encoder_width, config.kernel_size
+        self.register_buffer(
+            "window", torch.hann_window(config.n_fft, device="cpu"), persistent=False
+        )
+        bins, parts = config.n_fft // 2 + 1, config.subframes
+        if parts > 1:
+            short = torch.hann_window(config.n_fft // parts, device="cpu")
+            self.register_buffer("short_window", short, persistent=False)
+            bins += parts * (config.n_fft // parts // 4 + 1)
+        self.embed = nn.Conv1d(bins, width, 3, padding=1)
+        self.norm_in = nn.LayerNorm(width, eps=1e-6)
+        self.blocks = nn.ModuleList(
+            ConvNeXtBlock(width, kernel, config.expansion, config.encoder_blocks)
+            for _ in range(config.encoder_blocks)
+        )
+        self.lstm = _sequence(width, config)
+        self.attention = _local_attention(width, config)
+        self.norm_out = nn.LayerNorm(width, eps=1e-6)
+        self.project = nn.Linear(width, config.latent_dim)
+
+    def spectrum(self, wave: Tensor) -> Tensor:
+        """Log magnitudes, frame t centred on sample (t + 1/2) * hop: (B, n_fft/2 + 1, T).
+
+        With sub-frames those of each follow, every other bin: their resolution asks for no more.
+        """
+        config = self.config
+        samples = wave.squeeze(1).float()
+        spectrum = _log_magnitudes(samples, self.window, config.hop)
+        if config.subframes > 1:
+            short = _log_magnitudes(samples, self.short_window, config.hop // config.subframes)
+            short = short[..., ::2].reshape(*spectrum.shape[:2], -1)
+            spectrum = torch.cat([spectrum, short], dim=-1)
+        return spectrum.transpose(1, 2)
+
+    def forward(self, wave: Tensor) -> Tensor:
+        return self.back(self.lstm(self.front(wave)))
+
+    def front(self, wave: Tensor) -> Tensor:
+        """What comes before the LSTM: (B, 1, T*hop) to (B, width, T)."""
+        x: Tensor = self.embed(self.spectrum(wave))
+        x = self.norm_in(x.transpose(1, 2)).transpose(1, 2)
+        for block in self.blocks:
+            x = block(x)
+        return x
+
+    def back(self, x: Tensor) -> Tensor:
+        """What comes after the LSTM, or attention in its place: (B, width, T) to (B, dim, T)."""
+        x = self.attention(x)
+        latent: Tensor = self.project(self.norm_out(x.transpose(1, 2))).transpose(1, 2)
+        return latent
+
+
+class LiteDecoder(nn.Module):
+    """Residual LSTM, ConvNeXt blocks, inverse STFT: (B, dim, T) to wave (B, 1, T*hop)."""
+
+    window: Tensor
+
+    def __init__(self, config: LiteConfig) -> None:
+        super().__init__()
+        self.config = config
+        width, kernel = config.decoder_width, config.kernel_size
+        self.size, self.step = config.n_fft // config.subframes, config.hop // config.subframes
+        self.register_buffer("window", torch.hann_window(self.size, device="cpu"), persistent=False)
+        self.embed = nn.Conv1d(config.latent_dim, width, kernel, padding=kernel // 2)
+        self.norm_in = nn.LayerNorm(width, eps=1e-6)
+        self.lstm = _sequence(width, config)
+        self.attention = _local_attention(width, config)
+        self.blocks = nn.ModuleList(
+            ConvNeXtBlock(width, kernel, config.expansion, config.decoder_blocks)
+            for _ in range(config.decoder_blocks)
+        )
+        self.norm_out = nn.LayerNorm(width, eps=1e-6)
+        outputs = config.subframes * (self.size + 2)
+        self.head = nn.Linear(width, outputs)
+        if config.harmonics:
+            # A predicted F0 is known only behind the attention, and joins the frames there.
+            self.pitch = nn.Embedding(
+                PITCH_TOKENS, width if config.predict_f0 else config.latent_dim
+            )
+            nn.init.zeros_(self.pitch.weight)
+            self.filter = nn.Linear(width, outputs)
+            self._begin_with_the_tone()
+        if config.predict_f0:
+            self.f0_head = F0Head(width, config)
+
+    @torch.no_grad()
+    def _begin_with_the_tone(self) -> None:
+        """Let the tone sound first: where the other head has learnt voiced speech, a tone beside it
+        lowers no loss and is never taken up (docs/training-log.md)."""
+        self.filter.weight.mul_(0.3)
+        self.filter.bias.mul_(0.1)
+        for layer, nepers in ((self.filter, 1.0), (self.head, -2.0)):
+            biases = layer.bias.view(self.config.subframes, -1)
+            biases[:, : biases.shape[1] // 2] += nepers
+
+    def forward(self, latent: Tensor, pitch: Tensor | None = None) -> Tensor:
+        """`pitch` (B, T): F0 tokens, with `harmonics`; without them they are predicted, where the
+        model does that."""
+        restart = self.config.restart
+        x = self.front(latent, pitch)
+        if not self.config.harmonics:
+            return self.back(whole(self.lstm, x, restart))
+        width = self.config.decoder_width
+        steps = x[:, width].long()
+        parts = torch.split(steps, restart or steps.shape[1], dim=1)
+        moved = torch.cat([phases(part) for part in parts], dim=2)
+        x = whole(self.lstm, x[:, :width], restart)
+        return self.back(torch.cat([x.float(), moved], dim=1))
+
+    def restore(
+        self, latent: Tensor, f0: Tensor, use_predicted: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Of a model that predicts F0: the wave (B, 1, T*hop), and logits (B, T, PITCH_TOKENS).
+
+        Tokens `f0` (B, T) are followed, or the predicted ones where `use_predicted`, bool (B,).
+        """
+        x, logits = self.hidden(latent)
+        if use_predicted is not None:
+            predicted = most_likely_f0(logits.detach())
+            f0 = torch.where(use_predicted.unsqueeze(1), predicted, f0)
+        x = self.with_f0(x, f0)
+        moved = phases(x[:, -1].long())
+        return self.back(torch.cat([x[:, :-1], moved], dim=1)), logits
+
+    def front(self, latent: Tensor, pitch: Tensor | None = None) -> Tensor:
+        """What comes before the LSTM, attention in its place included: (B, dim, T) and F0 tokens
+        (B, T) to (B, width, T), and with `harmonics` one channel more, phase increments."""
+        if self.config.predict_f0:
+            x, logits = self.hidden(latent)
+            return self.with_f0(x, most_likely_f0(logits) if pitch is None else pitch)
+        if pitch is not None:
+            latent = latent + self.pitch(pitch).transpose(1, 2)
+        x = self._embedded(latent)
+        return x if pitch is None else self._with_increments(x, pitch)
+
+    def hidden(self, latent: Tensor) -> tuple[Tensor, Tensor]:
+        """Of a model that predicts F0: latent (B, dim, T) to frames (B, width, T), and logits of F0
+        tokens (B, T, PITCH_TOKENS)."""
+        x: Tensor = self.attention(self._embedded(latent))
+        return x, self.f0_head(x)
+
+    def with_f0(self, x: Tensor, f0: Tensor) -> Tensor:
+        """Those frames, told the F0 tokens (B, T), and phase increments as one channel more."""
+        return self._with_increments(x + self.pitch(f0).transpose(1, 2), f0)
+
+    def _embedded(self, latent: Tensor) -> Tensor:
+        x: Tensor = self.norm_in(self.embed(latent).transpose(1, 2)).transpose(1, 2)
+        return x
+
+    def _with_increments(self, x: Tensor, f0: Tensor) -> Tensor:
+        # Whole numbers below 2^24, which float32 holds exactly and half precision would not.
+        increments = source(f0, self.config.hop).unsqueeze(1).float()
+        return torch.cat([x.float(), increments], dim=1)
+
+    def back(self, x: Tensor) -> Tensor:
+        """What comes after the LSTM: (B, width, T) to wave (B, 1, T*hop).
+
+        With `harmonics` two channels more: a tone's phase and step (see `layers.f0.phases`).
+        """
+        width = self.config.decoder_width
+        x, rest = x[:, :width], x[:, width:]
+        for block in self.blocks:
+            x = block(x)
+        with torch.autocast(x.device.type, enabled=False):
+            x = self.norm_out(x.to(self.head.weight.dtype).transpose(1, 2))
+            spectrum = self._spectra(self.head(x))
+            if self.config.harmonics:
+                spectrum = spectrum + self._spectra(self.filter(x)) * self._tone_spectrum(rest)
+            frames = torch.fft.irfft(spectrum, n=self.size)
+            return self.overlap_add(frames).unsqueeze(1)
+
+    def _spectra(self, head: Tensor) -> Tensor:
+        """Spectra (B, T * subframes, size/2 + 1) of log magnitudes and phases, those of a frame's
+        sub-frames one after another: (B, T, subframes * (size + 2))."""
+        log_magnitude, phase = head.view(len(head), -1, self.size + 2).chunk(2, dim=-1)
+        return torch.polar(log_magnitude.clamp(max=_MAX_LOG_MAGNITUDE).exp(), phase)
+
+    def _tone_spectrum(self, motion: Tensor) -> Tensor:
+        """Spectra (B, T * subframes, size/2 + 1) of the tone of (B, 2, T), peaking at 1."""
+        phase, step = motion.float().unbind(dim=1)
+        frames = _frames(tone(phase, step, self.config.hop), self.size, self.step)
+        spectrum: Tensor = torch.fft.rfft(frames * self.window) / (self.window.sum() / 2)
+        return spectrum
+
+    def overlap_add(self, frames: Tensor) -> Tensor:
+        """Windowed frames (B, F, size) to samples (B, F*step), the window's sum divided out.
+
+        Frame t covers samples from t*step - (size - step)/2; what lies outside is dropped.
+        """
+        total = self._sum_shifted(frames * self.window)
+        squares = self.window.square().expand(1, frames.shape[1], -1)
+        return total / self._sum_shifted(squares).clamp(min=1e-4)
+
+    def _sum_shifted(self, frames: Tensor) -> Tensor:
+        step, overlap = self.step, self.size // self.step
+        pieces = frames.view(*frames.shape[:2], overlap, step)
+        total = sum(F.pad(pieces[:, :, k], (0, 0, k, overlap - 1 - k)) for k in range(overlap))
+        assert isinstance(total, Tensor)
+        margin = (self.size - step) // 2
+        return total.flatten(1)[:, margin : margin + frames.shape[1] * step]
+
+
+def _frames(wave: Tensor, size: int, step: int) -> Tensor:
+    """Frames of samples (B, F*step), frame t centred on (t + 1/2) * step: (B, F, size)."""
+    margin = (size - step) // 2
+    return F.pad(wave, (margin, margin)).unfold(1, size, step)
+
+
+def _log_magnitudes(wave: Tensor, window: Tensor, step: int) -> Tensor:
+    magnitude: Tensor = torch.fft.rfft(_frames(wave, len(window), step) * window).abs()
+    return magnitude.clamp(min=_LOG_FLOOR).log()

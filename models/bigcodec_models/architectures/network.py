@@ -1,0 +1,102 @@
+"""A whole codec network: encoder, quantiser and decoder under one interface for both families."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from bigcodec_models.architectures.bigcodec import BigCodecDecoder, BigCodecEncoder
+from bigcodec_models.architectures.lite import LiteDecoder, LiteEncoder
+from bigcodec_models.config import LiteConfig, ModelConfig
+from bigcodec_models.layers.f0 import PitchTracker
+from bigcodec_models.quantization.quantizer import Quantized, Quantizer
+
+
+class F0Prediction(NamedTuple):
+    """F0 of a training pass: logits (B, T, PITCH_TOKENS), and the tracker's tokens (B, T)."""
+
+    logits: Tensor
+    tokens: Tensor
+
+
+class Reconstruction(NamedTuple):
+    """A training pass: `wave` (B, 1, N), what the quantizer gave, and the F0 of models that predict
+    it."""
+
+    wave: Tensor
+    quantized: Quantized
+    f0: F0Prediction | None = None
+
+
+class CodecNetwork(nn.Module):
+    """`encoder`: wave (B, 1, T*hop) to latent (B, dim, T); `quantizer`; `decoder`: the reverse.
+
+    With `harmonics` a `tracker` beside them finds the pitch that the decoder is told.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder: LiteEncoder | BigCodecEncoder
+        self.decoder: LiteDecoder | BigCodecDecoder
+        self.tracker: PitchTracker | None = None
+        if isinstance(config, LiteConfig):
+            self.encoder, self.decoder = LiteEncoder(config), LiteDecoder(config)
+            self.tracker = PitchTracker() if config.harmonics else None
+        else:
+            self.encoder, self.decoder = BigCodecEncoder(config), BigCodecDecoder(config)
+        self.quantizer = Quantizer(config.latent_dim, config.quantizer)
+
+    def forward(self, wave: Tensor, use_predicted_f0: Tensor | None = None) -> Reconstruction:
+        """Training pass over waves (B, 1, N), N a multiple of the hop.
+
+        With `use_predicted_f0`, bool (B,), the excitation of those waves follows the F0 that the
+        decoder predicts; that of the others, and by default of all, the tracker's.
+        """
+        quantized = self.quantizer(self.encoder(wave))
+        f0 = self.pitch(wave)
+        if f0 is None or not self.predicts_f0:
+            return Reconstruction(self._restored(quantized.latent, f0), quantized)
+        assert isinstance(self.decoder, LiteDecoder)
+        restored, logits = self.decoder.restore(quantized.latent, f0, use_predicted_f0)
+        return Reconstruction(restored, quantized, F0Prediction(logits, f0))
+
+    @property
+    def predicts_f0(self) -> bool:
+        """Whether the decoder can do without F0 tokens."""
+        return isinstance(self.config, LiteConfig) and self.config.predict_f0
+
+    def pitch(self, wave: Tensor) -> Tensor | None:
+        """Tokens of pitch (B, T) of a wave (B, 1, T*hop), for a model that has any."""
+        if self.tracker is None:
+            return None
+        tokens: Tensor = self.tracker(wave.squeeze(1), self.config.hop)
+        return tokens
+
+    def encode(self, wave: Tensor, f0: str | None = None) -> Tensor:
+        """Tokens of a wave in a single pass: (B, 1, T*hop) to int64 (B, T, K), in an F0 mode of
+        the configuration, by default its first."""
+        coded = (f0 or self.config.default_f0) == "coded"
+        tokens = self.quantizer.encode(self.encoder(wave))
+        pitch = self.pitch(wave) if coded else None
+        return tokens if pitch is None else torch.cat([tokens, pitch.unsqueeze(-1)], dim=-1)
+
+    def decode(self, tokens: Tensor) -> Tensor:
+        """The wave of tokens in a single pass: int64 (B, T, K) to (B, 1, T*hop)."""
+        codes, pitch = self.split(tokens)
+        return self._restored(self.quantizer.decode(codes), pitch)
+
+    def split(self, tokens: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Tokens (B, T, K) as those of codebooks, and those of F0 (B, T) where there are any."""
+        if tokens.shape[-1] == self.config.quantizer.num_codebooks:
+            return tokens, None
+        return tokens[..., :-1], tokens[..., -1]
+
+    def _restored(self, latent: Tensor, pitch: Tensor | None) -> Tensor:
+        if isinstance(self.decoder, LiteDecoder):
+            wave: Tensor = self.decoder(latent, pitch)
+            return wave
+        wave = self.decoder(latent)
+        return wave

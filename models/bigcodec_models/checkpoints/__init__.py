@@ -1,0 +1,1 @@
+"""Model files: ours, the published ones, and what both have to withstand."""

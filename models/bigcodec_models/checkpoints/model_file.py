@@ -1,0 +1,156 @@
+"""Our model files: safetensors holding weights, configuration, name, licence, training facts.
+
+All that is not a tensor is JSON in the safetensors metadata, so that reading a file runs no code.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from bigcodec_models.architectures.network import CodecNetwork
+from bigcodec_models.checkpoints.uninitialized import build_unfilled
+from bigcodec_models.config import ConfigError, ModelConfig, config_from_dict, config_to_dict
+
+_FORMAT = "bigcodec-model 1"
+_MAX_HEADER_BYTES = 16 << 20
+_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+
+
+class ModelFileError(Exception):
+    """A model file is missing, damaged, or not a model; the message says which and why."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ModelInfo:
+    """What a model file says of itself. `training` holds plain JSON facts."""
+
+    name: str
+    licence: str
+    training: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LoadedModel:
+    """A model read from disk: the tensors as stored, and what describes them."""
+
+    config: ModelConfig
+    info: ModelInfo
+    tensors: Mapping[str, Tensor]
+
+
+def save_model(
+    path: Path, tensors: Mapping[str, Tensor], config: ModelConfig, info: ModelInfo
+) -> None:
+    """Write a model file, through a temporary file beside it.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    metadata = {
+        "format": _FORMAT,
+        "config": json.dumps(config_to_dict(config)),
+        "name": info.name,
+        "licence": info.licence,
+        "training": json.dumps(dict(info.training)),
+    }
+    stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    content = safetensors.torch.save(stored, metadata)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load_model(path: Path) -> LoadedModel:
+    """Read a model file, checking that its tensors are exactly what its configuration needs.
+
+    Raises:
+        ModelFileError: the file cannot be read, or is not a consistent model file.
+    """
+    try:
+        _check_header_size(path)
+        with safetensors.safe_open(path, framework="pt") as file:
+            config, info = _parse_metadata(file.metadata() or {})
+            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+            check_shapes(shapes, config)
+            tensors = {name: file.get_tensor(name) for name in shapes}
+        check_dtypes(tensors)
+    except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
+        raise ModelFileError(f"{path}: not a usable model file: {error}") from error
+    return LoadedModel(config=config, info=info, tensors=tensors)
+
+
+def check_shapes(shapes: Mapping[str, tuple[int, ...]], config: ModelConfig) -> None:
+    """Compare tensor names and shapes with what the configuration needs.
+
+    Raises:
+        ConfigError: something is missing, left over, or of another shape, or the configuration
+            asks for more than the machine can address.
+    """
+    try:
+        expected = {k: tuple(v.shape) for k, v in build_unfilled(config).state_dict().items()}
+    except (RuntimeError, MemoryError) as error:  # torch tells of memory by RuntimeError
+        raise ConfigError("a network of its configuration does not fit into memory") from error
+    for name in sorted(set(expected) | set(shapes)):
+        if shapes.get(name) != expected.get(name):
+            raise ConfigError(
+                f"tensor {name}: found {shapes.get(name)}, expected {expected.get(name)}"
+            )
+
+
+def check_dtypes(tensors: Mapping[str, Tensor]) -> None:
+    """Refuse anything but floating-point weights that are finite.
+
+    Raises:
+        ConfigError: naming the first bad tensor.
+    """
+    for name, tensor in tensors.items():
+        if tensor.dtype not in _DTYPES:
+            raise ConfigError(f"tensor {name} has unsupported type {tensor.dtype}")
+        if not bool(torch.isfinite(tensor).all()):
+            raise ConfigError(f"tensor {name} holds values that are not finite")
+
+
+def build_network(model: LoadedModel) -> CodecNetwork:
+    """The network with the model's weights, in float32, in evaluation mode."""
+    network = build_unfilled(model.config)
+    fresh = {name: tensor.float() for name, tensor in model.tensors.items()}
+    network.load_state_dict(fresh, assign=True)
+    return network.eval()
+
+
+def _check_header_size(path: Path) -> None:
+    with path.open("rb") as file:
+        head = file.read(8)
+    if len(head) < 8 or struct.unpack("<Q", head)[0] > _MAX_HEADER_BYTES:
+        raise ValueError("bad safetensors header")
+
+
+def _parse_metadata(metadata: Mapping[str, str]) -> tuple[ModelConfig, ModelInfo]:
+    if metadata.get("format") != _FORMAT:
+        raise ValueError(f"format is {metadata.get('format')!r}, expected {_FORMAT!r}")
+    try:
+        fields = json.loads(metadata["config"])
+        training = json.loads(metadata.get("training", "{}"))
+    except RecursionError as error:
+        raise ValueError("its JSON is nested too deeply") from error
+    if not isinstance(fields, dict):
+        raise ValueError("the configuration must be a JSON object")
+    config = config_from_dict(fields)
+    if not isinstance(training, dict):
+        raise ValueError("training facts must be a JSON object")
+    name, licence = metadata.get("name", ""), metadata.get("licence", "")
+    return config, ModelInfo(name=name, licence=licence, training=training)

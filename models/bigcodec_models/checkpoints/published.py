@@ -1,0 +1,235 @@
+"""Reading the published checkpoints: their tensor names to ours, their shapes to a configuration.
+
+Two layouts hold the same tensors: the release file, a dict with the state dicts `CodecEnc` and
+`generator`, and a Lightning checkpoint, whose `state_dict` has them behind `model.`.
+"""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bigcodec_models.checkpoints.model_file import (
+    LoadedModel,
+    ModelFileError,
+    ModelInfo,
+    check_dtypes,
+    check_shapes,
+)
+from bigcodec_models.checkpoints.safe_unpickle import UnsafeCheckpointError, load_tensors
+from bigcodec_models.config import BigCodecConfig, ConfigError, QuantizerConfig
+from bigcodec_models.discriminators import adapt_discriminators
+from bigcodec_models.kernels.low_pass import LOW_PASS, TAPS
+
+_PARTS = ("CodecEnc", "generator")
+_DISCRIMINATORS = ("discriminator.", "spec_discriminator.")
+_FILTER_SUFFIXES = (".upsample.filter", ".downsample.lowpass.filter")
+_DILATIONS = (1, 3, 9)  # cannot be read off the tensors; every published model has these
+_LICENCE = "MIT (weights of the BigCodec authors)"
+
+
+def load_upstream(path: Path) -> LoadedModel:
+    """Read a published checkpoint of either layout.
+
+    Raises:
+        ModelFileError: unreadable, or not such a checkpoint.
+    """
+    try:
+        upstream = _state_dict(load_tensors(path))
+        tensors, config = adapt(upstream)
+        check_dtypes(tensors)
+    except (OSError, UnsafeCheckpointError, ConfigError, ValueError, KeyError) as error:
+        raise ModelFileError(f"{path}: not a usable BigCodec checkpoint: {error}") from error
+    return LoadedModel(
+        config=config, info=ModelInfo(name=path.stem, licence=_LICENCE), tensors=tensors
+    )
+
+
+def load_upstream_discriminators(path: Path) -> dict[str, Tensor]:
+    """Discriminator tensors of a Lightning checkpoint, by our names where they are published ones.
+
+    Any other file has none.
+
+    Raises:
+        ModelFileError: unreadable.
+    """
+    if not zipfile.is_zipfile(path):
+        return {}
+    try:
+        loaded = load_tensors(path)
+    except (OSError, UnsafeCheckpointError) as error:
+        raise ModelFileError(f"{path}: {error}") from error
+    state = loaded.get("state_dict", {}) if isinstance(loaded, dict) else {}
+    tensors = {str(k): v for k, v in state.items() if isinstance(v, Tensor)}
+    try:
+        return adapt_discriminators(tensors)
+    except ConfigError:  # some other discriminators, which cannot be picked up
+        return {name: v for name, v in tensors.items() if "discriminator." in name}
+
+
+def adapt(upstream: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], BigCodecConfig]:
+    """Our tensors and the configuration, from published names behind `CodecEnc.`/`generator.`.
+
+    Raises:
+        ConfigError: a tensor is missing, left over, or of a shape that fits no configuration.
+    """
+    config = _infer_config(upstream)
+    filters = {name for name in upstream if name.endswith(_FILTER_SUFFIXES)}
+    _check_filters(upstream[name] for name in filters)
+    tensors: dict[str, Tensor] = {}
+    for theirs, ours in name_pairs(config):
+        if theirs in upstream:
+            tensors[ours] = upstream[theirs]
+    left = set(upstream) - filters - {theirs for theirs, _ in name_pairs(config)}
+    if left:
+        raise ConfigError(f"tensor {min(left)} has no place in this architecture")
+    check_shapes({name: tuple(tensor.shape) for name, tensor in tensors.items()}, config)
+    return tensors, config
+
+
+def name_pairs(config: BigCodecConfig) -> Iterator[tuple[str, str]]:
+    """Every learned tensor's published name and ours."""
+    yield from _quantizer_pairs(config)
+    yield from _encoder_pairs(config)
+    yield from _decoder_pairs(config)
+
+
+def _state_dict(loaded: Any) -> dict[str, Tensor]:
+    """Tensors of either layout under the names of the release file, joined by a dot."""
+    if not isinstance(loaded, dict):
+        raise ConfigError("it holds no dict")
+    if all(isinstance(loaded.get(part), dict) for part in _PARTS):
+        flat = {f"{part}.{k}": v for part in _PARTS for k, v in loaded[part].items()}
+    elif isinstance(loaded.get("state_dict"), dict):
+        stripped = {str(k).removeprefix("model."): v for k, v in loaded["state_dict"].items()}
+        flat = {k: v for k, v in stripped.items() if not k.startswith(_DISCRIMINATORS)}
+    else:
+        raise ConfigError("it has neither CodecEnc and generator nor a state_dict")
+    for name, tensor in flat.items():
+        if not isinstance(tensor, Tensor):
+            raise ConfigError(f"{name} is not a tensor")
+    return flat
+
+
+def _infer_config(upstream: Mapping[str, Tensor]) -> BigCodecConfig:
+    encoder, decoder = "CodecEnc.block", "generator.model"
+    encoder_strides = _strides(upstream, encoder, str(len(_DILATIONS) + 1))
+    decoder_strides = _strides(upstream, decoder, "1")
+    size, dim = _shape(upstream, "generator.quantizer.layers.0._codebook.weight", 2)
+    latent = _shape(upstream, f"{decoder}.0.weight_v", 3)
+    return BigCodecConfig(
+        encoder_width=_shape(upstream, f"{encoder}.0.weight_v", 3)[0],
+        encoder_strides=encoder_strides,
+        latent_dim=latent[1],
+        decoder_width=latent[0],
+        decoder_strides=decoder_strides,
+        dilations=_DILATIONS,
+        lstm_layers=_count(upstream, r"CodecEnc\.block\.\d+\.lstm\.weight_ih_l\d+"),
+        quantizer=QuantizerConfig(
+            codebook_size=size,
+            codebook_dim=dim,
+            num_codebooks=_count(upstream, r"generator\.quantizer\.layers\.\d+\._codebook\.weight"),
+        ),
+    )
+
+
+def _count(upstream: Mapping[str, Tensor], pattern: str) -> int:
+    return sum(re.fullmatch(pattern, name) is not None for name in upstream)
+
+
+def _strides(upstream: Mapping[str, Tensor], part: str, position: str) -> tuple[int, ...]:
+    """Strides of a part, half the kernel of the strided convolution in each of its blocks."""
+    pattern = re.compile(re.escape(part) + r"\.(\d+)\.block\." + position + r"\.weight_v")
+    found = {int(m[1]): name for name in upstream if (m := pattern.fullmatch(name))}
+    kernels = [_shape(upstream, found[index], 3)[2] for index in sorted(found)]
+    if not kernels or any(kernel % 2 for kernel in kernels):
+        raise ConfigError(f"{part} has no strided convolutions of a known form")
+    return tuple(kernel // 2 for kernel in kernels)
+
+
+def _shape(upstream: Mapping[str, Tensor], name: str, dims: int) -> tuple[int, ...]:
+    if name not in upstream or upstream[name].dim() != dims:
+        raise ConfigError(f"tensor {name} is missing or of an unknown shape")
+    return tuple(upstream[name].shape)
+
+
+def _check_filters(filters: Iterator[Tensor]) -> None:
+    expected = torch.tensor(LOW_PASS)
+    for found in filters:
+        if found.numel() != TAPS or not torch.allclose(
+            found.float().flatten(), expected, atol=1e-5
+        ):
+            raise ConfigError("its activations use another low-pass filter than the published one")
+
+
+_CONV = ("bias", "weight_g", "weight_v")
+
+
+def _conv(theirs: str, ours: str) -> Iterator[tuple[str, str]]:
+    for name in _CONV:
+        yield f"{theirs}.{name}", f"{ours}.{name}"
+
+
+def _activation(theirs: str, ours: str) -> Iterator[tuple[str, str]]:
+    for name in ("alpha", "beta"):
+        yield f"{theirs}.act.{name}", f"{ours}.{name}"
+
+
+def _residual_unit(theirs: str, ours: str) -> Iterator[tuple[str, str]]:
+    for index in (0, 2):
+        yield from _activation(f"{theirs}.block.{index}", f"{ours}.layers.{index}")
+        yield from _conv(f"{theirs}.block.{index + 1}", f"{ours}.layers.{index + 1}")
+
+
+def _lstm(theirs: str, ours: str, layers: int) -> Iterator[tuple[str, str]]:
+    for layer in range(layers):
+        for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
+            yield f"{theirs}.lstm.{name}_l{layer}", f"{ours}.lstm.{name}_l{layer}"
+
+
+def _quantizer_pairs(config: BigCodecConfig) -> Iterator[tuple[str, str]]:
+    for index in range(config.quantizer.num_codebooks):
+        theirs, ours = f"generator.quantizer.layers.{index}", f"quantizer.codebooks.{index}"
+        yield f"{theirs}._codebook.weight", f"{ours}.codes"
+        yield from _conv(f"{theirs}.in_proj", f"{ours}.in_proj")
+        yield from _conv(f"{theirs}.out_proj", f"{ours}.out_proj")
+
+
+def _encoder_pairs(config: BigCodecConfig) -> Iterator[tuple[str, str]]:
+    theirs, units, at = "CodecEnc.block", len(config.dilations), 1
+    yield from _conv(f"{theirs}.0", "encoder.frontend.0")
+    for block in range(1, len(config.encoder_strides) + 1):
+        for unit in range(units):
+            yield from _residual_unit(f"{theirs}.{block}.block.{unit}", f"encoder.frontend.{at}")
+            at += 1
+        yield from _activation(f"{theirs}.{block}.block.{units}", f"encoder.frontend.{at}")
+        yield from _conv(f"{theirs}.{block}.block.{units + 1}", f"encoder.frontend.{at + 1}")
+        at += 2
+    after = len(config.encoder_strides) + 1
+    yield from _lstm(f"{theirs}.{after}", "encoder.lstm.0", config.lstm_layers)
+    after += 1 if config.lstm_layers else 0
+    yield from _activation(f"{theirs}.{after}", "encoder.project.0")
+    yield from _conv(f"{theirs}.{after + 1}", "encoder.project.1")
+
+
+def _decoder_pairs(config: BigCodecConfig) -> Iterator[tuple[str, str]]:
+    theirs, at = "generator.model", 0
+    yield from _conv(f"{theirs}.0", "decoder.embed")
+    yield from _lstm(f"{theirs}.1", "decoder.lstm.0", config.lstm_layers)
+    first = 2 if config.lstm_layers else 1
+    for block in range(first, first + len(config.decoder_strides)):
+        yield from _activation(f"{theirs}.{block}.block.0", f"decoder.backend.{at}")
+        yield from _conv(f"{theirs}.{block}.block.1", f"decoder.backend.{at + 1}")
+        at += 2
+        for unit in range(len(config.dilations)):
+            yield from _residual_unit(f"{theirs}.{block}.block.{unit + 2}", f"decoder.backend.{at}")
+            at += 1
+    after = first + len(config.decoder_strides)
+    yield from _activation(f"{theirs}.{after}", f"decoder.backend.{at}")
+    yield from _conv(f"{theirs}.{after + 1}", f"decoder.backend.{at + 1}")

@@ -1,0 +1,1 @@
+"""Speech for training: which files there are, and crops of them."""

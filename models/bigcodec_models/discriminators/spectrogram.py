@@ -1,0 +1,218 @@
+"""Discriminators of short-time spectra: magnitudes (`spectral`), complex (`msstft`), and complex
+in bands (`mrd`)."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bigcodec_models.config import ConfigError
+from bigcodec_models.discriminators.layers import (
+    MAX_PARTS,
+    BandDiscriminator,
+    Discriminator,
+    SubDiscriminator,
+    WeightNormConv2d,
+    check_sizes,
+    check_widths,
+    widths_of,
+)
+
+_SPECTRAL_LAYERS = 5
+_STFT_SLOPE = 0.2
+_BAND_SLOPE = 0.1
+
+_DILATIONS = (1, 2, 4)  # over frames, in the strided layers of `msstft`
+_BAND_EDGES = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)  # of DAC, as parts of the range up to Nyquist
+
+_POWER_RANGE = (1e-7, 1e3)  # the upper bound acts at an FFT of 2048, and the published one has it
+
+
+def _check_fft_sizes(fft_sizes: tuple[int, ...]) -> None:
+    check_sizes("number of fft_sizes", [len(fft_sizes)], 1, MAX_PARTS)
+    check_sizes("fft_sizes", fft_sizes, 16, 1 << 14)
+    if any(size % 4 for size in fft_sizes):
+        raise ConfigError("fft_sizes must be multiples of 4")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SpectralConfig:
+    """The discriminator of magnitude spectrograms in the released code, at its size.
+
+    An FFT size, in samples, is also the window length; frames are a quarter of it apart.
+    `width` is that of the first layer; each further one has twice it, up to `max_width`.
+    """
+
+    fft_sizes: tuple[int, ...] = (128, 256, 512, 1024, 2048)
+    width: int = 32
+    max_width: int = 512
+
+    def __post_init__(self) -> None:
+        check_widths(self.width, self.max_width)
+        _check_fft_sizes(self.fft_sizes)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ComplexStftConfig:
+    """EnCodec's multi-scale STFT discriminator (arXiv 2210.13438), all layers of one width.
+
+    An FFT size, in samples, is also the window length; frames are a quarter of it apart.
+    """
+
+    fft_sizes: tuple[int, ...] = (2048, 1024, 512, 256, 128)
+    width: int = 32
+
+    def __post_init__(self) -> None:
+        check_widths(self.width, 1024)
+        _check_fft_sizes(self.fft_sizes)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MultiResolutionConfig:
+    """DAC's multi-band multi-resolution discriminator (arXiv 2306.06546), after UnivNet's.
+
+    An FFT size, in samples, is also the window length; frames are a quarter of it apart.
+    """
+
+    fft_sizes: tuple[int, ...] = (2048, 1024, 512)
+    width: int = 32
+
+    def __post_init__(self) -> None:
+        check_widths(self.width, 1024)
+        _check_fft_sizes(self.fft_sizes)
+        check_sizes("fft_sizes in bands", self.fft_sizes, 32, 1 << 14)  # no band may be empty
+
+
+class Magnitude(nn.Module):
+    """Magnitude spectrogram, Hann window, frames centred with reflected ends, always float32.
+
+    (B, 1, N) to (B, 1, fft_size/2 + 1, 1 + N // hop), the hop a quarter of `fft_size`; N must be
+    above fft_size/2. The power is clamped before its root, whose slope at 0 is infinite.
+    """
+
+    window: Tensor
+
+    def __init__(self, fft_size: int) -> None:
+        super().__init__()
+        self.fft_size = fft_size
+        self.register_buffer("window", torch.hann_window(fft_size), persistent=False)
+
+    def forward(self, wave: Tensor) -> Tensor:
+        size = self.fft_size
+        with torch.autocast(wave.device.type, enabled=False):
+            spectrum = torch.stft(
+                wave.squeeze(1).float(), size, size // 4, window=self.window, return_complex=True
+            )
+            power = spectrum.real.square() + spectrum.imag.square()
+            return power.clamp(*_POWER_RANGE).sqrt().unsqueeze(1)
+
+
+class ComplexSpectrum(nn.Module):
+    """Real and imaginary parts of a spectrogram as two channels, always float32.
+
+    (B, 1, N) to (B, 2, frames, fft_size/2 + 1), the hop a quarter of `fft_size`. `centred` frames
+    are 1 + N // hop with reflected ends, and N must be above fft_size/2; others lie inside the
+    wave and are 1 + (N - fft_size) // hop, a shorter wave being filled up with silence. The Hann
+    window is scaled to unit energy, so that noise is as loud at every size.
+    """
+
+    window: Tensor
+
+    def __init__(self, fft_size: int, centred: bool) -> None:
+        super().__init__()
+        self.fft_size, self.centred = fft_size, centred
+        window = torch.hann_window(fft_size)
+        self.register_buffer("window", window / window.norm(), persistent=False)
+
+    def forward(self, wave: Tensor) -> Tensor:
+        size = self.fft_size
+        with torch.autocast(wave.device.type, enabled=False):
+            wave = wave.squeeze(1).float()
+            if not self.centred:
+                wave = F.pad(wave, (0, max(0, size - wave.shape[-1])))
+            spectrum = torch.stft(
+                wave,
+                size,
+                size // 4,
+                window=self.window,
+                center=self.centred,
+                return_complex=True,
+            )
+            return torch.stack([spectrum.real, spectrum.imag], 1).transpose(2, 3)
+
+
+class SpectralDiscriminator(Discriminator):
+    """Looks at magnitude spectrograms of several resolutions: 6 feature maps each."""
+
+    def __init__(self, config: SpectralConfig) -> None:
+        super().__init__(_spectral_part(config, size) for size in config.fft_sizes)
+        self.config = config
+
+
+class ComplexStftDiscriminator(Discriminator):
+    """Looks at complex spectrograms, frames by frequencies: 6 feature maps each.
+
+    Kernels are 3 frames by 9 frequencies, as released (the paper says 3 by 8). The released code
+    leaves weight norm off the first layer; here it is everywhere.
+    """
+
+    def __init__(self, config: ComplexStftConfig) -> None:
+        super().__init__(
+            SubDiscriminator(
+                ComplexSpectrum(size, centred=False),
+                time_frequency_layers(config.width, _DILATIONS),
+                WeightNormConv2d(config.width, 1, (3, 3)),
+                _STFT_SLOPE,
+            )
+            for size in config.fft_sizes
+        )
+        self.config = config
+
+
+class MultiResolutionDiscriminator(Discriminator):
+    """Looks at five bands of complex spectrograms: 26 feature maps each, band after band.
+
+    DAC removes the mean of a wave and scales it to one peak before all of its discriminators;
+    here the wave is seen at its own level, so that a wrong level shows.
+    """
+
+    def __init__(self, config: MultiResolutionConfig) -> None:
+        super().__init__(_band_part(config, size) for size in config.fft_sizes)
+        self.config = config
+
+
+def time_frequency_layers(width: int, dilations: tuple[int, ...]) -> list[WeightNormConv2d]:
+    """EnCodec's layers over (frames, frequencies), from two channels: one at full resolution,
+    one for each dilation that halves the frequencies, and a last one of 3 by 3."""
+    return [
+        WeightNormConv2d(2, width, (3, 9)),
+        *(WeightNormConv2d(width, width, (3, 9), (1, 2), (over, 1)) for over in dilations),
+        WeightNormConv2d(width, width, (3, 3)),
+    ]
+
+
+def _spectral_part(config: SpectralConfig, fft_size: int) -> SubDiscriminator:
+    widths = widths_of(config.width, 2, config.max_width, _SPECTRAL_LAYERS)
+    layers = [
+        WeightNormConv2d(narrow, wide, (5, 5), (2, 2))
+        for narrow, wide in zip(widths[:-2], widths[1:-1], strict=True)
+    ]
+    layers.append(WeightNormConv2d(widths[-2], widths[-1], (3, 3)))
+    score = WeightNormConv2d(widths[-1], 1, (3, 3))
+    return SubDiscriminator(Magnitude(fft_size), layers, score, _STFT_SLOPE)
+
+
+def _band_part(config: MultiResolutionConfig, fft_size: int) -> BandDiscriminator:
+    frequencies = [int(edge * (fft_size // 2 + 1)) for edge in _BAND_EDGES]
+    edges = list(itertools.pairwise(frequencies))
+    return BandDiscriminator(
+        ComplexSpectrum(fft_size, centred=True),
+        edges,
+        [time_frequency_layers(config.width, (1, 1, 1)) for _ in edges],
+        WeightNormConv2d(config.width, 1, (3, 3)),
+        _BAND_SLOPE,
+    )

@@ -1,0 +1,143 @@
+"""Discriminators of the wave itself: multi-period (`mpd`) and multi-scale (`msd`)."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bigcodec_models.config import ConfigError
+from bigcodec_models.discriminators.layers import (
+    MAX_PARTS,
+    Discriminator,
+    SubDiscriminator,
+    WeightNormConv2d,
+    check_sizes,
+    check_widths,
+    widths_of,
+)
+
+_PERIOD_STRIDES = (3, 3, 3, 3, 1)
+_PERIOD_GROWTH = 4
+_SLOPE = 0.1
+
+# HiFi-GAN's table: kernel, stride, groups, and width as a multiple of the first.
+_SCALE_LAYERS = (
+    (15, 1, 1, 1),
+    (41, 2, 4, 1),
+    (41, 2, 16, 2),
+    (41, 4, 16, 4),
+    (41, 4, 16, 8),
+    (41, 1, 16, 8),
+    (5, 1, 1, 8),
+)
+_MOST_GROUPS = 16
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MultiPeriodConfig:
+    """HiFi-GAN's multi-period discriminator (arXiv 2010.05646), at the published size.
+
+    `width` is that of the first layer; each further one has four times it, up to `max_width`.
+    """
+
+    periods: tuple[int, ...] = (2, 3, 5, 7, 11)
+    width: int = 16
+    max_width: int = 512
+
+    def __post_init__(self) -> None:
+        check_sizes("number of periods", [len(self.periods)], 1, MAX_PARTS)
+        check_sizes("periods", self.periods, 1, 256)
+        check_widths(self.width, self.max_width)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MultiScaleConfig:
+    """HiFi-GAN's multi-scale discriminator (arXiv 2010.05646, after MelGAN's, 1910.06711).
+
+    `scales` sub-discriminators see the wave, then the wave averaged to every second sample,
+    every fourth, and so on. `width` is that of the first layer; it doubles up to eight times.
+    """
+
+    scales: int = 3
+    width: int = 128
+
+    def __post_init__(self) -> None:
+        check_sizes("scales", [self.scales], 1, 8)
+        check_widths(self.width, 512)
+        if self.width % _MOST_GROUPS:
+            raise ConfigError(f"width of a multi-scale one must be a multiple of {_MOST_GROUPS}")
+
+
+class Fold(nn.Module):
+    """Wave to rows of `period` samples, reflected at the end to fill the last one.
+
+    (B, 1, N) to (B, 1, ceil(N / period), period); N must be at least `period`.
+    """
+
+    def __init__(self, period: int) -> None:
+        super().__init__()
+        self.period = period
+
+    def forward(self, wave: Tensor) -> Tensor:
+        padded = F.pad(wave, (0, -wave.shape[-1] % self.period), mode="reflect")
+        return padded.view(*wave.shape[:-1], -1, self.period)
+
+
+class Pool(nn.Module):
+    """Wave halved `times` times by means of 4 samples, 2 apart: (B, 1, N) to (B, 1, 1, N').
+
+    N' is N // 2 + 1 after one time.
+    """
+
+    def __init__(self, times: int) -> None:
+        super().__init__()
+        self.times = times
+
+    def forward(self, wave: Tensor) -> Tensor:
+        for _ in range(self.times):
+            wave = F.avg_pool1d(wave, 4, 2, padding=2)
+        return wave.unsqueeze(2)
+
+
+class MultiPeriodDiscriminator(Discriminator):
+    """Looks at every period-th sample, for several periods: 6 feature maps each."""
+
+    def __init__(self, config: MultiPeriodConfig) -> None:
+        super().__init__(_period_part(config, period) for period in config.periods)
+        self.config = config
+
+
+class MultiScaleDiscriminator(Discriminator):
+    """Looks at the wave, and at smoothed and thinned ones: 8 feature maps (B, C, 1, N') each.
+
+    Weight norm everywhere, as MelGAN has it: HiFi-GAN's spectral norm of the first scale keeps a
+    state that moves whenever the discriminator is asked, even while the generator is trained.
+    """
+
+    def __init__(self, config: MultiScaleConfig) -> None:
+        super().__init__(_scale_part(config, times) for times in range(config.scales))
+        self.config = config
+
+
+def _period_part(config: MultiPeriodConfig, period: int) -> SubDiscriminator:
+    widths = widths_of(config.width, _PERIOD_GROWTH, config.max_width, len(_PERIOD_STRIDES))
+    layers = [
+        WeightNormConv2d(narrow, wide, (5, 1), (stride, 1))
+        for narrow, wide, stride in zip(widths, widths[1:], _PERIOD_STRIDES, strict=False)
+    ]
+    score = WeightNormConv2d(widths[-1], 1, (2, 1))
+    return SubDiscriminator(Fold(period), layers, score, _SLOPE)
+
+
+def _scale_part(config: MultiScaleConfig, times: int) -> SubDiscriminator:
+    widths = [1, *(config.width * multiple for _, _, _, multiple in _SCALE_LAYERS)]
+    layers = [
+        WeightNormConv2d(narrow, wide, (1, kernel), (1, stride), groups=groups)
+        for narrow, wide, (kernel, stride, groups, _) in zip(
+            widths, widths[1:], _SCALE_LAYERS, strict=False
+        )
+    ]
+    score = WeightNormConv2d(widths[-1], 1, (1, 3))
+    return SubDiscriminator(Pool(times), layers, score, _SLOPE)

@@ -1,0 +1,1 @@
+"""Coding long and many streams: chunks, batches, networks made fast."""

@@ -1,0 +1,101 @@
+"""Making a network fast for inference on its device; nothing here changes what it computes."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from bigcodec_models import precision
+from bigcodec_models.architectures.network import CodecNetwork
+from bigcodec_models.config import BigCodecConfig
+from bigcodec_models.inference.chunking import Part, Pipeline, decoder_pipeline, encoder_pipeline
+from bigcodec_models.inference.matmul_convs import use_matrix_products
+from bigcodec_models.layers.lstm import LSTMState, Recurrence, ResidualLSTM
+from bigcodec_models.layers.weight_norm import fold_weight_norm
+
+
+def prepare(network: CodecNetwork, device: torch.device, half: bool) -> CodecNetwork:
+    """The network on a device, ready for inference only.
+
+    `half` acts on the decoder; the encoder and the quantiser stay in float32, since half
+    precision changes tokens.
+    """
+    fold_weight_norm(network)
+    network = network.to(device).requires_grad_(False).eval()
+    if device.type == "cpu" and isinstance(network.config, BigCodecConfig):
+        use_matrix_products(network)
+        if _has_numba():
+            _compile_lstm(network.encoder, half=False)
+            _compile_lstm(network.decoder, half=half)
+    return network
+
+
+def pipelines(
+    network: CodecNetwork, device: torch.device, half: bool, f0: str | None
+) -> tuple[Pipeline, Pipeline]:
+    """The encoder's and the decoder's pipeline of a prepared network.
+
+    `f0` is the F0 mode of what is encoded. `half` makes the decoder's last part, which is nearly
+    all of its work, run in bfloat16 where that is faster.
+    """
+    # Kernels for accelerators are chosen, compiled and batched by shape.
+    batched = device.type != "cpu"
+    encoder, decoder = encoder_pipeline(network, batched, f0), decoder_pipeline(network, batched)
+    if half and precision.bfloat16_pays(device):
+        decoder = dataclasses.replace(decoder, back=_in_half_precision(decoder.back, device))
+    return _with_late_start(encoder), _with_late_start(decoder)
+
+
+class _LateStart:
+    """The compiled form of an LSTM, compiled when it is first used.
+
+    Starting numba takes as long as a lite model takes for a minute of speech.
+    """
+
+    def __init__(self, original: ResidualLSTM) -> None:
+        self._original = original
+        self._compiled: Recurrence | None = None
+
+    def step_many(
+        self, pieces: Sequence[Tensor], states: Sequence[LSTMState | None]
+    ) -> list[tuple[Tensor, LSTMState]]:
+        if self._compiled is None:
+            from bigcodec_models.inference.compiled_lstm import FastResidualLSTM
+
+            self._compiled = FastResidualLSTM(self._original)
+        return self._compiled.step_many(pieces, states)
+
+
+def _with_late_start(pipeline: Pipeline) -> Pipeline:
+    """Torch's LSTM for streams shorter than a window, the compiled one for the others."""
+    original = pipeline.lstm
+    if not isinstance(original, ResidualLSTM) or pipeline.batched or not _has_numba():
+        return pipeline
+    return dataclasses.replace(pipeline, lstm=_LateStart(original), short_lstm=original)
+
+
+def _in_half_precision(part: Part, device: torch.device) -> Part:
+    def run(x: Tensor) -> Tensor:
+        with torch.autocast(device.type, torch.bfloat16):
+            return part(x)
+
+    return run
+
+
+def _has_numba() -> bool:
+    return importlib.util.find_spec("numba") is not None
+
+
+def _compile_lstm(module: nn.Module, half: bool) -> None:
+    """Put the compiled LSTM in the place of torch's, whose weights are then free to go."""
+    from bigcodec_models.inference.compiled_lstm import FastResidualLSTM
+
+    for name, child in list(module.named_children()):
+        if isinstance(child, ResidualLSTM):
+            setattr(module, name, FastResidualLSTM(child, half))
+        else:
+            _compile_lstm(child, half)

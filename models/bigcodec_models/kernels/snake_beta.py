@@ -1,0 +1,99 @@
+"""The alias-free SnakeBeta activation in fused form: which kernels serve, and its gradient.
+
+The plain form (see `layers.activation`) makes some ten passes over tensors of twice the length; the
+kernels make one, forward and backward, and keep nothing for the backward pass but the input.
+`snake_beta_numba` needs numba, `snake_beta_triton` needs Triton; they are imported when first used,
+as numba alone takes half a second that models without this activation need not pay.
+"""
+
+from __future__ import annotations
+
+import warnings
+from functools import cache
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+_TYPES = (torch.float32, torch.bfloat16, torch.float16)
+
+
+class Kernels(Protocol):
+    """The two passes on one kind of device, over contiguous x (..., channels, T).
+
+    `scales` is (channels, 2): frequency e^alpha and amplitude 1 / (e^beta + 1e-9), float32.
+    Inside, everything is single precision.
+    """
+
+    def forward(self, x: Tensor, scales: Tensor) -> Tensor:
+        """The activation of x, in the shape and type of x."""
+        ...
+
+    def backward(self, x: Tensor, grad: Tensor, scales: Tensor) -> tuple[Tensor, Tensor]:
+        """The gradient of x, and two sums a channel: (channels, 2).
+
+        With g the gradient at the upsampled signal u past the sine, and z = frequency * u, they
+        are the sums of g * u * sin(z) * cos(z) and of g * sin(z)^2.
+        """
+        ...
+
+
+def kernels_for(x: Tensor) -> Kernels | None:
+    """The kernels that can take x, or None where the plain form must serve."""
+    if x.dtype not in _TYPES or torch.compiler.is_compiling():
+        return None
+    return _kernels(x.device.type)
+
+
+@cache
+def _kernels(device_type: str) -> Kernels | None:
+    try:
+        if device_type == "cpu":
+            from bigcodec_models.kernels import snake_beta_numba
+
+            return snake_beta_numba
+        if device_type == "cuda":
+            from bigcodec_models.kernels import snake_beta_triton
+
+            snake_beta_triton.check()
+            return snake_beta_triton
+    except ImportError:
+        pass
+    except Exception as error:  # whatever a compiler or a driver may raise
+        warnings.warn(f"no fused activation on {device_type}, slower: {error}", stacklevel=2)
+    return None
+
+
+def snake_beta(x: Tensor, alpha: Tensor, beta: Tensor, kernels: Kernels) -> Tensor:
+    """The activation of x (..., channels, T), in its type; differentiable once."""
+    if not x.numel():
+        return x
+    x, alpha, beta = x.contiguous(), alpha.float(), beta.float()
+    if torch.is_grad_enabled() and (x.requires_grad or alpha.requires_grad or beta.requires_grad):
+        result: Tensor = _SnakeBeta.apply(x, alpha, beta, kernels)  # type: ignore[no-untyped-call]
+        return result
+    return kernels.forward(x, _scales(alpha, beta))
+
+
+def _scales(alpha: Tensor, beta: Tensor) -> Tensor:
+    return torch.stack([alpha.exp(), 1.0 / (beta.exp() + 1e-9)], dim=1)
+
+
+class _SnakeBeta(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, alpha: Tensor, beta: Tensor, kernels: Kernels) -> Tensor:
+        ctx.save_for_backward(x, alpha, beta)
+        ctx.kernels = kernels
+        return kernels.forward(x, _scales(alpha, beta))
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        x, alpha, beta = ctx.saved_tensors
+        scales = _scales(alpha, beta)
+        grad_x, sums = ctx.kernels.backward(x, grad.contiguous(), scales)
+        by_frequency, by_amplitude = sums.double().unbind(1)
+        frequency, amplitude = scales.double().unbind(1)
+        grad_alpha = 2 * amplitude * frequency * by_frequency
+        grad_beta = -amplitude.square() * beta.double().exp() * by_amplitude
+        return grad_x, grad_alpha.float(), grad_beta.float(), None

@@ -1,0 +1,1 @@
+"""What encoders and decoders are built of."""

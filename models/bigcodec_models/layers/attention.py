@@ -1,0 +1,175 @@
+"""Attention over a bounded window of frames: the other choice of sequence layer.
+
+`WindowedAttention` is causal. It stands where `lstm.ResidualLSTM` does, and runs over streams
+in the same way: what it carries from one chunk to the next are the keys and values of the frames
+that a window reaches back to. `LocalAttention` sees frames on both sides and carries nothing. What
+either computes of a frame depends on its place relative to others, never on its place in the
+stream.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bigcodec_models.layers.lstm import SequenceState
+
+_EXPANSION = 2
+_BLOCK = 64
+_NEVER = -1e9  # finite: where a row of padding sees nothing at all, infinity would give NaN
+
+
+class AttentionLayer(nn.Module):
+    """x + attention(norm(x)), then x + perceptron(norm(x)); a frame sees itself, the `window` - 1
+    frames before it, and `lookahead` frames after it.
+
+    Each head adds a learned value to the score of each distance (as arXiv 1910.10683 does, with one
+    value a distance). Dropout acts on the weights of what is attended to.
+    """
+
+    def __init__(
+        self, width: int, heads: int, window: int, dropout: float, lookahead: int = 0
+    ) -> None:
+        super().__init__()
+        self.heads, self.window, self.dropout = heads, window, dropout
+        self.lookahead = lookahead
+        self.norm_in = nn.LayerNorm(width, eps=1e-6)
+        self.project_in = nn.Linear(width, 3 * width)
+        self.distances = nn.Parameter(torch.zeros(heads, window + lookahead))
+        self.project_out = nn.Linear(width, width)
+        self.norm_out = nn.LayerNorm(width, eps=1e-6)
+        self.expand = nn.Linear(width, _EXPANSION * width)
+        self.contract = nn.Linear(_EXPANSION * width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Frames (B, T, width) of a whole stream to the same shape."""
+        nothing = x[:, :0]
+        return self.step(x, (nothing, nothing))[0]
+
+    def step(
+        self, x: Tensor, before: tuple[Tensor, Tensor]
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """Frames (B, T, width), given the keys and values (B, at most window - 1, width) of those
+        before; returns the frames, and the keys and values for the next."""
+        queries, keys, values = self.project_in(self.norm_in(x)).chunk(3, dim=-1)
+        keys = torch.cat([before[0].to(keys.dtype), keys], dim=1)
+        values = torch.cat([before[1].to(values.dtype), values], dim=1)
+        x = x + self.project_out(self._attend(queries, keys, values))
+        x = x + self.contract(F.gelu(self.expand(self.norm_out(x))))
+        kept = max(0, keys.shape[1] - self.window + 1)
+        return x, (keys[:, kept:], values[:, kept:])
+
+    def _attend(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        """Queries (B, T, width) of the last T of the keys and values (B, n, width) to
+        (B, T, width), block by block of queries, each with only the keys that its window holds."""
+        frames, past = queries.shape[1], self.window - 1
+        blocks = -(-frames // _BLOCK)
+        fill = blocks * _BLOCK - frames
+        known = keys.shape[1] - frames
+        around = (0, 0, past - known, fill + self.lookahead)
+        span = _BLOCK + past + self.lookahead
+        heads = (self.heads, queries.shape[2] // self.heads)
+        # (B, blocks, heads, head width, span): unfold puts the keys of a block last.
+        keys, values = (
+            F.pad(part, around).unfold(1, span, _BLOCK).reshape(len(part), blocks, *heads, span)
+            for part in (keys, values)
+        )
+        queries = F.pad(queries, (0, 0, 0, fill)).view(len(queries), blocks, _BLOCK, *heads)
+        scores = (queries.transpose(2, 3) * heads[1] ** -0.5) @ keys
+        scores = scores + self._distance_scores(span)  # at least float32, as the parameters are
+        scores = scores.masked_fill(~self._inside(blocks, span, frames, known), _NEVER)
+        weights = F.dropout(scores.softmax(dim=-1), self.dropout, self.training)
+        attended = weights.to(values.dtype) @ values.transpose(3, 4)
+        return attended.transpose(2, 3).flatten(3).flatten(1, 2)[:, :frames]
+
+    def _distance_scores(self, span: int) -> Tensor:
+        """What is added to the scores of a block, by distance: (heads, _BLOCK, span)."""
+        device = self.distances.device
+        distance = self.window - 1 + torch.arange(_BLOCK, device=device).unsqueeze(1)
+        distance = distance - torch.arange(span, device=device) + self.lookahead
+        outside = (distance < 0) | (distance >= self.distances.shape[1])
+        index = distance.clamp(0, self.distances.shape[1] - 1).flatten()
+        added = self.distances.index_select(1, index).view(-1, *distance.shape)
+        return added.masked_fill(outside, _NEVER)
+
+    def _inside(self, blocks: int, span: int, frames: int, known: int) -> Tensor:
+        """Which keys of each block are frames of the stream: (blocks, 1, 1, span)."""
+        device = self.distances.device
+        place = torch.arange(blocks, device=device).unsqueeze(1) * _BLOCK
+        place = place + torch.arange(span, device=device) - (self.window - 1)
+        inside = (place >= -known) & (place < frames)
+        return inside.view(blocks, 1, 1, span)
+
+
+class LocalAttention(nn.Module):
+    """`layers` attention layers that see frames on both sides, and so carry no state.
+
+    A frame depends on `past` frames before it and `future` frames after it.
+    """
+
+    def __init__(self, width: int, layers: int, heads: int, window: int, lookahead: int) -> None:
+        super().__init__()
+        self.past, self.future = layers * (window - 1), layers * lookahead
+        self.layers = nn.ModuleList(
+            AttentionLayer(width, heads, window, 0.0, lookahead) for _ in range(layers)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, width, T) to the same shape."""
+        frames = x.transpose(1, 2)
+        for layer in self.layers:
+            frames = layer(frames)
+        return frames.transpose(1, 2)
+
+
+class WindowedAttention(nn.Module):
+    """`layers` attention layers, over streams as a `Recurrence`.
+
+    Its state are keys and values, each (layers, B, frames, width), frames at most window - 1. With
+    L layers a frame reaches back L * (window - 1) frames.
+    """
+
+    def __init__(
+        self, width: int, layers: int, heads: int, window: int, dropout: float = 0.0
+    ) -> None:
+        super().__init__()
+        self.width = width
+        self.layers = nn.ModuleList(
+            AttentionLayer(width, heads, window, dropout) for _ in range(layers)
+        )
+
+    def chunks_before(self, chunk: int) -> int:
+        """How many chunks of `chunk` frames to run, from whatever state, before one whose outputs
+        are those of a stream from the start: each layer adds what its window reaches back."""
+        windows = [layer.window - 1 for layer in self.layers if isinstance(layer, AttentionLayer)]
+        return sum(-(-window // chunk) for window in windows)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, width, T) to the same shape, from the start of a stream."""
+        return self.step(x, None)[0]
+
+    def step(self, x: Tensor, state: SequenceState | None) -> tuple[Tensor, SequenceState]:
+        """Like `forward`, from a given state, returning the state after the last frame."""
+        frames = x.transpose(1, 2)
+        if state is None:
+            nothing = frames.new_zeros(len(self.layers), len(x), 0, self.width)
+            state = (nothing, nothing)
+        after: list[tuple[Tensor, Tensor]] = []
+        for layer, keys, values in zip(self.layers, *state, strict=True):
+            assert isinstance(layer, AttentionLayer)
+            frames, kept = layer.step(frames, (keys, values))
+            after.append(kept)
+        keys_after, values_after = (torch.stack(parts) for parts in zip(*after, strict=True))
+        return frames.transpose(1, 2), (keys_after, values_after)
+
+    def step_many(
+        self, pieces: Sequence[Tensor], states: Sequence[SequenceState | None]
+    ) -> list[tuple[Tensor, SequenceState]]:
+        """Advance streams that do not know of each other: (1, width, T) each, T at least 1.
+
+        One after another: each is one large product by itself, unlike the steps of an LSTM.
+        """
+        return [self.step(piece, state) for piece, state in zip(pieces, states, strict=True)]

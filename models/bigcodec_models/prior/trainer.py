@@ -1,0 +1,198 @@
+"""Fitting a prior to tokens."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from bigcodec_models.prior.code_order import similar_order
+from bigcodec_models.prior.counts import count_tables
+from bigcodec_models.prior.integer_export import Arrays, quantized
+from bigcodec_models.prior.network import PriorConfig, PriorNetwork
+
+Tokens = npt.NDArray[np.integer]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FitConfig:
+    """How a prior is fitted. `frames` is the length that sequences are cut to, `batch` how many
+    go into a step."""
+
+    epochs: int = 16
+    learning_rate: float = 4e-3
+    weight_decay: float = 0.01
+    frames: int = 160
+    batch: int = 32
+    warmup: int = 100
+    seed: int = 0
+    network: PriorConfig = PriorConfig()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FitReport:
+    """State of a fit: tokens seen of all that will be, and bits a token over the last steps; on
+    held-out sequences in `held_out_bits`, at the end of each epoch."""
+
+    epoch: int
+    tokens: int
+    total_tokens: int
+    bits: float
+    held_out_bits: float | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FittedPrior:
+    """Arrays of a prior file by name (format/SPEC.md section 8), and the network behind them."""
+
+    arrays: Arrays
+    network: PriorNetwork
+    orders: tuple[npt.NDArray[np.int64], ...]
+
+
+def fit_prior(
+    sequences: Sequence[Tokens],
+    held_out: Sequence[Tokens],
+    codes: Sequence[npt.NDArray[np.floating]],
+    config: FitConfig,
+    report: Callable[[FitReport], None] = lambda _: None,
+) -> FittedPrior:
+    """Fit count tables and network to recordings of tokens, (T, K) each, of a model whose
+    codebooks are `codes`, (size, d) each.
+
+    Raises:
+        ValueError: no tokens, or tokens outside the codebooks.
+    """
+    _check([*sequences, *held_out], codes)
+    orders = [similar_order(table) for table in codes]
+    places = [_places(sequence, orders) for sequence in sequences]
+    arrays: Arrays = {}
+    for k, order in enumerate(orders):
+        tables = count_tables([sequence[:, k] for sequence in places], len(order))
+        arrays[f"{k}.order"] = order.astype(np.uint16)
+        arrays[f"{k}.group_costs"], arrays[f"{k}.member_costs"] = tables
+    torch.manual_seed(config.seed)
+    tables_ = [
+        torch.from_numpy(c[o].astype(np.float32)) for c, o in zip(codes, orders, strict=True)
+    ]
+    network = PriorNetwork(config.network, tables_)
+    _train(network, places, [_places(s, orders) for s in held_out], config, report)
+    arrays.update(quantized(network))
+    return FittedPrior(arrays=arrays, network=network, orders=tuple(orders))
+
+
+def bits_per_token(
+    network: PriorNetwork, places: Sequence[Tokens], frames: int | None = None
+) -> float:
+    """Mean cost of sequences of places (T, K), from a fresh start every `frames` frames."""
+    network.eval()
+    pieces = _cut(places, frames or max(len(s) for s in places))
+    total, count = 0.0, 0
+    with torch.no_grad():
+        for batch, mask in _batches(pieces, 16, None):
+            costs = network(batch, mask)
+            total, count = total + float(costs.sum()), count + len(costs)
+    network.train()
+    return total / max(count, 1) / math.log(2)
+
+
+def _train(
+    network: PriorNetwork,
+    sequences: Sequence[Tokens],
+    held_out: Sequence[Tokens],
+    config: FitConfig,
+    report: Callable[[FitReport], None],
+) -> None:
+    random = np.random.default_rng(config.seed)
+    books = sequences[0].shape[1]
+    epoch_tokens = books * sum(len(sequence) for sequence in sequences)
+    total, seen, step, recent = epoch_tokens * config.epochs, 0, 0, 0.0
+    optimizer = torch.optim.AdamW(
+        network.parameters(), config.learning_rate, (0.9, 0.98), weight_decay=config.weight_decay
+    )
+    for epoch in range(config.epochs):
+        for batch, mask in _batches(_cut(sequences, config.frames, random), config.batch, random):
+            rate = min(1.0, (step + 1) / config.warmup) * _cosine(seen / total)
+            for group in optimizer.param_groups:
+                group["lr"] = config.learning_rate * rate
+            loss = network(batch, mask).mean()
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+            optimizer.step()
+            bits = float(loss.detach()) / math.log(2)
+            recent = recent + 0.05 * (bits - recent) if step else bits
+            step, seen = step + 1, seen + books * int(mask.sum())
+            if step % 20 == 0:
+                report(FitReport(epoch=epoch, tokens=seen, total_tokens=total, bits=recent))
+        bits_out = bits_per_token(network, held_out) if held_out else None
+        report(
+            FitReport(
+                epoch=epoch,
+                tokens=seen,
+                total_tokens=total,
+                bits=recent,
+                held_out_bits=bits_out,
+            )
+        )
+
+
+def _cosine(done: float) -> float:
+    return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
+
+
+def _check(sequences: Sequence[Tokens], codes: Sequence[npt.NDArray[np.floating]]) -> None:
+    if not sequences or not sum(len(sequence) for sequence in sequences):
+        raise ValueError("there are no tokens to fit a prior to")
+    sizes = np.array([len(table) for table in codes])
+    for sequence in sequences:
+        if sequence.ndim != 2 or sequence.shape[1] != len(codes):
+            raise ValueError(f"tokens must have shape (T, {len(codes)})")
+        if sequence.size and (sequence.min() < 0 or (sequence >= sizes).any()):
+            raise ValueError("a token is outside its codebook")
+
+
+def _places(tokens: Tokens, orders: Sequence[npt.NDArray[np.int64]]) -> npt.NDArray[np.int64]:
+    """Where each of tokens (T, K) stands in its codebook's order."""
+    found = np.empty(tokens.shape, dtype=np.int64)
+    for k, order in enumerate(orders):
+        place = np.empty(len(order), dtype=np.int64)
+        place[order] = np.arange(len(order))
+        found[:, k] = place[tokens[:, k]]
+    return found
+
+
+def _cut(
+    sequences: Sequence[Tokens], frames: int, random: np.random.Generator | None = None
+) -> list[Tokens]:
+    """Pieces of at most `frames` frames; with `random`, from another offset each time."""
+    pieces: list[Tokens] = []
+    for sequence in sequences:
+        first = int(random.integers(0, frames)) if random and len(sequence) > frames else 0
+        cuts = [0, *range(first or frames, len(sequence), frames), len(sequence)]
+        pieces += [sequence[a:b] for a, b in zip(cuts, cuts[1:], strict=False) if b > a]
+    return pieces
+
+
+def _batches(
+    pieces: Sequence[Tokens], size: int, random: np.random.Generator | None
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Places (B, T, K) and masks (B, T); pieces of like length go together."""
+    noise = random.uniform(-20, 20, len(pieces)) if random else np.zeros(len(pieces))
+    order = np.argsort(np.array([len(piece) for piece in pieces]) + noise, kind="stable")
+    groups = [order[start : start + size] for start in range(0, len(order), size)]
+    if random:
+        random.shuffle(groups)
+    for group in groups:
+        length = max(len(pieces[i]) for i in group)
+        places = np.zeros((len(group), length, pieces[0].shape[1]), dtype=np.int64)
+        mask = np.zeros((len(group), length), dtype=bool)
+        for row, index in enumerate(group):
+            places[row, : len(pieces[index])] = pieces[index]
+            mask[row, : len(pieces[index])] = True
+        yield torch.from_numpy(places), torch.from_numpy(mask)

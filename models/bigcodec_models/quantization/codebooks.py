@@ -1,0 +1,213 @@
+"""Codebooks, of which each gives a frame one token.
+
+`Codebook` learns by gradient, `AveragedCodebook` by moving averages, `GridCodebook` not at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bigcodec_models.config import QuantizerConfig
+from bigcodec_models.layers.weight_norm import WeightNormLinear
+
+_SCORES_AT_ONCE = 1 << 20
+_FEWEST = 1e-20
+
+AddUp = Callable[[Tensor], Tensor]
+"""Gives the sum of a tensor over all processes that train."""
+
+
+class Stage(NamedTuple):
+    """What one codebook makes of a latent (B, T, dim).
+
+    `latent`: (B, T, dim), with a straight-through gradient; `tokens`: int64 (B, T); `loss`: scalar;
+    `projected`: (B, T, codebook_dim), what the search saw; `target`: of the same shape, what the
+    chosen codes should be near to. The last two are detached.
+    """
+
+    latent: Tensor
+    tokens: Tensor
+    loss: Tensor
+    projected: Tensor
+    target: Tensor
+
+
+class Codebook(nn.Module):
+    """One lookup table between two linear projections, learnt by gradient.
+
+    The search is by cosine similarity, ties to the lowest index; all of it runs in float32.
+    `distance` is the loss between codes and latents: squared in the released code, and so by
+    default; the paper describes an absolute one.
+    """
+
+    codes: Tensor
+    revivable = True
+    """Whether codes that nothing draws may be moved."""
+
+    def __init__(self, dim: int, config: QuantizerConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.in_proj = WeightNormLinear(dim, config.codebook_dim)
+        self.out_proj = WeightNormLinear(config.codebook_dim, dim)
+        self.distance = F.mse_loss
+        self._set_up(config)
+
+    def _set_up(self, config: QuantizerConfig) -> None:
+        self.codes = nn.Parameter(torch.randn(config.codebook_size, config.codebook_dim))
+
+    def search(self, projected: Tensor) -> Tensor:
+        """Nearest codes: (..., codebook_dim) float to (...) int64."""
+        return nearest(projected, self.codes)
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        """Codes as the decoder sees them: int64 (B, T) to (B, T, codebook_dim)."""
+        codes = F.normalize(self.codes, dim=-1) if self.config.unit_codes else self.codes
+        return F.embedding(tokens, codes)
+
+    def vectors(self) -> Tensor:
+        """All codes as the decoder sees them: (codebook_size, codebook_dim)."""
+        return self.embed(torch.arange(self.config.codebook_size, device=self.codes.device))
+
+    def forward(self, latent: Tensor) -> Stage:
+        """Quantise a latent (B, T, dim)."""
+        with torch.autocast(latent.device.type, enabled=False):
+            projected = self.in_proj(latent.float())
+            target = self._target(projected)
+            tokens = self.search(projected)
+            codes = self.embed(tokens)
+            loss = self._loss(codes, target)
+            straight_through = target + (codes - target).detach()
+            latent = self.out_proj(straight_through)
+            return Stage(latent, tokens, loss, projected.detach(), target.detach())
+
+    def _target(self, projected: Tensor) -> Tensor:
+        """What codes are to be near to."""
+        return F.normalize(projected, dim=-1) if self.config.unit_codes else projected
+
+    def _loss(self, codes: Tensor, target: Tensor) -> Tensor:
+        loss = self.distance(codes, target.detach())
+        return loss + self.config.commitment * self.distance(target, codes.detach())
+
+    def learn(self, target: Tensor, tokens: Tensor, add_up: AddUp) -> None:
+        """Learn what is not learnt by gradient from what a forward pass saw and chose."""
+
+    def move(self, which: Tensor, codes: Tensor) -> None:
+        """Put `codes` (n, codebook_dim) in the place of those numbered `which` (n,)."""
+        self.codes[which] = codes
+
+
+class AveragedCodebook(Codebook):
+    """Codes that are moving averages of the latents that drew them (arXiv 1711.00937, appendix A,
+    and EnCodec, arXiv 2210.13438); only the commitment term is left as a loss.
+
+    `counts` are the averaged numbers of latents a code. The papers average sums beside them; code
+    times count is that sum, so that it need not be kept. They start at 0: the first latents that
+    draw a code become it.
+    """
+
+    counts: Tensor
+
+    def _set_up(self, config: QuantizerConfig) -> None:
+        self.register_buffer("codes", torch.randn(config.codebook_size, config.codebook_dim))
+        self.register_buffer("counts", torch.zeros(config.codebook_size))
+
+    def _loss(self, codes: Tensor, target: Tensor) -> Tensor:
+        return self.config.commitment * self.distance(target, codes)
+
+    @torch.no_grad()
+    def learn(self, target: Tensor, tokens: Tensor, add_up: AddUp) -> None:
+        """Take (B, T, codebook_dim) and (B, T) of one step, of all processes together."""
+        size, dim = self.codes.shape
+        vectors, chosen = target.reshape(-1, dim), tokens.flatten()
+        # One table for both, which is one sum over the processes.
+        sums = vectors.new_zeros(size, dim + 1)
+        sums.index_add_(0, chosen, F.pad(vectors, (0, 1), value=1.0))
+        sums = add_up(sums)
+        drawn, fresh = sums[:, dim], 1 - self.config.ema_decay
+        self.counts.lerp_(drawn, fresh)
+        step = fresh * (sums[:, :dim] - drawn.unsqueeze(1) * self.codes)
+        self.codes += step / self.counts.clamp(min=_FEWEST).unsqueeze(1)
+
+    def move(self, which: Tensor, codes: Tensor) -> None:
+        """Moved codes have no past: the next latents that draw one become it."""
+        super().move(which, codes)
+        self.counts[which] = 0.0
+
+
+class GridCodebook(Codebook):
+    """Finite scalar quantisation (arXiv 2309.15505): each axis bounded, and rounded to its levels.
+
+    Nothing is learnt besides the projections, and there is no loss. Token
+    i = i_0 + levels_0 * (i_1 + levels_1 * (...)), of the place i_k along each axis.
+    """
+
+    revivable = False
+    steps: Tensor
+
+    def _set_up(self, config: QuantizerConfig) -> None:
+        codes, steps = grid(config.levels), torch.tensor([0, *config.levels[:-1]], device="cpu")
+        steps[0] = 1
+        self.register_buffer("codes", codes, persistent=False)
+        self.register_buffer("steps", steps.cumprod(0), persistent=False)
+
+    def search(self, projected: Tensor) -> Tensor:
+        with torch.no_grad(), torch.autocast(projected.device.type, enabled=False):
+            places = self._bounded(projected.float()).round().long()
+            return ((places + self._halves(places).long()) * self.steps).sum(dim=-1)
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        return F.embedding(tokens, self.codes)
+
+    def _target(self, projected: Tensor) -> Tensor:
+        return self._bounded(projected) / self._halves(projected)
+
+    def _loss(self, codes: Tensor, target: Tensor) -> Tensor:
+        return target.new_zeros(())
+
+    def _bounded(self, x: Tensor) -> Tensor:
+        """Each axis into the range that rounds to its levels, 0 staying where it is.
+
+        An even number of levels has one more below 0 than above: the range is moved by a half. It
+        is a hair wider than the levels are, or an input would have to be infinite to come to rest
+        on the outermost.
+        """
+        levels = torch.tensor(self.config.levels, dtype=x.dtype, device=x.device)
+        half = (levels - 1) / 2 * (1 + 1e-3)
+        offset = (1 - levels % 2) / 2
+        return half * torch.tanh(x + torch.atanh(offset / half)) - offset
+
+    def _halves(self, x: Tensor) -> Tensor:
+        return torch.tensor([n // 2 for n in self.config.levels], dtype=x.dtype, device=x.device)
+
+
+def grid(levels: tuple[int, ...]) -> Tensor:
+    """All codes of a grid, in the order of their tokens: (product of levels, axes) in [-1, 1]."""
+    axes = [(torch.arange(n, device="cpu") - n // 2) / (n // 2) for n in levels]
+    places = torch.meshgrid(*reversed(axes), indexing="ij")
+    return torch.stack([axis.flatten() for axis in reversed(places)], dim=-1)
+
+
+KINDS: dict[str, type[Codebook]] = {
+    "vq": Codebook,
+    "ema": AveragedCodebook,
+    "fsq": GridCodebook,
+}
+
+
+def nearest(projected: Tensor, codes: Tensor) -> Tensor:
+    """Index of the code with the highest cosine similarity: (..., d) and (N, d) to int64 (...).
+
+    Ties go to the lowest index. Half precision in this search degrades the codes, so autocast is
+    switched off. Rows go in pieces whose score table stays in the processor's cache.
+    """
+    with torch.no_grad(), torch.autocast(projected.device.type, enabled=False):
+        vectors = F.normalize(projected.float(), dim=-1).flatten(0, -2)
+        table = F.normalize(codes.float(), dim=-1).t().contiguous()
+        rows = max(1, _SCORES_AT_ONCE // table.shape[1])
+        found = [(piece @ table).max(dim=-1).indices for piece in torch.split(vectors, rows)]
+        return torch.cat(found).view(projected.shape[:-1]) if found else vectors.new_zeros(0).long()

@@ -1,0 +1,223 @@
+"""`eval` and `compare` as a user runs them."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from bigcodec_cli.evaluation.comparison import compare
+from bigcodec_cli.evaluation.config import Bench
+from bigcodec_cli.evaluation.metrics.definitions import COST, MEASURES
+from bigcodec_cli.evaluation.report.exports import comparison_text
+from bigcodec_cli.evaluation.run import EvalClip, Worker
+from bigcodec_models.registry import builtin_models
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+KEYS = {measure.key for measure in MEASURES}
+COSTS = {measure.key for measure in COST}
+TAKEN = ("pesq_wb", "stoi", "mcd", "mel")
+SPEEDS = {"encode_x_realtime", "decode_x_realtime"}
+
+
+@pytest.fixture
+def clips(tmp_path: Path, speech: Path) -> Path:
+    """A folder with two short clips of real speech, each in a folder of its own."""
+    samples, rate = soundfile.read(speech, dtype="float32")
+    for name, part in {"a/one.wav": samples[:24000], "b/two.wav": samples[40000:72000]}.items():
+        (tmp_path / "clips" / name).parent.mkdir(parents=True)
+        soundfile.write(tmp_path / "clips" / name, part, rate)
+    return tmp_path / "clips"
+
+
+def load(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def test_two_clips_are_measured_from_bytes_on_disk(
+    bigcodec: Run, tmp_path: Path, clips: Path, toy_model: Path
+) -> None:
+    outputs = ("--json", "out.json", "--csv", "out.csv", "--report", "out.html")
+    taken = ("--measures", ",".join(TAKEN))
+    done = bigcodec("eval", clips, "--model", toy_model, "--jobs", "2", *taken, *outputs)
+    assert done.returncode == 0, done.stderr
+    found = load(tmp_path / "out.json")
+    (system,) = found["systems"]
+    assert (system["name"], system["ours"], found["files"]) == (toy_model.stem, True, 2)
+    assert set(system["groups"]) == {"a", "b"}
+    rows = system["per_file"]
+    assert [row["file"] for row in rows] == ["a/one.wav", "b/two.wav"]
+    assert all(set(row) >= KEYS for row in (*rows, system["total"]))
+    for row in rows:
+        tried = set(row["failed"]) | {key for key in KEYS if row[key] is not None}
+        assert tried == {*TAKEN, *COSTS} - set(found["missing"])
+    check_cost(bigcodec, clips, toy_model, system)
+    check_means(system)
+    check_same_in_one_process(clips, toy_model, rows)
+    with (tmp_path / "out.csv").open(newline="") as file:
+        table = [row for row in csv.DictReader(file) if row["system"] == toy_model.stem]
+    assert [float(row["kbps_on_disk"]) for row in table] == [row["kbps_on_disk"] for row in rows]
+    page = (tmp_path / "out.html").read_text(encoding="utf-8")
+    assert page.count("<audio") == 4
+    assert "kbit/s on disk ↓" in done.stdout and "PESQ-WB ↑" in done.stdout
+
+
+def check_cost(bigcodec: Run, clips: Path, model: Path, system: Any) -> None:
+    """The bytes are those of `compress`, and the entropy that of `info`."""
+    total = 0
+    for row in system["per_file"]:
+        assert bigcodec("compress", clips / row["file"], "-o", "x.bcdc", "-f", "--model", model)
+        info = json.loads(bigcodec("info", "--json", "x.bcdc").stdout)
+        assert row["kbps_on_disk"] == pytest.approx(info["kbps_on_disk"])
+        assert row["entropy_bits"] == pytest.approx(info["entropy_bits"], abs=2e-4)
+        assert row["approx_kbps"] == pytest.approx(info["approx_kbps"], abs=2e-4)
+        total += info["bytes"]
+    seconds = sum(row["seconds"] for row in system["per_file"])
+    mean = system["total"]["kbps_on_disk"]["mean"]
+    assert mean == pytest.approx(total * 8 / seconds / 1000)
+
+
+def check_means(system: Any) -> None:
+    rows, total = system["per_file"], system["total"]
+    assert total["mel"]["mean"] == pytest.approx(np.mean([row["mel"] for row in rows]))
+    assert total["mel"]["low"] <= total["mel"]["mean"] <= total["mel"]["high"]
+    assert total["mel"]["files"] == 2
+    assert system["groups"]["a"]["mel"]["mean"] == rows[0]["mel"]
+    assert total["codebook_used"]["mean"] >= max(row["codebook_used"] for row in rows)
+    time = sum(row["seconds"] / row["encode_x_realtime"] for row in rows)
+    speed = sum(row["seconds"] for row in rows) / time
+    assert total["encode_x_realtime"]["mean"] == pytest.approx(speed)
+
+
+def check_same_in_one_process(clips: Path, model: Path, rows: Any) -> None:
+    bench = Bench(models=(str(model),), peers=(), measures=TAKEN, device="cpu", jobs=1)
+    outcome = Worker(bench)(EvalClip(path=clips / "a/one.wav", name="a/one.wav", group="a"))
+    assert isinstance(outcome, list)
+    alone = outcome[1].values
+    for key in alone.keys() - SPEEDS:
+        assert rows[0][key] == pytest.approx(alone[key], rel=1e-4), key
+
+
+def test_models_are_measured_in_either_f0_mode(
+    bigcodec: Run, tmp_path: Path, clips: Path, f0_model: Path, toy_model: Path
+) -> None:
+    taken = ("eval", clips, "--model", f0_model, "--measures", "mel", "-f", "--json", "out.json")
+    rates = {}
+    for options, mode in (((), "predicted"), (("--f0", "coded"), "coded")):
+        done = bigcodec(*taken, *options)
+        assert done.returncode == 0, done.stderr
+        (system,) = load(tmp_path / "out.json")["systems"]
+        assert system["description"].endswith(f"; F0 {mode}")
+        for row in system["per_file"]:
+            name, model = clips / row["file"], ("--model", f0_model)
+            packed = bigcodec("compress", name, "-o", "x.bcdc", "-f", *model, "--f0", mode)
+            assert packed.returncode == 0, packed.stderr
+            info = json.loads(bigcodec("info", "--json", "x.bcdc").stdout)
+            assert row["kbps_on_disk"] == pytest.approx(info["kbps_on_disk"])
+            assert info["f0_coded"] == (mode == "coded")
+        rates[mode] = system["total"]["kbps_on_disk"]["mean"]
+    assert rates["predicted"] < rates["coded"]
+    done = bigcodec(*taken, "--f0", "coded", "--model", toy_model)
+    assert done.returncode == 1 and "has no F0 tokens; leave --f0 out" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_what_is_missing_or_broken_is_named(
+    bigcodec: Run, tmp_path: Path, clips: Path, toy_model: Path
+) -> None:
+    (clips / "b" / "broken.flac").write_bytes(b"fLaC and nothing more")
+    soundfile.write(clips / "a" / "one.wav", np.zeros(8000), 16000)
+    (clips / "b" / "two.wav").unlink()
+    peers = ("--against", "opus:6,codec2:1200")
+    taken = ("--measures", "mel,stoi", "--json", "out.json")
+    arguments = ("eval", clips, "--model", toy_model, *peers, *taken)
+    done = bigcodec(*arguments, PATH=str(tmp_path))
+    assert done.returncode == 1, done.stderr
+    assert "b/broken.flac" in done.stderr and "Traceback" not in done.stderr
+    found = load(tmp_path / "out.json")
+    assert found["missing"]["opus:6"].startswith("opusenc is not installed")
+    assert found["missing"]["codec2:1200"].startswith("c2enc is not installed")
+    assert "opus:6 is missing: opusenc is not installed" in done.stderr
+    assert list(found["unread"]) == ["b/broken.flac"]
+    (row,) = found["systems"][0]["per_file"]
+    assert row["mel"] is None and row["failed"]["mel"] == "the original is silent"
+    assert found["systems"][0]["total"]["mel"] is None
+    assert found["systems"][0]["total"]["failed"]["mel"] == 1
+    assert row["kbps_on_disk"] > 0
+    assert "mel failed for" in done.stdout and "the original is silent" in done.stdout
+
+
+def test_a_codec_that_fails_has_no_figures(
+    bigcodec: Run, tmp_path: Path, clips: Path, toy_model: Path
+) -> None:
+    for program in ("opusenc", "opusdec"):
+        (tmp_path / program).write_text("#!/bin/sh\necho it is out of order >&2\nexit 3\n")
+        (tmp_path / program).chmod(0o755)
+    taken = ("--against", "opus:6", "--measures", "mel", "--json", "out.json")
+    done = bigcodec("eval", clips, "--model", toy_model, *taken, PATH=str(tmp_path))
+    assert done.returncode == 1, done.stderr
+    ours, opus = load(tmp_path / "out.json")["systems"]
+    assert ours["total"]["mel"]["files"] == 2
+    assert all(opus["total"][key] is None for key in KEYS)
+    reasons = [row["failed"] for row in opus["per_file"]]
+    assert reasons == [{"coding": "opusenc failed: it is out of order"}] * 2
+    assert "opusenc failed: it is out of order (" in done.stdout
+
+
+NEWEST = builtin_models()[-1].name
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("clips", "--against", "mp3:32"), 2, "mp3:32: no such peer"),
+        (("clips", "--measures", "stoi,mos"), 2, "mos: no such measure"),
+        (("clips", "--json", "a", "--csv", "a"), 2, "must name different files"),
+        (("clips", "--jobs", "0"), 2, "--jobs"),
+        (("clips", "--model", "lite", "--model", NEWEST), 2, "models need different names"),
+        (("clips", "--json", "none/a.json"), 1, "none/a.json: its folder does not exist"),
+        (("clips", "--json", "there.json"), 1, "there.json: already exists; use -f"),
+        (("clips", "--model", "nothing"), 1, "nothing: no such model or file"),
+        (("nowhere",), 1, "nowhere: not a folder"),
+    ],
+)
+def test_wrong_usage_is_refused_before_any_work(
+    bigcodec: Run, tmp_path: Path, clips: Path, arguments: tuple[str, ...], code: int, words: str
+) -> None:
+    (tmp_path / "there.json").write_text("mine")
+    done = bigcodec("eval", *arguments)
+    assert done.returncode == code, done.stderr
+    assert words in done.stderr and "Traceback" not in done.stderr
+    assert (tmp_path / "there.json").read_text() == "mine"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["clips", "there.json"]
+
+
+def test_two_files_are_compared(bigcodec: Run, tmp_path: Path, speech: Path) -> None:
+    samples, rate = soundfile.read(speech, dtype="float32")
+    first = samples[:32000]
+    soundfile.write(tmp_path / "a.wav", first, rate)
+    soundfile.write(tmp_path / "b.wav", np.pad(first, (160, 0)), rate)
+    found = json.loads(
+        bigcodec("compare", "a.wav", "b.wav", "--json", "--measures", "mel,stoi").stdout
+    )
+    assert (found["delay_ms"], found["seconds"], found["surplus_seconds"]) == (10, 2, 0.01)
+    assert (found["mel"], found["failed"]) == (0, {})
+    shifted = compare(tmp_path / "a.wav", tmp_path / "b.wav", aligned=False, keys=["mel"])
+    assert shifted.delay_ms == 0 and shifted.values["mel"] > 0.5
+    lines = comparison_text(shifted).splitlines()
+    assert lines[:2] == ["2.000 s", "B is +0.010 s long beside A"]
+    assert lines[2:] == [f"Mel ↓            {shifted.values['mel']:.2f}"]
+
+
+def test_compare_refuses_what_is_no_audio(bigcodec: Run, tmp_path: Path, speech: Path) -> None:
+    soundfile.write(tmp_path / "empty.wav", np.zeros(0), 16000)
+    done = bigcodec("compare", speech, "empty.wav")
+    assert done.returncode == 1
+    assert "empty.wav: holds no samples" in done.stderr and "Traceback" not in done.stderr

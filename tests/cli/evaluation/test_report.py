@@ -1,0 +1,255 @@
+"""The page: that it stands alone, says what was measured, and works in a browser."""
+
+from __future__ import annotations
+
+import dataclasses
+import html
+import io
+import json
+import re
+import shutil
+import struct
+import subprocess
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import soundfile
+
+from bigcodec_cli.evaluation.codecs.base import SystemInfo
+from bigcodec_cli.evaluation.media import grey_png, make_sound, spectrogram_png
+from bigcodec_cli.evaluation.report.charts import round_ticks
+from bigcodec_cli.evaluation.report.html import to_html
+from bigcodec_cli.evaluation.results import Evaluation, Result, Setting
+
+Wave = npt.NDArray[np.float32]
+
+HOSTILE = "<img src=http://example.com/x.png>\"'&\x07.wav"
+FILES = {"b/one.wav": "b", "b/two.wav": "b", "a/three.wav": "a", HOSTILE: ""}
+SYSTEMS = {"ours": 1.1, "opus:6": 6.2}
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+
+
+def result(file: str, system: str, number: int, wave: Wave) -> Result:
+    coded = system in SYSTEMS
+    values = {"dnsmos": 3.5}
+    if coded:
+        values |= {"pesq_wb": 1 + number / 7, "stoi": 0.5 + number / 100, "mcd": 10.0 - number}
+        values |= {"kbps_on_disk": SYSTEMS[system], "decode_x_realtime": 20.0}
+    failed = {}
+    if system == "ours" and number == 2:
+        failed["pesq_wb"] = "No <utterances>"
+        del values["pesq_wb"]
+    return Result(
+        file=file,
+        group=FILES[file],
+        system=system,
+        seconds=len(wave) / 16000,
+        values=values,
+        failed=failed,
+        sound=make_sound(wave, 1.0) if number < 2 else None,
+    )
+
+
+@pytest.fixture(scope="module")
+def evaluation(wave: Wave) -> Evaluation:
+    return Evaluation(
+        Setting(
+            folder="speech",
+            version="1.2.3",
+            started="2026-11-23T09:00:00+00:00",
+            elapsed=61.0,
+            machine="a machine",
+            device="cpu",
+            jobs=2,
+        ),
+        [
+            SystemInfo(name=name, ours=name == "ours", description=f"how {name} was run")
+            for name in SYSTEMS
+        ],
+        [
+            result(file, system, number, wave)
+            for number, file in enumerate(FILES)
+            for system in ("original", *SYSTEMS)
+        ],
+        {"codec2:1200": "c2enc is not installed"},
+        {"broken.wav": "cannot be read as audio"},
+    )
+
+
+def parsed(page: str) -> ElementTree.Element:
+    """The page as XML, which is stricter than HTML."""
+    return ElementTree.fromstring(page.partition("\n")[2])
+
+
+def words(element: ElementTree.Element | None) -> str:
+    assert element is not None
+    return " ".join(" ".join(element.itertext()).split())
+
+
+def test_the_page_stands_alone(evaluation: Evaluation) -> None:
+    page = to_html(evaluation)
+    root = parsed(page)
+    addresses = [
+        value
+        for element in root.iter()
+        for name, value in element.attrib.items()
+        if name in ("src", "href", "srcset", "poster", "action", "style") or "://" in value
+        if name != "title" and name != "data-value"
+    ]
+    assert addresses and all(value.startswith("data:") for value in addresses)
+    assert "url(" not in page and "@import" not in page
+    policy = root.find("head/meta[@http-equiv='Content-Security-Policy']")
+    assert policy is not None and "default-src 'none'" in policy.attrib["content"]
+    assert HOSTILE.replace("\x07", "") in words(root)
+
+
+def test_the_page_says_what_was_measured(evaluation: Evaluation) -> None:
+    root = parsed(to_html(evaluation))
+    rows = {words(row.find("th")): row for row in root.iterfind(".//section[@id='means']//tr")}
+    (pesq,) = (row for name, row in rows.items() if name.startswith("PESQ-WB ↑"))
+    cells = [words(cell) for cell in pesq.iterfind("td")]
+    assert cells[0].startswith("1.19 1.00 to 1.43, 3 of 4 files")
+    assert cells[1].startswith("1.21 ")
+    assert cells[2] == "–"
+    figures = root.findall(".//section[@id='charts']//svg")
+    assert [svg.attrib["data-measure"] for svg in figures] == ["pesq_wb", "stoi", "mcd", "dnsmos"]
+    assert all(len(svg.findall("circle")) == 2 for svg in figures)
+    assert "ours 3.50 at 1.10, opus:6 3.50 at 6.20" in words(figures[3].find("title"))
+    assert len(root.findall(".//section[@id='groups']//tbody/tr")) == 6
+    missing = words(root.find(".//section[@id='missing']"))
+    assert "codec2:1200 is missing c2enc is not installed" in missing
+    assert "broken.wav was not read cannot be read as audio" in missing
+    assert "pesq_wb failed for ours on 1 of the files No <utterances> (a/three.wav)" in missing
+    assert "how opus:6 was run" in words(root.find(".//section[@id='systems']"))
+
+
+def test_every_file_has_a_row_and_a_failure_its_reason(evaluation: Evaluation) -> None:
+    root = parsed(to_html(evaluation))
+    rows = root.findall(".//section[@id='files']//tbody/tr")
+    assert len(rows) == 8
+    failed = [cell for row in rows for cell in row if cell.attrib.get("class") == "bad"]
+    assert [(cell.text, cell.attrib["title"]) for cell in failed] == [("failed", "No <utterances>")]
+    assert all("data-value" not in cell.attrib for cell in failed)
+
+
+def test_players_hold_the_sound(evaluation: Evaluation, wave: Wave) -> None:
+    root = parsed(to_html(evaluation))
+    players = root.findall(".//section[@id='clips']//audio")
+    assert len(players) == 6
+    assert "2 of the 4 files" in words(root.find(".//section[@id='clips']"))
+    sound = evaluation.results[0].sound
+    assert sound is not None
+    samples, rate = soundfile.read(io.BytesIO(sound.flac), dtype="float32")
+    assert rate == 16000
+    assert np.abs(samples - wave).max() < 1e-4
+
+
+def test_long_sound_is_cut(wave: Wave) -> None:
+    sound = make_sound(np.tile(wave, 5), 1.0)
+    assert soundfile.info(io.BytesIO(sound.flac)).frames == 12 * 16000
+
+
+def test_a_page_without_players_groups_or_failures(evaluation: Evaluation) -> None:
+    plain = [
+        dataclasses.replace(r, sound=None, group="", failed={})
+        for r in evaluation.results
+        if r.system != "opus:6"
+    ]
+    bare = Evaluation(evaluation.setting, evaluation.systems[:1], plain, {}, {})
+    root = parsed(to_html(bare))
+    found = [section.attrib["id"] for section in root.iter("section")]
+    assert found == ["means", "charts", "files", "systems"]
+
+
+def read_png(data: bytes) -> npt.NDArray[np.uint8]:
+    """Pixels of a PNG with four bits of grey, by the format's own description."""
+    assert data[:8] == b"\x89PNG\r\n\x1a\n"
+    chunks, at = {}, 8
+    while at < len(data):
+        (length,) = struct.unpack(">I", data[at : at + 4])
+        kind, body = data[at + 4 : at + 8], data[at + 8 : at + 8 + length]
+        assert struct.unpack(">I", data[at + 8 + length : at + 12 + length])[0] == zlib.crc32(
+            kind + body
+        )
+        chunks[kind], at = body, at + 12 + length
+    assert list(chunks) == [b"IHDR", b"IDAT", b"IEND"]
+    columns, rows, depth, colour = struct.unpack(">IIBB", chunks[b"IHDR"][:10])
+    assert (depth, colour) == (4, 0)
+    packed = np.frombuffer(zlib.decompress(chunks[b"IDAT"]), np.uint8).reshape(rows, -1)
+    assert not packed[:, 0].any()
+    return np.stack([packed[:, 1:] >> 4, packed[:, 1:] & 15], 2).reshape(rows, -1)[:, :columns]
+
+
+@pytest.mark.parametrize("columns", [1, 6, 7])
+def test_png_holds_the_pixels(columns: int) -> None:
+    pixels = np.random.default_rng(0).integers(0, 16, (5, columns)).astype(np.uint8)
+    assert np.array_equal(read_png(grey_png(pixels)), pixels)
+
+
+def test_a_tone_is_a_line_at_its_height() -> None:
+    tone = np.sin(2 * np.pi * 3000 * np.arange(16000) / 16000).astype(np.float32)
+    pixels = read_png(spectrogram_png(tone, 128.0))
+    assert pixels.shape == (128, 81)
+    darkest = pixels[:, 10:70].argmin(axis=0)
+    assert set(darkest.tolist()) <= {79, 80}  # 3000 of 8000 Hz, counted from below
+    assert pixels[:, 40].min() == 0
+    assert (pixels[:60, 10:70] == 15).all()
+
+
+def test_ticks_are_round_and_cover() -> None:
+    assert round_ticks(0.61, 0.93) == pytest.approx([0.6, 0.7, 0.8, 0.9, 1.0])
+    same = round_ticks(3, 3)
+    assert same[0] < 3 < same[-1]
+
+
+_PROBE = """
+window.addEventListener("load", async () => {
+  const players = Array.from(document.querySelectorAll("audio"));
+  await Promise.all(players.map((p) => p.readyState ? 0 :
+    new Promise((done) => { p.onloadedmetadata = p.onerror = done; })));
+  const names = () => Array.from(document.querySelectorAll("#files tbody tr"))
+    .filter((r) => !r.hidden).map((r) => r.cells[3].textContent).join(" ");
+  const found = { images: Array.from(document.images).map((i) => i.naturalWidth).join(" "),
+    seconds: players.map((p) => p.duration.toFixed(2)).join(" ") };
+  const head = document.querySelectorAll("#files th button")[3];
+  head.click(); found.rising = names();
+  head.click(); found.falling = names();
+  const choice = document.querySelector("#files select");
+  choice.value = "ours"; choice.dispatchEvent(new Event("change")); found.ours = names();
+  found.wide = document.documentElement.scrollWidth - window.innerWidth;
+  document.title = JSON.stringify(found);
+});
+"""
+
+
+@pytest.fixture
+def probed(evaluation: Evaluation, tmp_path: Path) -> Iterator[dict[str, str]]:
+    """What a script finds in the page, run in Chromium in a narrow window."""
+    if CHROMIUM is None:
+        pytest.skip("chromium is not installed")
+    page = tmp_path / "report.html"
+    probe = f"<script>{_PROBE}</script></body>"
+    page.write_text(to_html(evaluation).replace("</body>", probe), encoding="utf-8")
+    command = [
+        *(CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"),
+        *("--window-size=500,900", "--virtual-time-budget=10000"),
+        *(f"--user-data-dir={tmp_path / 'profile'}", page.as_uri()),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    title = re.search(r"<title>(\{.*?\})</title>", done.stdout)
+    assert title, done.stderr
+    yield json.loads(html.unescape(title[1]))
+
+
+def test_the_page_works_in_a_browser(probed: dict[str, str]) -> None:
+    assert probed["images"] == " ".join(["241"] * 6)
+    assert probed["seconds"] == " ".join(["3.00"] * 6)
+    assert probed["rising"] == "1.00 1.00 1.14 1.14 1.29 1.43 1.43 failed"
+    assert probed["falling"] == "1.43 1.43 1.29 1.14 1.14 1.00 1.00 failed"
+    assert probed["ours"] == "1.43 1.14 1.00 failed"
+    assert int(probed["wide"]) <= 0

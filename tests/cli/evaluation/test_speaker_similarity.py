@@ -1,0 +1,77 @@
+"""Speaker similarity against the published encoder, and voices that differ."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import soundfile
+import soxr
+
+from bigcodec_cli.evaluation.metrics.speaker_similarity import (
+    WAVLM,
+    ResemblyzerSimilarity,
+    WavlmSimilarity,
+)
+from bigcodec_cli.evaluation.packages import MissingError
+
+Wave = npt.NDArray[np.float32]
+GOLDEN = np.load(Path(__file__).parent / "golden.npz")
+PARTS = {"whole": slice(0, None), "start": slice(0, 16000), "quiet": slice(40000, 80000)}
+
+
+@pytest.fixture(scope="module")
+def meter() -> ResemblyzerSimilarity:
+    try:
+        return ResemblyzerSimilarity()
+    except MissingError as error:
+        pytest.skip(str(error))
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_embeddings_are_those_of_the_published_package(
+    meter: ResemblyzerSimilarity, speech: Path, part: str
+) -> None:
+    samples, _ = soundfile.read(speech, dtype="float32")
+    loud = samples[PARTS[part]] * np.float32(0.05 if part == "quiet" else 1)
+    assert np.abs(meter.embed(loud) - GOLDEN[f"embedding_{part}"]).max() < 1e-5
+
+
+def test_a_raised_voice_is_another(meter: ResemblyzerSimilarity, wave: Wave) -> None:
+    higher = soxr.resample(wave, 16000, 12000)
+    slightly = soxr.resample(wave, 16000, 15500)
+    assert meter(wave, higher) < 0.9 < meter(wave, slightly) < 1
+
+
+def test_the_level_does_not_matter(meter: ResemblyzerSimilarity, wave: Wave) -> None:
+    assert meter(wave * np.float32(0.01), wave * np.float32(0.02)) == pytest.approx(1)
+
+
+def test_wavlm_has_its_own_column_when_its_weights_are_here(huggingface: Path, wave: Wave) -> None:
+    transformers = importlib.import_module("transformers")
+    with pytest.raises(MissingError, match=f"weights of {WAVLM} are not on this machine"):
+        WavlmSimilarity()
+    config = transformers.WavLMConfig(
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        conv_dim=(8,) * 7,
+        num_conv_pos_embeddings=16,
+        num_conv_pos_embedding_groups=2,
+        tdnn_dim=(16,) * 5,
+        xvector_output_dim=8,
+    )
+    folder = huggingface / f"models--{WAVLM.replace('/', '--')}"
+    (folder / "refs").mkdir(parents=True)
+    (folder / "refs" / "main").write_text("0" * 40)
+    snapshot = folder / "snapshots" / ("0" * 40)
+    transformers.WavLMForXVector(config).save_pretrained(snapshot)
+    transformers.Wav2Vec2FeatureExtractor().save_pretrained(snapshot)
+    meter = WavlmSimilarity()
+    assert meter.embed(wave).shape == (8,)
+    assert meter(wave, wave) == pytest.approx(1)
+    assert meter(wave, wave[::-1].copy()) < 1

@@ -1,0 +1,64 @@
+"""The shipped weights: that the table is true of them, and that real speech survives them."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pystoi
+import pytest
+import soundfile
+
+from bigcodec_models import PRESETS, Codec
+from bigcodec_models.registry import BuiltinModel, builtin_models, find_builtin
+
+WEIGHTS = Path(__file__).parents[3] / "models" / "bigcodec_models" / "weights"
+SIZES: dict[str, tuple[int, ...]] = {"lite-1": (8192,), "lite-2": (8192,)}
+NEWEST_SIZES = PRESETS["lite"].token_sizes
+every_model = pytest.mark.parametrize("model", builtin_models(), ids=lambda model: model.name)
+
+
+def test_lite_is_the_newest() -> None:
+    newest = builtin_models()[-1]
+    assert newest.name.startswith("lite-")
+    assert find_builtin("lite") == newest
+    assert find_builtin("nothing") is None
+
+
+@every_model
+def test_the_table_is_true(model: BuiltinModel) -> None:
+    codec = Codec.load(model.name)
+    assert codec.fingerprint == model.fingerprint
+    assert (codec.info.name, codec.info.licence) == (model.name, model.licence)
+    assert codec.info.training["steps"] > 0
+    assert (codec.hop, codec.config.token_sizes) == (200, SIZES.get(model.name, NEWEST_SIZES))
+
+
+@every_model
+def test_files_are_small_and_load_quickly(model: BuiltinModel) -> None:
+    assert model.path.stat().st_size <= 26_000_000
+    start = time.perf_counter()
+    Codec.load(model.name)
+    assert time.perf_counter() - start < 5  # under a second on a free machine
+
+
+@every_model
+def test_every_model_has_a_card(model: BuiltinModel) -> None:
+    card = (WEIGHTS / f"{model.name.upper()}.md").read_text(encoding="utf-8")
+    assert card.startswith(f"# {model.name}\n") and "@" not in card
+    for word in ("parameters", "data", "steps", "licence", "STOI", "PESQ-WB"):
+        assert word in card
+
+
+@every_model
+def test_real_speech_stays_intelligible(model: BuiltinModel, speech: Path) -> None:
+    wave, rate = soundfile.read(speech, dtype="float32")
+    codec = Codec.load(model.name)
+    tokens = codec.encode(wave)
+    restored = codec.decode(tokens, len(wave))
+    assert pystoi.stoi(wave, restored, rate) > 0.75
+    codes = tokens if tokens.ndim == 1 else tokens[:, 0]
+    assert len(np.unique(codes)) > len(codes) / 2
+    level = np.sqrt(np.mean(restored**2)) / np.sqrt(np.mean(wave**2))
+    assert 0.5 < level < 1.5

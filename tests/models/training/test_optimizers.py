@@ -1,0 +1,59 @@
+"""Muon beside AdamW: which parameters each has, and what updates look like."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from bigcodec_models.architectures.network import CodecNetwork
+from bigcodec_models.config import PRESETS
+from bigcodec_models.training.config import TrainConfig
+from bigcodec_models.training.optimizers import Optimizers
+
+MUON = TrainConfig(optimizer="muon")
+
+
+def with_momentum(optimizers: Optimizers) -> set[str]:
+    names = (key.split("/", 1) for key in optimizers.moments())
+    return {name for state, name in names if state == "momentum_buffer"}
+
+
+def stepped(preset: str) -> tuple[CodecNetwork, Optimizers, dict[str, torch.Tensor]]:
+    """A network after one step on random gradients, and its parameters' changes."""
+    torch.manual_seed(1)
+    network = CodecNetwork(PRESETS[preset])
+    before = {name: value.detach().clone() for name, value in network.named_parameters()}
+    for value in network.parameters():
+        value.grad = torch.randn_like(value)
+    optimizers = Optimizers(network, MUON)
+    optimizers.set_rate(1e-3)
+    optimizers.step()
+    decay = 1 - 1e-3 * MUON.weight_decay
+    now = network.named_parameters()
+    return network, optimizers, {name: value.detach() - decay * before[name] for name, value in now}
+
+
+def test_muon_has_the_inner_matrices_and_nothing_else() -> None:
+    _, optimizers, _ = stepped("toy-tone")
+    names = with_momentum(optimizers)
+    assert "decoder.blocks.1.expand.weight" in names and "encoder.lstm.lstm.weight_hh_l1" in names
+    outer = ("quantizer", "head", "filter", "pitch", "project", "embed", "norm", "bias", "scale")
+    assert not [name for name in names if any(word in name for word in outer)]
+    attention = with_momentum(stepped("toy-single")[1])
+    assert "decoder.attention.layers.0.project_in.weight" in attention
+    assert "decoder.f0_head.block.expand.weight" in attention
+    assert not [n for n in attention if n.endswith("distances") or "f0_head.output" in n]
+    lstms = with_momentum(stepped("toy")[1])
+    assert lstms and all("lstm" in name for name in lstms)
+
+
+def test_updates_are_nearly_orthogonal_and_as_large_as_those_of_adamw() -> None:
+    network, optimizers, changes = stepped("toy-tone")
+    gradients = dict(network.named_parameters())
+    for name in with_momentum(optimizers):
+        found, given = (
+            torch.linalg.svdvals(matrix)
+            for matrix in (changes[name], gradients[name].grad.float())  # type: ignore[union-attr]
+        )
+        assert found[0] / found.median() < min(1.6, float(given[0] / given.median()) + 0.1)
+        assert changes[name].square().mean().sqrt() == pytest.approx(0.2e-3, rel=0.4)

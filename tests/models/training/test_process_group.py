@@ -1,0 +1,84 @@
+"""Two processes against one with the whole batch: gradients, sums, decisions."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from bigcodec_models.training.process_group import ALONE, Team
+
+_GRADIENTS = """
+import sys, torch
+import torch.distributed as dist
+from bigcodec_models.quantization.codebooks import AveragedCodebook
+from bigcodec_models.config import PRESETS, QuantizerConfig
+from bigcodec_models.architectures.network import CodecNetwork
+from bigcodec_models.training.config import TrainConfig
+from bigcodec_models.training.codec_loss import Objective, apply_gradients
+from bigcodec_models.training.process_group import ALONE, Team
+
+alone = len(sys.argv) > 2
+if not alone:
+    dist.init_process_group("gloo")
+team = ALONE if alone else Team(rank=dist.get_rank(), size=2)
+torch.set_num_threads(1)
+torch.manual_seed(1)
+wave = 0.3 * torch.randn(4, 1, 8000)
+network = CodecNetwork(PRESETS["toy-lite"])
+config = TrainConfig(discriminators="small", crop_seconds=0.5, mel_windows=(128, 512))
+objective = Objective(config)
+items = team.share(4)
+real = wave[items.start : items.stop]
+made = network(real)
+total = objective.discriminator_losses(real, made.wave)["total"]
+still = torch.optim.SGD([torch.zeros(1)], lr=0)
+parameters = [*objective.parameters()]
+norm = apply_gradients(total, parameters, still, 1e9, team)
+found = [p.grad.clone() for p in parameters] + [norm]
+losses = objective.generator_losses(real, made, slice(None))
+norm = apply_gradients(losses["total"], network.parameters(), still, 1e9, team)
+found += [p.grad for p in network.parameters() if p.grad is not None] + [norm]
+torch.manual_seed(2)
+codebook = AveragedCodebook(6, QuantizerConfig(codebook_size=16, codebook_dim=3, kind="ema"))
+target, tokens = torch.randn(4, 7, 3), torch.randint(0, 16, (4, 7))
+for _ in range(2):
+    codebook.learn(target[items.start : items.stop], tokens[items.start : items.stop], team.add_up)
+found += [codebook.codes, codebook.counts]
+assert team.any(team.rank == team.size - 1, torch.device("cpu"))
+assert not team.any(False, torch.device("cpu"))
+assert int(team.add_up(torch.tensor(team.rank + 1))) == (1 if alone else 3)
+sent = torch.full((3,), float(team.rank))
+team.follow(sent)
+assert float(sent.sum()) == 0
+if team.leads:
+    torch.save(found, sys.argv[1])
+if not alone:  # none leaves while another may still be sending
+    dist.barrier()
+    dist.destroy_process_group()
+"""
+
+
+def test_two_processes_have_the_gradients_of_one(tmp_path: Path) -> None:
+    """Of every tensor, discriminators and generator, with half of the batch each; and the moving
+    averages of a codebook."""
+    script = tmp_path / "gradients.py"
+    script.write_text(_GRADIENTS)
+    many = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    two, one = tmp_path / "two.pt", tmp_path / "one.pt"
+    for start, arguments in ((many, [two]), ([], [one, "alone"])):
+        subprocess.run([sys.executable, *start, script, *arguments], check=True, timeout=120)
+    found, expected = torch.load(two), torch.load(one)
+    assert len(found) == len(expected) > 100
+    for ours, wanted in zip(found, expected, strict=True):
+        assert torch.allclose(ours, wanted, rtol=1e-3, atol=1e-4 * float(wanted.abs().max()))
+
+
+def test_shares_of_a_batch() -> None:
+    assert [list(Team(rank=rank, size=3).share(6)) for rank in range(3)] == [[0, 1], [2, 3], [4, 5]]
+    assert ALONE.share(5) == range(5)
+    with pytest.raises(ValueError, match="multiple of 4"):
+        Team(rank=0, size=4).share(6)

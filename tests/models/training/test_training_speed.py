@@ -1,0 +1,85 @@
+"""What is done for speed in training against PyTorch's plain way of doing it."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bigcodec_models.config import PRESETS
+from bigcodec_models.discriminators import PRESETS as DISCRIMINATORS
+from bigcodec_models.discriminators import WeightNormConv2d, build_discriminators
+from bigcodec_models.losses.adversarial import discriminator_loss, mean_distance
+from bigcodec_models.training.codec_loss import Objective
+from bigcodec_models.training.config import recipe_for
+
+
+@pytest.mark.parametrize("channels", [(1, 8), (8, 24), (1, 200), (200, 3)])
+@pytest.mark.parametrize("shape", [(40, 6), (6, 40)])
+def test_the_layout_in_memory_changes_no_convolution(
+    channels: tuple[int, int], shape: tuple[int, int]
+) -> None:
+    torch.manual_seed(0)
+    layer = WeightNormConv2d(*channels, (5, 3), (3, 2))
+    parameters = list(layer.parameters())
+    x = torch.randn(2, channels[0], *shape, requires_grad=True)
+    wanted = F.conv2d(x, layer.weight(), layer.bias, (3, 2), (2, 1))
+    grad = torch.randn_like(wanted)
+    exact = torch.autograd.grad(wanted, [x, *parameters], grad)
+    for swapped in (False, True):
+        found = layer(x.transpose(2, 3), True).transpose(2, 3) if swapped else layer(x)
+        assert torch.allclose(found, wanted, atol=1e-5)
+        for ours, reference in zip(
+            torch.autograd.grad(found, [x, *parameters], grad), exact, strict=True
+        ):
+            assert torch.allclose(ours, reference, rtol=1e-4, atol=1e-4)
+
+
+def plain_features(part: Any, wave: Tensor) -> list[Tensor]:
+    """A sub-discriminator by the book: convolutions over (H, W), one after the other."""
+    x = part.front(wave)
+    features = []
+    for layer in part.layers:
+        x = F.conv2d(x, layer.weight(), layer.bias, layer.stride, layer.padding)
+        x = F.leaky_relu(x, part.slope)
+        features.append(x)
+    score = part.score
+    return [*features, F.conv2d(x, score.weight(), score.bias, score.stride, score.padding)]
+
+
+def test_features_are_in_their_usual_shape() -> None:
+    torch.manual_seed(0)
+    wave = 0.1 * torch.randn(2, 1, 4001)
+    for discriminator in build_discriminators(DISCRIMINATORS["small"]).values():
+        assert isinstance(discriminator.parts, torch.nn.ModuleList)
+        for part in discriminator.parts:
+            for ours, wanted in zip(part(wave), plain_features(part, wave), strict=True):
+                assert ours.shape == wanted.shape
+                assert torch.allclose(ours, wanted, atol=1e-5)
+
+
+def test_real_and_generated_waves_do_not_mix_in_their_batch() -> None:
+    config = dataclasses.replace(recipe_for(PRESETS["toy-lite"]), discriminators="small")
+    torch.manual_seed(0)
+    objective = Objective(config)
+    real, generated = 0.1 * torch.randn(2, 1, 4000), 0.1 * torch.randn(3, 1, 4000)
+    joined = objective.discriminator_losses(real, generated)
+    alone = discriminator_loss(objective.judge(real), objective.judge(generated))
+    assert torch.allclose(joined["discriminator_real"], alone.real, rtol=1e-5)
+    assert torch.allclose(joined["discriminator_fake"], alone.fake, rtol=1e-5)
+
+
+def test_mean_distance_is_the_l1_loss() -> None:
+    torch.manual_seed(0)
+    ours = torch.randn(3, 4, 5).transpose(1, 2).requires_grad_()
+    target = torch.randn(3, 5, 4)
+    target[0, 0, 0] = ours[0, 0, 0].detach()
+    loss, wanted = mean_distance(ours, target), F.l1_loss(ours, target)
+    assert torch.equal(loss, wanted)
+    (found,), (exact,) = (torch.autograd.grad(x * 3, [ours]) for x in (loss, wanted))
+    assert torch.allclose(found, exact)
+    assert found.stride() == ours.stride() and found[0, 0, 0] == 0
