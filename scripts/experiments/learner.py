@@ -14,7 +14,6 @@ from unittest.mock import MagicMock
 import numpy as np
 import torch
 import torch.nn.functional as F
-from batched_muon import BatchedMuon
 from safetensors.torch import load_file, save_file
 from speech_bank import RATE
 from torch import Tensor, nn
@@ -32,6 +31,7 @@ from bigcodec_models.losses.spectral import f0_loss
 from bigcodec_models.quantization.quantizer import Quantized
 from bigcodec_models.training.codec_loss import Objective
 from bigcodec_models.training.config import TrainConfig
+from bigcodec_models.training.muon import Muon
 from bigcodec_models.training.validation import f0_accuracy
 
 CONFIG = PRESETS["lite"]
@@ -79,10 +79,11 @@ class Learner:
         if device.type == "cuda":
             adam["capturable"] = True
         self.adam = torch.optim.AdamW(outer, betas=(0.8, 0.99), **adam)
-        self.muon = BatchedMuon(inner, self.rate, 0.01)
+        self.muon = Muon(inner, iterations=4 if device.type == "cuda" else 3)
         parts = list(self.objective.discriminators.parameters())
         self.adam_d = torch.optim.AdamW(parts, betas=(0.8, 0.95), **adam)
-        for optimizer, rate in ((self.adam, self.rate), (self.adam_d, self.rate_d)):
+        rates = ((self.adam, self.rate), (self.muon, self.rate), (self.adam_d, self.rate_d))
+        for optimizer, rate in rates:
             optimizer.param_groups[0]["lr"] = rate
         self.live = [v for v in self.network.state_dict().values() if v.is_floating_point()]
         self.names = [k for k, v in self.network.state_dict().items() if v.is_floating_point()]
@@ -108,8 +109,7 @@ class Learner:
             d_losses = self._discriminators_step(segments[0], segments[1].detach())
         losses = self._generator_losses(made, segments)
         self.adam.zero_grad(set_to_none=True)
-        for parameter in (p for group in self.muon.groups for p in group):
-            parameter.grad = None
+        self.muon.zero_grad(set_to_none=True)
         losses[0].backward()  # type: ignore[no-untyped-call]
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), 5.0, foreach=True)
         self.adam.step()

@@ -197,7 +197,8 @@ class Run:
         if not all(map(math.isfinite, sums)) and self.kept:
             self.say("not finite: back to the last good weights")
             torch._foreach_copy_([*learner.live, *learner.mean], self.kept)
-            learner.muon.momenta = [m.zero_() for m in learner.muon.momenta]
+            for state in learner.muon.state.values():
+                state["momentum_buffer"].zero_()
             return
         self.kept = [v.clone() for v in (*learner.live, *learner.mean)]
         pairs = zip((*NAMES, "norm", "norm_d"), sums, strict=True)

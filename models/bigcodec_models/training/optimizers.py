@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from bigcodec_models.training.config import TrainConfig
+from bigcodec_models.training.muon import Muon
 
 _OUTER = (
     "quantizer.",
@@ -28,9 +29,7 @@ _STATES = ("step", "exp_avg", "exp_avg_sq", "momentum_buffer")
 class Optimizers:
     """The optimisers of a module, as one.
 
-    Muon (K. Jordan, kellerjordan.github.io/posts/muon, 2024; in torch) makes updates of matrices
-    orthogonal. Its rate is scaled to give updates the size that AdamW's have (arXiv 2502.16982), so
-    that one learning rate serves both.
+    Muon has the inner matrices, where it is asked for; one learning rate serves both.
     """
 
     def __init__(self, module: nn.Module, config: TrainConfig) -> None:
@@ -43,12 +42,7 @@ class Optimizers:
             torch.optim.AdamW(others, betas=betas, weight_decay=decay, fused=True)
         ]
         if inner:
-            muon = torch.optim.Muon(
-                inner.values(),
-                weight_decay=decay,
-                adjust_lr_fn="match_rms_adamw",
-                ns_steps=_ITERATIONS,
-            )
+            muon = Muon(inner.values(), weight_decay=decay, iterations=_ITERATIONS)
             self._parts.append(muon)
 
     def _inner(self) -> dict[str, nn.Parameter]:

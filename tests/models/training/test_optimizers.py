@@ -7,6 +7,7 @@ import torch
 
 from bigcodec_models.architectures.network import CodecNetwork
 from bigcodec_models.config import PRESETS
+from bigcodec_models.training import muon
 from bigcodec_models.training.config import TrainConfig
 from bigcodec_models.training.optimizers import Optimizers
 
@@ -57,3 +58,34 @@ def test_updates_are_nearly_orthogonal_and_as_large_as_those_of_adamw() -> None:
         )
         assert found[0] / found.median() < min(1.6, float(given[0] / given.median()) + 0.1)
         assert changes[name].square().mean().sqrt() == pytest.approx(0.2e-3, rel=0.4)
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_updates_are_those_of_torch(half: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whose iteration is in bfloat16 always: ours agrees to that, in either precision."""
+    monkeypatch.setattr(muon, "bfloat16_pays", lambda device: half)
+    generator = torch.Generator().manual_seed(4)
+    shapes = [(12, 30), (30, 12), (12, 30), (16, 16)]
+    start = [torch.randn(shape, generator=generator) for shape in shapes]
+    ours, theirs = ([torch.nn.Parameter(x.clone()) for x in start] for _ in range(2))
+    optimizers = (
+        muon.Muon(ours, lr=0.02, weight_decay=0.1, iterations=3),
+        torch.optim.Muon(
+            theirs, lr=0.02, weight_decay=0.1, adjust_lr_fn="match_rms_adamw", ns_steps=3
+        ),
+    )
+    for _ in range(4):
+        for mine, its in zip(ours, theirs, strict=True):
+            mine.grad = torch.randn(mine.shape, generator=generator)
+            its.grad = mine.grad.clone()
+        for optimizer in optimizers:
+            optimizer.step()
+    for mine, its, before in zip(ours, theirs, start, strict=True):
+        assert (mine - its).norm() < 0.02 * (its - before).norm()
+
+
+def test_matrices_without_a_gradient_stay() -> None:
+    still, moved = torch.nn.Parameter(torch.ones(3, 4)), torch.nn.Parameter(torch.ones(3, 4))
+    moved.grad = torch.randn(3, 4)
+    muon.Muon([still, moved]).step()
+    assert torch.equal(still, torch.ones(3, 4)) and not torch.equal(moved, still)
