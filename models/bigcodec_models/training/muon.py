@@ -1,8 +1,8 @@
 """Muon (K. Jordan, kellerjordan.github.io/posts/muon, 2024), matrices of one shape together.
 
 Of our own beside `torch.optim.Muon`, whose updates it gives, for two reasons: that one goes matrix
-by matrix, which on a GPU is bound by the host's launches, and always in bfloat16: on a core of an AMD
-EPYC without AVX-512 the 46 matrices of `lite` took it 38 s a step, and take this one 2.2.
+by matrix, which on a GPU is bound by the host's launches, and always in bfloat16: on a core of an
+AMD EPYC without AVX-512 the 46 matrices of `lite` took it 38 s a step, and take this one 2.2.
 """
 
 from __future__ import annotations
