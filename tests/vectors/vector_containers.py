@@ -25,7 +25,7 @@ Vector = tuple[str, bytes, str, str]
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
-SHIPPED = ROOT / "models/bigcodec_models/weights/priors/ca2b7b63a365-1-f53b194b.bcdp"
+(SHIPPED,) = (ROOT / "models/bigcodec_models/weights/priors").glob("ef9e52ffb32e-1-*.bcdp")
 GEOMETRY = bcdc.Geometry(hop=16000, codebook_sizes=(300, 5))
 WITH_F0 = bcdc.Geometry(hop=16000, codebook_sizes=(300, 154), f0=True)
 PLAIN = bcdc.Header(fingerprint=MODEL, sample_rate=16000, geometry=GEOMETRY)
@@ -127,14 +127,15 @@ def _good_coded() -> Iterator[Vector]:
             words,
         )
     spoken = json.loads((ROOT / "tests/cli/model_store/golden/speech.json").read_text())
-    tokens = np.array(spoken, np.int32).reshape(1, -1, 1)[:, :160]
+    tokens = np.array(spoken, np.int32)[None, :160]
     shipped = bcdc.read_prior(SHIPPED.read_bytes())
-    header = bcdc.Header(fingerprint=shipped.model, sample_rate=16000)
+    geometry = dataclasses.replace(shipped.geometry, f0=True)
+    header = bcdc.Header(fingerprint=shipped.model, sample_rate=16000, geometry=geometry)
     yield (
         "good-shipped-prior.bcdc",
         stored(bcdc.header_for(header, bcdc.Coder.PRIOR, shipped), tokens, 32000, shipped),
         outcome(tokens),
-        "the first two seconds of examples/speech.flac by lite-1 and the prior that ships",
+        "the first two seconds of examples/speech.flac by lite-4 and the prior that ships",
     )
     tokens = walk(1, 8)
     header = dataclasses.replace(PLAIN, coder=bcdc.Coder.ADAPTIVE)
