@@ -21,12 +21,13 @@ from bigcodec_models.codec import Codec
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CompressOptions:
-    """Choices of `compress` that change the bytes. Without a coder the smallest is taken, which
-    holds everything back until the end. `prior` is for the coders that need one."""
+    """Choices of `compress`. Without a coder it is `prior` if there is a prior, else `adaptive`.
+    `hold` is the number of full blocks that wait to be coded together: many are faster."""
 
     coder: bcdc.Coder | None
     downmix: bool = False
     prior: bcdc.Prior | None = None
+    hold: int = 16
 
 
 class Compressor:
@@ -57,13 +58,10 @@ class Compressor:
             geometry=geometry_of(codec),
             tags=audio.tags,
         )
-        if options.coder is not None:
-            header = bcdc.header_for(header, options.coder, options.prior)
-        self.header = header
+        self.header = bcdc.header_for(header, options.coder, options.prior)
         self.samples = 0
         self.digest = TokenDigest(self.channels)
-        prior = options.prior if options.coder is None or options.coder.needs_prior else None
-        self.writer = bcdc.Writer(out, header, prior, auto=options.coder is None)
+        self.writer = bcdc.Writer(out, self.header, options.prior, options.hold)
         self._joiner = ChannelJoiner(self.channels)
         self._progress = progress
         blocks = resample_stream(self._counted(audio.blocks, mixed), audio.rate, bcdc.MODEL_RATE)
