@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 import bcdc
 from bigcodec_cli.audio.channels import ChannelJoiner, Samples, split_channels
-from bigcodec_cli.audio.reader import Audio, AudioInput
+from bigcodec_cli.audio.reader import AudioInput
 from bigcodec_cli.audio.resampling import resample_stream
 from bigcodec_cli.coding.verification import TokenDigest
 from bigcodec_cli.console.progress import Advance
@@ -97,33 +97,3 @@ class Compressor:
         for block in blocks:
             self.samples += block.shape[1]
             yield block.mean(axis=0, keepdims=True, dtype=np.float32) if mixed else block
-
-
-def compress(
-    audio: Audio,
-    codec: Codec,
-    options: CompressOptions,
-    out: BinaryIO,
-    progress: Advance = lambda _: None,
-) -> None:
-    """Encode audio held in memory, each channel by itself, and write a container.
-
-    `progress` is told of the seconds of audio done since it was last called.
-
-    Raises:
-        ValueError: more channels than a container can hold.
-        OSError: the file cannot be written.
-    """
-    source = AudioInput(
-        name="",
-        rate=audio.rate,
-        channels=audio.samples.shape[0],
-        frames=audio.samples.shape[1],
-        blocks=iter([audio.samples]),
-    )
-    job = Compressor(source, codec, options, out, progress)
-    for piece in codec.encode_streams(job.sources, job.channels):
-        if piece.error is not None:
-            raise piece.error
-        job.take(piece.index, piece.data)
-    job.finish()

@@ -1,6 +1,6 @@
 """Sizes and speed of the entropy coders on tokens of `make_tokens.py`: the figures of ENTROPY.md.
 
-    python scripts/measure_entropy.py TOKENS [--prior FILE] [--speed]
+    python scripts/experiments/measure_entropy.py TOKENS [--prior FILE] [--speed]
 
 All bytes of the containers are counted, every recording being a file of its own; `joined` takes all
 recordings of TOKENS as one file. Savings are against the bare tokens at their raw number of bits.
