@@ -7,7 +7,7 @@ its further codes near to those that there are, and a layer that is to have more
 those; all else, and what begins with a PREFIX, stays as a fresh network has it. Give a head that is
 to sound beside a tone so: trained before, it leaves the tone nothing to do (docs/training-log.md).
 
-    python scripts/grow_model.py lite-2 lite runs/grown.safetensors decoder.head decoder.filter
+    python scripts/grow_model.py lite-4 lite runs/grown.safetensors decoder.head decoder.filter
 """
 
 from __future__ import annotations

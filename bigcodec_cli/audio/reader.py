@@ -16,12 +16,12 @@ import numpy as np
 import soundfile
 
 from bigcodec_cli.audio.channels import Samples
-from bigcodec_cli.audio.pcm import Encoding, RawFormat
+from bigcodec_cli.audio.pcm import RawFormat
 from bigcodec_cli.audio.resampling import resample
-from bigcodec_cli.audio.wav_stream import WavFormat, WavWriter, read_frames, read_header
+from bigcodec_cli.audio.wav_stream import WavFormat, read_frames, read_header
 from bigcodec_cli.console.messages import CliError
 
-__all__ = ["Audio", "AudioInput", "Samples", "open_audio", "read_audio", "resample", "write_wav"]
+__all__ = ["Audio", "AudioInput", "Samples", "open_audio", "read_audio", "resample"]
 
 _BLOCK_FRAMES = 1 << 16
 _MAX_SAMPLES = 1 << 33
@@ -107,20 +107,6 @@ def read_audio(path: Path) -> Audio:
         except MemoryError:
             raise CliError(f"{path}: does not fit into memory") from None
         return Audio(samples, source.rate)
-
-
-def write_wav(path: Path, audio: Audio) -> None:
-    """Write 16-bit PCM, samples beyond full scale clipped.
-
-    Raises:
-        OSError: the file cannot be written.
-    """
-    channels, frames = audio.samples.shape
-    form = WavFormat(rate=audio.rate, channels=channels, encoding=Encoding.S16, frames=frames)
-    with path.open("wb") as file:
-        writer = WavWriter(file, form)
-        writer.write(audio.samples)
-        writer.finish()
 
 
 def _open(

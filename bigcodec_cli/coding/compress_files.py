@@ -60,7 +60,7 @@ def compress_jobs(
 
 
 def _chosen(coder: str, prior: bcdc.Prior | None, codec: Codec) -> bcdc.Coder | None:
-    """The coder of --coder, or None for the smallest.
+    """The coder of --coder, or None for auto.
 
     Raises:
         CliError: it needs a prior.

@@ -59,7 +59,9 @@ class CompressTask:
             alone = len(batch.jobs) == 1 and batch.options.progress and not batch.options.quiet
             progress = stack.enter_context(seconds_bar(source.seconds or 0, source.name, alone))
             source = dataclasses.replace(source, tags=_bounded(source, batch))
-            options = _for_pipe(settings.options) if source.frames is None else settings.options
+            options = settings.options
+            if source.frames is None:  # what comes by a pipe goes on at once
+                options = dataclasses.replace(options, hold=1)
             self._coder = Compressor(source, settings.codec, options, out, progress)
             self._out, self._seconds = out, source.seconds
             self._written: bcdc.Container | None = None
@@ -88,8 +90,8 @@ class CompressTask:
     @functools.cached_property
     def share(self) -> float:
         """What part of a lot it is: only the prior coder is faster with others beside it."""
-        options = self._settings.options
-        if self._output is None or self._seconds is None or not _by_network(options):
+        by_network = self._coder.header.coder is bcdc.Coder.PRIOR
+        if self._output is None or self._seconds is None or not by_network:
             return 1
         return max(1 / _LOT_FILES, self._seconds * self._coder.channels / _LOT_SECONDS)
 
@@ -209,21 +211,6 @@ def _naming(job: Job) -> Iterator[None]:
         raise CliError(f"{job.name}: cannot write {job.target_name}: {reason}") from error
     except ValueError as error:
         raise CliError(f"{job.name}: cannot become a container: {error}") from error
-
-
-def _by_network(options: CompressOptions) -> bool:
-    """Whether the prior coder is, or may turn out to be, the one that is used."""
-    wanted = options.coder in (None, bcdc.Coder.PRIOR)
-    return wanted and bcdc.Coder.PRIOR in bcdc.usable_coders(options.prior)
-
-
-def _for_pipe(options: CompressOptions) -> CompressOptions:
-    """Choosing the smallest coder holds everything back; what comes by a pipe goes on at once."""
-    if options.coder is not None:
-        return options
-    usable = bcdc.usable_coders(options.prior)
-    best = bcdc.Coder.PRIOR if bcdc.Coder.PRIOR in usable else bcdc.Coder.ADAPTIVE
-    return dataclasses.replace(options, coder=best)
 
 
 def _bounded(source: AudioInput, batch: Batch) -> tuple[tuple[str, str], ...]:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 import bcdc
 from bigcodec_cli.audio.channels import ChannelJoiner, Samples, split_channels
-from bigcodec_cli.audio.reader import Audio, AudioInput
+from bigcodec_cli.audio.reader import AudioInput
 from bigcodec_cli.audio.resampling import resample_stream
 from bigcodec_cli.coding.verification import TokenDigest
 from bigcodec_cli.console.progress import Advance
@@ -21,12 +21,13 @@ from bigcodec_models.codec import Codec
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CompressOptions:
-    """Choices of `compress` that change the bytes. Without a coder the smallest is taken, which
-    holds everything back until the end. `prior` is for the coders that need one."""
+    """Choices of `compress`. Without a coder it is `prior` if there is a prior, else `adaptive`.
+    `hold` is the number of full blocks that wait to be coded together: many are faster."""
 
     coder: bcdc.Coder | None
     downmix: bool = False
     prior: bcdc.Prior | None = None
+    hold: int = 16
 
 
 class Compressor:
@@ -57,13 +58,10 @@ class Compressor:
             geometry=geometry_of(codec),
             tags=audio.tags,
         )
-        if options.coder is not None:
-            header = bcdc.header_for(header, options.coder, options.prior)
-        self.header = header
+        self.header = bcdc.header_for(header, options.coder, options.prior)
         self.samples = 0
         self.digest = TokenDigest(self.channels)
-        prior = options.prior if options.coder is None or options.coder.needs_prior else None
-        self.writer = bcdc.Writer(out, header, prior, auto=options.coder is None)
+        self.writer = bcdc.Writer(out, self.header, options.prior, options.hold)
         self._joiner = ChannelJoiner(self.channels)
         self._progress = progress
         blocks = resample_stream(self._counted(audio.blocks, mixed), audio.rate, bcdc.MODEL_RATE)
@@ -99,33 +97,3 @@ class Compressor:
         for block in blocks:
             self.samples += block.shape[1]
             yield block.mean(axis=0, keepdims=True, dtype=np.float32) if mixed else block
-
-
-def compress(
-    audio: Audio,
-    codec: Codec,
-    options: CompressOptions,
-    out: BinaryIO,
-    progress: Advance = lambda _: None,
-) -> None:
-    """Encode audio held in memory, each channel by itself, and write a container.
-
-    `progress` is told of the seconds of audio done since it was last called.
-
-    Raises:
-        ValueError: more channels than a container can hold.
-        OSError: the file cannot be written.
-    """
-    source = AudioInput(
-        name="",
-        rate=audio.rate,
-        channels=audio.samples.shape[0],
-        frames=audio.samples.shape[1],
-        blocks=iter([audio.samples]),
-    )
-    job = Compressor(source, codec, options, out, progress)
-    for piece in codec.encode_streams(job.sources, job.channels):
-        if piece.error is not None:
-            raise piece.error
-        job.take(piece.index, piece.data)
-    job.finish()

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-import numpy as np
-
 import bcdc
 from bigcodec_cli.audio.channels import ChannelJoiner, Samples, SampleSink, split_channels
-from bigcodec_cli.audio.reader import Audio
 from bigcodec_cli.audio.resampling import Grid, Resampler
 from bigcodec_cli.console.progress import Advance
 from bigcodec_cli.files.containers import TokenSource, token_stretches
@@ -109,42 +106,6 @@ def _model_span(grid: Grid, first: int, last: int, length: int) -> tuple[int, in
     stop = grid.input_stop(grid.first_window(max(last - 1, first)))
     skip = first - window * grid.window * grid.new_rate
     return min(grid.input_start(window), length), min(stop, length), skip
-
-
-class _Memory:
-    def __init__(self, channels: int) -> None:
-        self.blocks: list[Samples] = [np.zeros((channels, 0), np.float32)]
-
-    def write(self, samples: Samples) -> None:
-        self.blocks.append(samples)
-
-
-def decompress(
-    container: TokenSource,
-    codec: Codec,
-    progress: Advance = lambda _: None,
-    span: tuple[int, int] | None = None,
-    prior: bcdc.Prior | None = None,
-) -> Audio:
-    """Decode every channel, at the original rate and length; or samples of a `span` of it.
-
-    `progress` is told of the seconds of audio done since it was last called.
-
-    Raises:
-        CorruptError: the tokens are impossible.
-    """
-    memory = _Memory(container.header.channels)
-    job = Decompressor(container, memory, progress, span, prior)
-    decode_part(job, codec) if span else _decode_whole(job, codec)
-    return Audio(np.concatenate(memory.blocks, axis=1), container.header.sample_rate)
-
-
-def _decode_whole(job: Decompressor, codec: Codec) -> None:
-    for piece in codec.decode_streams(job.sources, job.channels):
-        if piece.error is not None:
-            raise piece.error
-        job.take(piece.index, piece.data)
-    job.finish()
 
 
 def decode_part(job: Decompressor, codec: Codec) -> None:

@@ -36,7 +36,7 @@ _CODERS = [coder.name.lower() for coder in bcdc.Coder]
     type=click.Choice(["auto", *_CODERS]),
     default="auto",
     show_default=True,
-    help="How tokens become bytes; auto takes the smallest.",
+    help="How tokens become bytes; auto is prior if the model has one, else adaptive.",
 )
 @f0_option
 @device_option

@@ -18,7 +18,7 @@ _PATH = click.Path(path_type=Path)
     multiple=True,
     help="Folder of audio, searched through; may be repeated, with the share of crops it gives.",
 )
-@click.option("--preset", help="Model to train: bigcodec (default), bigcodec-base, lite, toy, ...")
+@click.option("--preset", help="Model to train: bigcodec (default), bigcodec-base, lite, ...")
 @click.option(
     "--out",
     "run",

@@ -13,7 +13,7 @@ import bcdc
 from bigcodec_cli.console.messages import CliError
 
 MAX_BYTES = 1 << 30
-"""The largest container that is read, for it is held in memory: some 2000 hours by lite-1."""
+"""The largest container that is read, for it is held in memory: some 2000 hours of speech."""
 _STRETCH_FRAMES = 40960
 """Frames whose tokens are decoded at a time, in whole blocks: eight minutes or so."""
 _FIRST_FRAMES, _GROWTH = 2560, 4

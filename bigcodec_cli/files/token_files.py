@@ -90,14 +90,14 @@ def read_array(path: Path) -> Array:
 def write_container(
     out: BinaryIO, header: bcdc.Header, tokens: Array, samples: int, prior: bcdc.Prior | None
 ) -> None:
-    """A container of tokens, by the coder that makes it smallest.
+    """A container of tokens, by the coder of --coder auto.
 
     Raises:
         CliError: the tokens do not fit the model or the number of samples.
         OSError: the file cannot be written.
     """
     try:
-        with bcdc.Writer(out, header, prior, auto=True) as writer:
+        with bcdc.Writer(out, bcdc.header_for(header, None, prior), prior) as writer:
             writer.write(tokens)
             writer.finish(samples)
     except (ValueError, TypeError) as error:

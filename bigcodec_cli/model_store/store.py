@@ -156,7 +156,7 @@ def check_name(name: str) -> None:
         raise CliError(f"{name}: is the name of a built-in model; choose another with --name")
     if _OURS.fullmatch(name):
         raise CliError(
-            f"{name}: names like lite-1 are kept for models that come with the program; "
+            f"{name}: names like lite-5 are kept for models that come with the program; "
             "choose another with --name"
         )
 

@@ -54,7 +54,6 @@ class Plan:
     of crops they give, or None for a share by duration."""
 
     run: Path
-    resumed: bool
     preset: str
     model: ModelConfig
     train: TrainConfig
@@ -107,7 +106,6 @@ def make_plan(options: Options) -> Plan:
     data = _choose_data(options, earlier)
     return Plan(
         run=options.run or Path("runs") / f"{preset}-{time.strftime('%Y%m%d-%H%M%S')}",
-        resumed=earlier is not None,
         preset=preset,
         model=model,
         train=train,
@@ -174,6 +172,11 @@ def _given_settings(options: Options) -> dict[str, Any]:
     return table
 
 
+def preset_names() -> list[str]:
+    """Names of the presets to train; those of toys, which are for tests, are left out."""
+    return [name for name in PRESETS if not name.startswith("toy")]
+
+
 def recipe_names() -> list[str]:
     """Names of the recipes in the package, which --config takes."""
     return sorted(path.stem for path in _RECIPES.glob("*.toml"))
@@ -215,7 +218,7 @@ def _choose_preset(
     given.pop("preset", None)
     preset = preset or DEFAULT_PRESET
     if not isinstance(preset, str) or preset not in PRESETS:
-        raise click.UsageError(f"no preset {preset!r}; there are: {', '.join(PRESETS)}")
+        raise click.UsageError(f"no preset {preset!r}; there are: {', '.join(preset_names())}")
     if earlier is not None and preset != earlier["preset"]:
         raise click.UsageError(f"{options.run} holds a run of preset {earlier['preset']!r}")
     return str(preset)

@@ -1,4 +1,4 @@
-"""The coder `adaptive`: learns from the recording itself (SPEC section 6.5).
+"""The coder `adaptive`: learns from the recording itself (SPEC section 6.4).
 
 A token is looked for first among those that followed the previous token before, itself always
 one of them; failing that it is coded by how often each has occurred.

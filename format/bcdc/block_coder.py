@@ -9,10 +9,9 @@ from typing import Protocol
 
 from bcdc.adaptive_coder import AdaptiveCoder
 from bcdc.errors import CorruptError, MissingPriorError
-from bcdc.header import Coder, Geometry, Header
+from bcdc.header import Coder, Geometry, Header, block_fits
 from bcdc.prior_coder import NetworkCoder
 from bcdc.prior_file import Prior
-from bcdc.static_coder import StaticCoder
 from bcdc.tokens import Tokens, pack, unpack
 
 
@@ -40,23 +39,24 @@ class _RawCoder:
 
 def usable_coders(prior: Prior | None) -> tuple[Coder, ...]:
     """The coders that can be used with a prior, or with none."""
-    if prior is None:
-        return (Coder.RAW, Coder.ADAPTIVE)
-    if prior.network is None:
-        return (Coder.RAW, Coder.STATIC, Coder.ADAPTIVE)
-    return tuple(Coder)
+    return tuple(coder for coder in Coder if prior is not None or not coder.needs_prior)
 
 
-def header_for(header: Header, coder: Coder, prior: Prior | None = None) -> Header:
-    """A header that names a coder and, where the coder needs it, a prior.
+def header_for(header: Header, coder: Coder | None, prior: Prior | None = None) -> Header:
+    """A header that names a coder and, where the coder needs it, a prior. Without a coder it is
+    `prior` if there is a prior, else `adaptive`; `raw` where their blocks would be too large.
 
     Raises:
-        ValueError: the prior is missing, without a network, or of another model.
+        ValueError: the prior is missing or of another model, or blocks would be too large.
     """
+    if coder is None:
+        coder = Coder.ADAPTIVE if prior is None else Coder.PRIOR
+        if not block_fits(header.geometry, header.channels, coder):
+            coder = Coder.RAW
     if not coder.needs_prior:
         return dataclasses.replace(header, coder=coder, prior_fingerprint=None)
-    if prior is None or coder not in usable_coders(prior):
-        raise ValueError(f"the coder {coder.name.lower()} needs a prior that has it")
+    if prior is None:
+        raise ValueError(f"the coder {coder.name.lower()} needs a prior")
     if not prior.fits(header):
         raise ValueError("the prior is of another model")
     return dataclasses.replace(header, coder=coder, prior_fingerprint=prior.name)
@@ -151,9 +151,4 @@ def _block_coder(header: Header, prior: Prior | None) -> BlockCoder:
         raise MissingPriorError(name)
     if not prior.fits(header):
         raise CorruptError("the prior that the header names is of another model")
-    if header.coder is Coder.STATIC:
-        return StaticCoder(prior.tables, geometry, channels)
-    if prior.network is None:
-        raise CorruptError("the prior that the header names has no network")
-    groupings = [table.grouping for table in prior.tables]
-    return NetworkCoder(prior.network, groupings, geometry, channels)
+    return NetworkCoder(prior.network, prior.groupings, geometry, channels)

@@ -8,7 +8,7 @@ import numpy as np
 
 from bcdc.block_coder import Coding
 from bcdc.blocks import seek_table, stored_block
-from bcdc.header import Header, write_header
+from bcdc.header import Header
 from bcdc.prior_file import Prior
 from bcdc.tokens import Tokens
 from bcdc.varint import put_varint
@@ -60,10 +60,6 @@ class BlockStream:
     def seek_table(self) -> bytes:
         """The seek table of the blocks so far."""
         return b"".join(put_varint(size) for size in seek_table(self._sizes))
-
-    def total(self) -> int:
-        """Bytes that depend on the coder: header, blocks and seek table."""
-        return len(write_header(self.header)) + sum(self._sizes) + len(self.seek_table())
 
     def _cut(self) -> list[bytes]:
         if not self._pending:

@@ -36,14 +36,13 @@ class Coder(enum.IntEnum):
     """How the tokens of a block become bytes (SPEC section 6)."""
 
     RAW = 0
-    STATIC = 1
     ADAPTIVE = 2
     PRIOR = 3
 
     @property
     def needs_prior(self) -> bool:
         """Whether tokens cannot be read without the prior that the header names."""
-        return self in (Coder.STATIC, Coder.PRIOR)
+        return self is Coder.PRIOR
 
     @property
     def block_units(self) -> int:

@@ -1,4 +1,4 @@
-"""The coder `prior`: a network predicts each token (SPEC section 6.6)."""
+"""The coder `prior`: a network predicts each token (SPEC section 6.5)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bcdc.code_groups import Grouping
 from bcdc.fixed_point import frequencies
 from bcdc.header import Geometry
 from bcdc.prior_network import Network, small
-from bcdc.static_coder import picked
+from bcdc.range_coder import Frequencies
 from bcdc.tokens import Tokens
 
 _ROWS_AT_ONCE = 2048
@@ -100,10 +100,10 @@ class NetworkCoder:
         for start in range(0, len(places), _ROWS_AT_ONCE):
             some = slice(start, start + _ROWS_AT_ONCE)
             state, group = states[some].astype(np.float32), groups[some]
-            found = picked(frequencies(head.group_logits(state)), group)
+            found = _picked(frequencies(head.group_logits(state)), group)
             left[some, 0], frequency[some, 0] = found
             if grouping.members > 1:
-                found = picked(frequencies(head.member_logits(state, group)), members[some])
+                found = _picked(frequencies(head.member_logits(state, group)), members[some])
                 left[some, 1], frequency[some, 1] = found
         return left, frequency
 
@@ -204,3 +204,13 @@ def _going(lengths: npt.NDArray[np.int64]) -> list[int]:
     steps = np.arange(int(lengths.max(initial=0)))
     going: list[int] = np.searchsorted(-lengths, -steps, side="left").tolist()
     return going
+
+
+def _picked(
+    rows: Frequencies, symbols: npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Sum of the frequencies before each symbol, and its own, both (...), from rows (..., n)."""
+    ends = rows.cumsum(axis=-1)
+    index = symbols[..., None]
+    frequency = np.take_along_axis(rows, index, axis=-1)[..., 0]
+    return np.take_along_axis(ends, index, axis=-1)[..., 0] - frequency, frequency

@@ -1,4 +1,4 @@
-"""Prior files: what `static` and `prior` know of a model's tokens (SPEC section 8)."""
+"""Prior files: what the coder `prior` knows of a model's tokens (SPEC section 8)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from bcdc.code_groups import Grouping, group_shape
 from bcdc.errors import BcdcError, PriorError
 from bcdc.header import FINGERPRINT_BYTES, PRIOR_FINGERPRINT_BYTES, Geometry, Header
 from bcdc.prior_network import MAX_WIDTH, Head, Linear, Network
-from bcdc.static_coder import StaticTable, class_count
 from bcdc.varint import get_varint, put_varint
 
 MAGIC = b"BCDP"
@@ -29,15 +28,15 @@ class Prior:
     """What is known beforehand of the tokens of one model.
 
     `fingerprint` is the SHA-256 of the file, `model` the first six bytes of the model's
-    fingerprint; `tables` one a codebook; `network` None where only `static` can be used. A prior
-    file does not say what tokens mean: `geometry.f0` is False.
+    fingerprint; `groupings` one a codebook. A prior file does not say what tokens mean:
+    `geometry.f0` is False.
     """
 
     fingerprint: bytes
     model: bytes
     geometry: Geometry
-    tables: tuple[StaticTable, ...] = dataclasses.field(repr=False)
-    network: Network | None = dataclasses.field(repr=False)
+    groupings: tuple[Grouping, ...] = dataclasses.field(repr=False)
+    network: Network = dataclasses.field(repr=False)
 
     @property
     def name(self) -> bytes:
@@ -52,33 +51,29 @@ class Prior:
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PriorShape:
     """Sizes that decide the arrays of a prior file; `inputs`, `width` and `hidden` are those of
-    the network, all 0 where there is none. Of `geometry`, `f0` is not stored."""
+    the network. Of `geometry`, `f0` is not stored."""
 
     model: bytes
     geometry: Geometry
-    inputs: int = 0
-    width: int = 0
-    hidden: int = 0
+    inputs: int
+    width: int
+    hidden: int
 
     def arrays(self) -> Iterator[tuple[str, str, tuple[int, ...]]]:
         """Name, type and shape of every array, in the order of the file."""
         sizes = self.geometry.codebook_sizes
         for k, size in enumerate(sizes):
-            groups, members = group_shape(size)
             yield f"{k}.order", "<u2", (size,)
-            yield f"{k}.group_costs", "u1", (groups + 1, groups)
-            yield f"{k}.member_costs", "u1", (groups, class_count(groups), members)
-        if self.width:
-            yield "embedding", "i1", (1 + sum(sizes), self.inputs)
-            yield from _linear("from_input", 3 * self.width, self.inputs)
-            yield from _linear("from_state", 3 * self.width, self.width)
-            for k, size in enumerate(sizes):
-                groups, members = group_shape(size)
-                yield from _linear(f"{k}.group_hidden", self.hidden, self.width)
-                yield from _linear(f"{k}.group", groups, self.hidden)
-                yield from _linear(f"{k}.member_hidden", self.hidden, self.width)
-                yield f"{k}.group_shift", "<i2", (groups, self.hidden)
-                yield from _linear(f"{k}.member", groups * members, self.hidden)
+        yield "embedding", "i1", (1 + sum(sizes), self.inputs)
+        yield from _linear("from_input", 3 * self.width, self.inputs)
+        yield from _linear("from_state", 3 * self.width, self.width)
+        for k, size in enumerate(sizes):
+            groups, members = group_shape(size)
+            yield from _linear(f"{k}.group_hidden", self.hidden, self.width)
+            yield from _linear(f"{k}.group", groups, self.hidden)
+            yield from _linear(f"{k}.member_hidden", self.hidden, self.width)
+            yield f"{k}.group_shift", "<i2", (groups, self.hidden)
+            yield from _linear(f"{k}.member", groups * members, self.hidden)
 
 
 def _linear(name: str, rows: int, columns: int) -> Iterator[tuple[str, str, tuple[int, ...]]]:
@@ -146,9 +141,7 @@ def _read_shape(data: bytes) -> tuple[PriorShape, int]:
         number, at = get_varint(data, at)
         numbers.append(number)
     *sizes, inputs, width, hidden = numbers
-    if max(inputs, width, hidden) > MAX_WIDTH or (min(inputs, width, hidden) == 0) != (
-        max(inputs, width, hidden) == 0
-    ):
+    if max(inputs, width, hidden) > MAX_WIDTH or min(inputs, width, hidden) < 1:
         raise ValueError(f"its network has sizes {inputs}, {width} and {hidden}")
     geometry = Geometry(hop=hop, codebook_sizes=tuple(sizes))
     shape = PriorShape(model=model, geometry=geometry, inputs=inputs, width=width, hidden=hidden)
@@ -161,29 +154,20 @@ def _build(shape: PriorShape, arrays: Arrays, fingerprint: bytes) -> Prior:
         return Linear(matrix.astype(np.int8), factor.astype(np.int32), offset.astype(np.int32))
 
     books = range(shape.geometry.codebooks)
-    tables = tuple(
-        StaticTable(
-            Grouping(arrays[f"{k}.order"].astype(np.int64)),
-            arrays[f"{k}.group_costs"].astype(np.uint8),
-            arrays[f"{k}.member_costs"].astype(np.uint8),
+    groupings = tuple(Grouping(arrays[f"{k}.order"].astype(np.int64)) for k in books)
+    heads = tuple(
+        Head(
+            group_hidden=linear(f"{k}.group_hidden"),
+            group=linear(f"{k}.group"),
+            member_hidden=linear(f"{k}.member_hidden"),
+            group_shift=arrays[f"{k}.group_shift"].astype(np.int16),
+            member=linear(f"{k}.member"),
         )
         for k in books
     )
-    network = None
-    if shape.width:
-        heads = tuple(
-            Head(
-                group_hidden=linear(f"{k}.group_hidden"),
-                group=linear(f"{k}.group"),
-                member_hidden=linear(f"{k}.member_hidden"),
-                group_shift=arrays[f"{k}.group_shift"].astype(np.int16),
-                member=linear(f"{k}.member"),
-            )
-            for k in books
-        )
-        embedding = arrays["embedding"].astype(np.int8)
-        network = Network(embedding, linear("from_input"), linear("from_state"), heads)
-    return Prior(fingerprint, shape.model, shape.geometry, tables, network)
+    embedding = arrays["embedding"].astype(np.int8)
+    network = Network(embedding, linear("from_input"), linear("from_state"), heads)
+    return Prior(fingerprint, shape.model, shape.geometry, groupings, network)
 
 
 _LINEAR_PARTS = ("matrix", "factor", "offset")

@@ -10,15 +10,13 @@ from typing import BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from bcdc.block_coder import header_for, usable_coders
+from bcdc.block_coder import header_for
 from bcdc.block_encoder import BlockStream
 from bcdc.blocks import END_CODE
-from bcdc.header import Coder, Header, block_fits, write_header
+from bcdc.header import Coder, Header, write_header
 from bcdc.prior_file import Prior
 from bcdc.tokens import TokenCounts, check_tokens
 from bcdc.varint import put_varint
-
-_HELD_BLOCKS = 16
 
 
 class Writer:
@@ -28,16 +26,15 @@ class Writer:
     complete after `finish`, which takes the sample count; leaving the `with` statement without
     it leaves a truncated container, on purpose.
 
-    The coder is that of the header. With `auto` it is the one that makes the file smallest,
-    among those that can be used with `prior`; then nothing is written before `finish`, and
-    `header` tells the choice after it.
+    The coder is that of the header. Blocks are written once `hold` of them are full, and coded
+    together: for the coder `prior` more of them at a time are faster. The bytes are the same.
 
     Raises:
         ValueError: the coder needs a prior and none was given, or that of another model.
     """
 
     def __init__(
-        self, file: BinaryIO, header: Header, prior: Prior | None = None, auto: bool = False
+        self, file: BinaryIO, header: Header, prior: Prior | None = None, hold: int = 1
     ) -> None:
         self.header = header
         self._file = file
@@ -45,17 +42,10 @@ class Writer:
         self._frames = 0
         self._counts = TokenCounts(header.geometry)
         self._finished = False
-        coders = usable_coders(prior) if auto else (header.coder,)
-        fitting = [c for c in coders if block_fits(header.geometry, header.channels, c)]
-        wanted = [header_for(header, coder, prior) for coder in fitting]
-        if not auto and wanted != [header]:
+        if header_for(header, header.coder, prior) != header:
             raise ValueError("the header names another prior than the one given")
-        hold = _HELD_BLOCKS if auto else 1
-        self._streams = [BlockStream(each, prior, hold) for each in wanted]
-        self._stored: list[list[bytes]] = [[] for _ in wanted]
-        self._auto = auto
-        if not auto:
-            self._put(write_header(header))
+        self._stream = BlockStream(header, prior, hold)
+        self._put(write_header(header))
 
     def __enter__(self) -> Writer:
         return self
@@ -66,8 +56,7 @@ class Writer:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._streams.clear()
-        self._stored.clear()
+        self._finished = True
 
     def write(self, tokens: npt.NDArray[np.integer]) -> None:
         """Append tokens (channels, frames, codebooks), all channels for the same frames.
@@ -81,10 +70,7 @@ class Writer:
         checked = check_tokens(tokens, self.header.geometry, self.header.channels)
         self._frames += checked.shape[1]
         self._counts.add(checked)
-        for stream, stored in zip(self._streams, self._stored, strict=True):
-            stored += stream.push(checked)
-        if not self._auto:
-            self._put_blocks(self._stored[0])
+        self._put(b"".join(self._stream.push(checked)))
 
     def finish(self, num_samples: int) -> None:
         """Write what is left and the trailer. `num_samples` is a channel's length, at the
@@ -101,16 +87,9 @@ class Writer:
             raise ValueError(
                 f"{num_samples} samples need {expected} frames, but {self._frames} were written"
             )
-        for stream, stored in zip(self._streams, self._stored, strict=True):
-            stored += stream.finish()
-        totals = [stream.total() for stream in self._streams]
-        best = totals.index(min(totals))
-        self.header = self._streams[best].header
-        if self._auto:
-            self._put(write_header(self.header))
-        self._put_blocks(self._stored[best])
+        self._put(b"".join(self._stream.finish()))
         body = put_varint(num_samples) + self._counts.units().to_bytes(2, "little")
-        body += self._streams[best].seek_table()
+        body += self._stream.seek_table()
         # The length is reversed so that it can be read backwards from the end of the file.
         self._put(bytes([END_CODE]) + body + put_varint(len(body))[::-1])
         self._file.write(self._crc.to_bytes(4, "little"))
@@ -120,10 +99,6 @@ class Writer:
         self._file.write(data)
         self._crc = zlib.crc32(data, self._crc)
 
-    def _put_blocks(self, blocks: list[bytes]) -> None:
-        self._put(b"".join(blocks))
-        blocks.clear()
-
 
 def code_ahead(writers: Sequence[Writer]) -> None:
     """Code what the `finish` of each writer is left to code, side by side: for many short
@@ -131,12 +106,7 @@ def code_ahead(writers: Sequence[Writer]) -> None:
 
     Only the coder `prior` gains by it; the work of the others is left to `finish`.
     """
-    streams = [
-        stream
-        for writer in writers
-        for stream in writer._streams
-        if stream.header.coder is Coder.PRIOR
-    ]
+    streams = [writer._stream for writer in writers if writer._stream.header.coder is Coder.PRIOR]
     for name in {stream.header.prior_fingerprint for stream in streams}:
         some = [stream for stream in streams if stream.header.prior_fingerprint == name]
         blocks = [stream.waiting() for stream in some]

@@ -14,8 +14,8 @@ import torch
 from click.testing import CliRunner
 
 import bcdc
-from bigcodec_cli.audio.reader import Audio
-from bigcodec_cli.coding.compressor import CompressOptions, compress
+from bigcodec_cli.audio.reader import AudioInput
+from bigcodec_cli.coding.compressor import CompressOptions, Compressor
 from bigcodec_cli.main import run
 from bigcodec_models import PRESETS, Codec
 from bigcodec_models.architectures.network import CodecNetwork
@@ -84,11 +84,12 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Here:
 def packed(toy_model: Path) -> bytes:
     """A container of half a minute of noise, by the toy model."""
     wave = 0.2 * np.random.default_rng(1).standard_normal((1, 480_000))
-    out = io.BytesIO()
-    compress(
-        Audio(wave.astype(np.float32), 16000),
-        Codec.load(toy_model),
-        CompressOptions(coder=bcdc.Coder.RAW),
-        out,
-    )
+    blocks = iter([wave.astype(np.float32)])
+    audio = AudioInput(name="", rate=16000, channels=1, frames=480_000, blocks=blocks)
+    codec, out = Codec.load(toy_model), io.BytesIO()
+    job = Compressor(audio, codec, CompressOptions(coder=bcdc.Coder.RAW), out)
+    for piece in codec.encode_streams(job.sources, job.channels):
+        assert piece.error is None
+        job.take(piece.index, piece.data)
+    job.finish()
     return out.getvalue()

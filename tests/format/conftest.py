@@ -20,8 +20,6 @@ def toy_arrays(shape: bcdc.PriorShape, seed: int = 0) -> dict[str, npt.NDArray[n
     for name, kind, dims in shape.arrays():
         if name.endswith(".order"):
             arrays[name] = random.permutation(dims[0])
-        elif name.endswith("_costs"):
-            arrays[name] = random.integers(16, 120, dims)
         elif name.endswith(".factor"):
             arrays[name] = random.integers(200, 3000, dims)
         elif name.endswith(".offset"):
@@ -32,10 +30,9 @@ def toy_arrays(shape: bcdc.PriorShape, seed: int = 0) -> dict[str, npt.NDArray[n
     return arrays
 
 
-def toy_prior_bytes(geometry: bcdc.Geometry, seed: int = 0, network: bool = True) -> bytes:
+def toy_prior_bytes(geometry: bcdc.Geometry, seed: int = 0) -> bytes:
     """The file of a prior of the model MODEL."""
-    sizes = {"inputs": 6, "width": 12, "hidden": 5} if network else {}
-    shape = bcdc.PriorShape(model=MODEL, geometry=geometry, **sizes)
+    shape = bcdc.PriorShape(model=MODEL, geometry=geometry, inputs=6, width=12, hidden=5)
     return bcdc.write_prior(shape, toy_arrays(shape, seed))
 
 

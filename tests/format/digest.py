@@ -24,8 +24,7 @@ def main() -> None:
         if name.endswith(".factor"):
             arrays[name] = arrays[name] // 6
     prior = bcdc.read_prior(bcdc.write_prior(shape, arrays))
-    assert prior.network is not None
-    coder = NetworkCoder(prior.network, [prior.tables[0].grouping], GEOMETRY, channels=1)
+    coder = NetworkCoder(prior.network, prior.groupings, GEOMETRY, channels=1)
     random = np.random.default_rng(0)
     blocks = [random.integers(0, 500, (1, 60, 1)).astype(np.int32) for _ in range(7)]
     payloads = coder.encode(blocks)

@@ -143,15 +143,9 @@ class PriorFile:
         self.sizes = [self.varint() for _ in range(books)]
         inputs, width, hidden = self.varint(), self.varint(), self.varint()
         self.width = width
-        self.books = []
+        self.orders = []
         for size in self.sizes:
-            groups, members = shape(size)
-            classes = min(groups, 32) + 1
-            order = self.numbers("H", size)
-            costs = self.table("B", groups + 1, groups)
-            flat = self.table("B", groups * classes, members)
-            by_group = [flat[g * classes : (g + 1) * classes] for g in range(groups)]
-            self.books.append((order, costs, by_group))
+            self.orders.append(self.numbers("H", size))
         self.embedding = self.table("b", 1 + sum(self.sizes), inputs)
         self.from_input = self.linear(3 * width, inputs)
         self.from_state = self.linear(3 * width, width)
@@ -192,26 +186,8 @@ def apply(linear: tuple[Table, Row, Row], x: Row, first: int = 0, count: int | N
     ]
 
 
-def static_block(prior: PriorFile, payload: bytes, channels: int, frames: int) -> Iterator[int]:
-    """Section 6.4: tokens in the order channel, frame, codebook."""
-    coder = RangeDecoder(payload)
-    for _ in range(channels):
-        before = [-1] * len(prior.sizes)
-        for _ in range(frames):
-            for k, size in enumerate(prior.sizes):
-                groups, members = shape(size)
-                order, group_costs, member_costs = prior.books[k]
-                group = coder.symbol(of_logits([-64 * c for c in group_costs[before[k] + 1]]))
-                member = 0
-                if members > 1:
-                    kind = 1 + before[k] * min(groups, 32) // groups
-                    member = coder.symbol(of_logits([-64 * c for c in member_costs[group][kind]]))
-                before[k] = group
-                yield order[group * members + member]
-
-
 def adaptive_blocks(sizes: Row, payloads: list[bytes], channels: int, frames: Row) -> Iterator[int]:
-    """Section 6.5, for the blocks of the first run, each of its own number of frames."""
+    """Section 6.4, for the blocks of the first run, each of its own number of frames."""
     counts = [[1] * size for size in sizes]
     tables = [of_counts(c) for c in counts]
     seen = [0] * len(sizes)
@@ -250,7 +226,7 @@ def adaptive_blocks(sizes: Row, payloads: list[bytes], channels: int, frames: Ro
 
 
 def prior_block(prior: PriorFile, payload: bytes, channels: int, frames: int) -> Iterator[int]:
-    """Sections 6.6 and 7."""
+    """Sections 6.5 and 7."""
     coder, width = RangeDecoder(payload), prior.width
     for _ in range(channels):
         state, row = [0] * width, 0
@@ -277,4 +253,4 @@ def prior_block(prior: PriorFile, payload: bytes, channels: int, frames: int) ->
                 member = coder.symbol(of_logits([x >> 16 for x in logits]))
             place = group * members + member
             row = 1 + sum(prior.sizes[:k]) + place
-            yield prior.books[k][0][place]
+            yield prior.orders[k][place]

@@ -164,7 +164,7 @@ def test_finish_wants_the_samples_of_the_frames_and_only_once() -> None:
         {"channels": 256},
         {"prior_fingerprint": b"1234"},
         {"coder": bcdc.Coder.PRIOR},
-        {"coder": bcdc.Coder.STATIC, "prior_fingerprint": b"123"},
+        {"coder": bcdc.Coder.PRIOR, "prior_fingerprint": b"123"},
     ],
 )
 def test_impossible_headers_cannot_be_made(fields: dict[str, object]) -> None:

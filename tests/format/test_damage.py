@@ -79,10 +79,9 @@ def test_newer_files_are_unsupported(at: int, value: int) -> None:
         bcdc.read(with_header_checksum(replaced(GOOD, at, bytes([value]))))
 
 
-@pytest.mark.parametrize("value", [0x10, 0x30])
-def test_a_coder_without_the_prior_that_it_needs_is_corrupt(value: int) -> None:
+def test_a_coder_without_the_prior_that_it_needs_is_corrupt() -> None:
     with pytest.raises(bcdc.CorruptError, match="none where one is needed"):
-        bcdc.read(with_header_checksum(replaced(GOOD, 7, bytes([value]))))
+        bcdc.read(with_header_checksum(replaced(GOOD, 7, b"\x30")))
 
 
 @pytest.mark.parametrize("at", [14, 17])

@@ -144,7 +144,7 @@ def test_a_prior_of_another_layout_does_not_fit(
 ) -> None:
     prior = toy_prior(bcdc.Geometry(codebook_sizes=sizes))
     with pytest.raises(ValueError, match="of another model"):
-        bcdc.header_for(HEADER, bcdc.Coder.STATIC, prior)
+        bcdc.header_for(HEADER, bcdc.Coder.PRIOR, prior)
 
 
 def test_the_golden_file_reads_back(reference: ModuleType) -> None:
@@ -163,7 +163,7 @@ def test_the_golden_file_reads_back(reference: ModuleType) -> None:
     assert found == [t for block in blocks for t in block.reshape(-1).tolist()]
 
 
-@pytest.mark.parametrize("name", ["raw", "static", "adaptive", "prior", "f0"])
+@pytest.mark.parametrize("name", ["raw", "adaptive", "prior", "f0"])
 def test_a_reader_made_from_the_specification_agrees_on_headers(
     reference: ModuleType, name: str
 ) -> None:

@@ -29,13 +29,12 @@ def test_it_names_itself_and_its_model() -> None:
     assert prior.name == prior.fingerprint[:4]
     assert prior.model == bytes.fromhex("0123456789ab")
     assert prior.geometry == bcdc.Geometry(hop=1600, codebook_sizes=(300, 5))
-    assert prior.network is not None and prior.network.width == 12
+    assert prior.network.width == 12
 
 
 def test_groups_cover_every_codebook(toy_prior: Callable[..., bcdc.Prior]) -> None:
     for size in (2, 3, 4, 5, 300, 8192):
-        (table,) = toy_prior(bcdc.Geometry(codebook_sizes=(size,)), network=False).tables
-        grouping = table.grouping
+        (grouping,) = toy_prior(bcdc.Geometry(codebook_sizes=(size,))).groupings
         assert (grouping.groups - 1) * grouping.members < size <= grouping.groups * grouping.members
         assert grouping.groups >= 2
         assert np.array_equal(grouping.tokens(grouping.place), np.arange(size))
@@ -72,6 +71,7 @@ def test_damage_is_refused() -> None:
         "c00c02ac0205" + "8108" + "0c05",  # 1025 inputs
         "c00c02ac0205" + "ffffffffffff7f" + "0c05",  # 2^49 inputs: refused before allocation
         "c00c02ac0205" + "000c05",  # a network without inputs
+        "c00c02ac0205" + "000000",  # no network
         "c00c02ac0201" + "060c05",  # a codebook of one entry
         "c00c00" + "060c05",  # no codebook
         "0002ac0205" + "060c05",  # hop 0
@@ -104,13 +104,14 @@ def test_any_header_gives_a_prior_or_our_error(changes: list[tuple[int, int]]) -
 
 
 def test_arrays_that_do_not_fit_are_the_callers_fault() -> None:
-    shape = bcdc.PriorShape(model=b"abcdef", geometry=bcdc.Geometry(codebook_sizes=(4,)))
+    geometry = bcdc.Geometry(codebook_sizes=(4,))
+    shape = bcdc.PriorShape(model=b"abcdef", geometry=geometry, inputs=2, width=3, hidden=2)
     arrays = {name: np.zeros(dims, int) for name, _, dims in shape.arrays()}
     arrays["0.order"] = np.arange(4)
-    assert bcdc.read_prior(bcdc.write_prior(shape, arrays)).network is None
-    with pytest.raises(ValueError, match="0.group_costs must be"):
-        bcdc.write_prior(shape, {**arrays, "0.group_costs": np.zeros((1, 1), int)})
+    assert bcdc.read_prior(bcdc.write_prior(shape, arrays)).network.width == 3
+    with pytest.raises(ValueError, match="embedding must be"):
+        bcdc.write_prior(shape, {**arrays, "embedding": np.zeros((1, 1), int)})
     with pytest.raises(ValueError, match="do not fit"):
-        bcdc.write_prior(shape, {**arrays, "0.group_costs": arrays["0.group_costs"] + 256})
+        bcdc.write_prior(shape, {**arrays, "embedding": arrays["embedding"] + 128})
     with pytest.raises(ValueError, match="0.order must be"):
         bcdc.write_prior(shape, {})

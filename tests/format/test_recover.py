@@ -199,7 +199,7 @@ def test_a_block_near_the_end_is_not_taken_for_one_far_beyond_it(
     columns = [generator.integers(0, size, (1, 640 * 46)) for size in SMALL.codebook_sizes]
     header = bcdc.Header(fingerprint=prior.model, sample_rate=16000, geometry=SMALL)
     out = io.BytesIO()
-    coded = bcdc.header_for(header, bcdc.Coder.STATIC, prior)
+    coded = bcdc.header_for(header, bcdc.Coder.PRIOR, prior)
     with bcdc.Writer(out, coded, prior) as writer:
         writer.write(np.stack(columns, axis=2).astype(np.int32))
         writer.finish(640 * 46 * SMALL.hop)

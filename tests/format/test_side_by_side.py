@@ -30,9 +30,7 @@ def steady(frames: int, channels: int = 1, seed: int = 0, geometry: bcdc.Geometr
 
 
 def coder_of(prior: bcdc.Prior, channels: int) -> NetworkCoder:
-    assert prior.network is not None
-    groupings = [table.grouping for table in prior.tables]
-    return NetworkCoder(prior.network, groupings, prior.geometry, channels)
+    return NetworkCoder(prior.network, prior.groupings, prior.geometry, channels)
 
 
 shapes = st.lists(st.tuples(st.integers(1, 3), st.integers(1, 60)), max_size=7)
@@ -68,18 +66,18 @@ def test_blocks_of_any_shapes_are_coded_as_one_by_one(  # type: ignore[no-untype
 def written(
     recordings: Sequence[bcdc.Tokens],
     priors: Sequence[bcdc.Prior | None],
-    coder: bcdc.Coder | None,
+    coder: bcdc.Coder,
+    hold: int,
     ahead: bool,
 ) -> list[bytes]:
-    """Containers of recordings, coder None being auto, whose writers are finished together."""
+    """Containers of recordings whose writers are finished together."""
     files, writers = [io.BytesIO() for _ in recordings], []
     for file, tokens, prior in zip(files, recordings, priors, strict=True):
         header = bcdc.Header(
             fingerprint=MODEL, sample_rate=16000, channels=len(tokens), geometry=SMALL
         )
-        if coder is not None:
-            header = bcdc.header_for(header, coder, prior)
-        writers.append(bcdc.Writer(file, header, prior, auto=coder is None))
+        header = bcdc.header_for(header, coder, prior)
+        writers.append(bcdc.Writer(file, header, prior, hold))
         for start in range(0, tokens.shape[1], 50):
             writers[-1].write(tokens[:, start : start + 50])
     if ahead:
@@ -96,14 +94,15 @@ def recordings() -> list[bcdc.Tokens]:
     return [steady(n, 1 + i % 2, i) for i, n in enumerate(LENGTHS)]
 
 
-@pytest.mark.parametrize("coder", [None, bcdc.Coder.PRIOR])
+@pytest.mark.parametrize("hold", [1, 16])
 def test_writers_coded_ahead_write_the_same(
-    toy_prior: ToyPrior, coder: bcdc.Coder | None, monkeypatch: pytest.MonkeyPatch
+    toy_prior: ToyPrior, hold: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of two priors, one after the other; with nothing left for `finish` to code by a network."""
     one, other = toy_prior(SMALL), toy_prior(SMALL, seed=1)
     priors = [one if i % 3 else other for i in range(len(LENGTHS))]
-    wanted = written(recordings(), priors, coder, ahead=False)
+    coder = bcdc.Coder.PRIOR
+    wanted = written(recordings(), priors, coder, 1, ahead=False)
     honest, calls = NetworkCoder.encode, list[int]()
 
     def counted(self: NetworkCoder, blocks: Sequence[bcdc.Tokens]) -> list[bytes]:
@@ -111,20 +110,20 @@ def test_writers_coded_ahead_write_the_same(
         return honest(self, blocks)
 
     short = [tokens[:, :79] for tokens in recordings()]
-    alone = written(short, priors, coder, ahead=False)
+    alone = written(short, priors, coder, hold, ahead=False)
     monkeypatch.setattr(NetworkCoder, "encode", counted)
-    assert written(recordings(), priors, coder, ahead=True) == wanted
+    assert written(recordings(), priors, coder, hold, ahead=True) == wanted
     calls.clear()
-    assert written(short, priors, coder, ahead=True) == alone
+    assert written(short, priors, coder, hold, ahead=True) == alone
     assert sorted(calls) == [2, 5]  # an empty recording has no block
 
 
 def test_tokens_that_follow_are_coded_too(toy_prior: ToyPrior) -> None:
     prior, tokens = toy_prior(SMALL), steady(150)
-    (wanted,) = written([tokens], [prior], None, ahead=False)
+    (wanted,) = written([tokens], [prior], bcdc.Coder.PRIOR, 1, ahead=False)
     file = io.BytesIO()
     header = bcdc.Header(fingerprint=MODEL, sample_rate=16000, geometry=SMALL)
-    with bcdc.Writer(file, header, prior, auto=True) as writer:
+    with bcdc.Writer(file, bcdc.header_for(header, None, prior), prior, 16) as writer:
         writer.write(tokens[:, :70])
         bcdc.code_ahead([writer])
         writer.write(tokens[:, 70:])
@@ -137,9 +136,9 @@ def test_containers_decoded_ahead_have_the_same_tokens(
 ) -> None:
     prior, other = toy_prior(SMALL), toy_prior(SMALL, seed=1)
     tables = recordings()
-    stored = written(tables, [prior] * len(tables), bcdc.Coder.PRIOR, ahead=False)
-    foreign = written(tables[:1], [other], bcdc.Coder.PRIOR, ahead=False)
-    raw = written(tables[1:2], [None], bcdc.Coder.RAW, ahead=False)
+    stored = written(tables, [prior] * len(tables), bcdc.Coder.PRIOR, 1, ahead=False)
+    foreign = written(tables[:1], [other], bcdc.Coder.PRIOR, 1, ahead=False)
+    raw = written(tables[1:2], [None], bcdc.Coder.RAW, 1, ahead=False)
     containers = [bcdc.read(data) for data in [*stored, *foreign, *raw]]
     bcdc.decode_ahead(containers, prior)
     with pytest.raises(bcdc.MissingPriorError):
@@ -164,7 +163,7 @@ def damaged(data: bytes) -> bytes:
 
 def test_a_damaged_container_fails_alone(toy_prior: ToyPrior) -> None:
     prior, tables = toy_prior(SMALL), recordings()
-    stored = written(tables, [prior] * len(tables), bcdc.Coder.PRIOR, ahead=False)
+    stored = written(tables, [prior] * len(tables), bcdc.Coder.PRIOR, 1, ahead=False)
     header = bcdc.read(stored[1]).header
     first = bcdc.read(stored[1]).blocks[0]
     assert first.end - first.start < header.raw_bytes(80)  # else it would be good, and raw

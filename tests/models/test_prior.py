@@ -1,4 +1,4 @@
-"""Fitting priors: orders, tables, training, and what becomes of it in integers."""
+"""Fitting priors: orders, training, and what becomes of it in integers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from bigcodec_models.checkpoints.model_file import ModelInfo, save_model
 from bigcodec_models.codec import read_model
 from bigcodec_models.prior import FitConfig, FitReport, PriorConfig, fit_prior
 from bigcodec_models.prior.code_order import group_shape, similar_order
-from bigcodec_models.prior.counts import count_tables
 from bigcodec_models.prior.dataset import code_vectors, varied
 from bigcodec_models.prior.trainer import FittedPrior, bits_per_token
 from bigcodec_models.quantization.quantizer import Codebook
@@ -98,17 +97,12 @@ def test_the_same_seed_gives_the_same_prior(fitted: tuple[FittedPrior, list[FitR
     assert file_of(again) == file_of(fitted[0])
 
 
-def test_tables_alone_beat_no_knowledge(fitted: tuple[FittedPrior, list[FitReport]]) -> None:
+def test_a_fitted_prior_beats_no_knowledge(fitted: tuple[FittedPrior, list[FitReport]]) -> None:
     prior = bcdc.read_prior(file_of(fitted[0]))
     sequence = chains(1, 3)[0][None].astype(np.int32)
     header = bcdc.Header(fingerprint=b"abcdef", sample_rate=16000, geometry=prior.geometry)
-    sizes = {
-        coder: len(
-            bcdc.Coding(bcdc.header_for(header, coder, prior), prior).encode_coded([sequence])[0]
-        )
-        for coder in (bcdc.Coder.RAW, bcdc.Coder.STATIC, bcdc.Coder.PRIOR)
-    }
-    assert sizes[bcdc.Coder.PRIOR] < sizes[bcdc.Coder.STATIC] < sizes[bcdc.Coder.RAW]
+    coding = bcdc.Coding(bcdc.header_for(header, bcdc.Coder.PRIOR, prior), prior)
+    assert len(coding.encode_coded([sequence])[0]) < header.raw_bytes(sequence.shape[1])
 
 
 def test_bad_tokens_are_refused() -> None:
@@ -130,16 +124,6 @@ def test_neighbours_in_the_order_are_near(size: int) -> None:
     if members > 1:
         spread = [table[order[g * members : (g + 1) * members]].var(axis=0) for g in range(groups)]
         assert np.mean(spread) < 0.7 * table.var(axis=0).mean()
-
-
-def test_costs_are_those_of_smoothed_counts() -> None:
-    """Two codes, one group each: after 0 always 1, after 1 always 0, a hundred times."""
-    group_costs, member_costs = count_tables([np.arange(201) % 2], 2)
-    assert group_costs.shape == (3, 2) and member_costs.shape == (2, 3, 1)
-    share = (60 * 101 / 203) / (100 + 60)
-    assert group_costs[2, 1] == round(-16 * np.log2(share))
-    assert group_costs[2, 0] < 16 < group_costs[2, 1]
-    assert not member_costs.any()
 
 
 def test_versions_of_a_clip_differ_and_can_be_made_again() -> None:

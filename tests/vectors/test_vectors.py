@@ -20,7 +20,9 @@ from bigcodec_models.checkpoints.model_file import ModelFileError
 from bigcodec_models.codec import read_model
 
 HERE = Path(__file__).parent
-SHIPPED = HERE.parent.parent / "models/bigcodec_models/weights/priors/ca2b7b63a365-1-f53b194b.bcdp"
+(SHIPPED,) = (HERE.parent.parent / "models/bigcodec_models/weights/priors").glob(
+    "ef9e52ffb32e-1-*.bcdp"
+)
 SUFFIXES = {".bcdc", ".bcdp", ".safetensors", ".pt"}
 ROWS = dict(re.findall(r"^\| `(.*?)` \| (.*?) \|", (HERE / "README.md").read_text("utf-8"), re.M))
 TRACE = "loaded-code-ran"

@@ -25,7 +25,7 @@ Vector = tuple[str, bytes, str, str]
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
-SHIPPED = ROOT / "models/bigcodec_models/weights/priors/ca2b7b63a365-1-f53b194b.bcdp"
+(SHIPPED,) = (ROOT / "models/bigcodec_models/weights/priors").glob("ef9e52ffb32e-1-*.bcdp")
 GEOMETRY = bcdc.Geometry(hop=16000, codebook_sizes=(300, 5))
 WITH_F0 = bcdc.Geometry(hop=16000, codebook_sizes=(300, 154), f0=True)
 PLAIN = bcdc.Header(fingerprint=MODEL, sample_rate=16000, geometry=GEOMETRY)
@@ -115,7 +115,7 @@ def _good() -> Iterator[Vector]:
 
 def _good_coded() -> Iterator[Vector]:
     prior, tokens = _toy_prior(), walk(2, 21)
-    for coder in (bcdc.Coder.STATIC, bcdc.Coder.ADAPTIVE, bcdc.Coder.PRIOR):
+    for coder in (bcdc.Coder.ADAPTIVE, bcdc.Coder.PRIOR):
         header = dataclasses.replace(PLAIN, channels=2)
         header = bcdc.header_for(header, coder, prior)
         used = prior if coder.needs_prior else None
@@ -127,14 +127,15 @@ def _good_coded() -> Iterator[Vector]:
             words,
         )
     spoken = json.loads((ROOT / "tests/cli/model_store/golden/speech.json").read_text())
-    tokens = np.array(spoken, np.int32).reshape(1, -1, 1)[:, :160]
+    tokens = np.array(spoken, np.int32)[None, :160]
     shipped = bcdc.read_prior(SHIPPED.read_bytes())
-    header = bcdc.Header(fingerprint=shipped.model, sample_rate=16000)
+    geometry = dataclasses.replace(shipped.geometry, f0=True)
+    header = bcdc.Header(fingerprint=shipped.model, sample_rate=16000, geometry=geometry)
     yield (
         "good-shipped-prior.bcdc",
         stored(bcdc.header_for(header, bcdc.Coder.PRIOR, shipped), tokens, 32000, shipped),
         outcome(tokens),
-        "the first two seconds of examples/speech.flac by lite-1 and the prior that ships",
+        "the first two seconds of examples/speech.flac by lite-4 and the prior that ships",
     )
     tokens = walk(1, 8)
     header = dataclasses.replace(PLAIN, coder=bcdc.Coder.ADAPTIVE)
@@ -209,12 +210,12 @@ def _impossible() -> Iterator[Vector]:
         corrupt,
         "a payload beyond the last symbol of the range coder",
     )
-    static = bcdc.header_for(mono, bcdc.Coder.STATIC, _toy_prior())
+    by_prior = bcdc.header_for(mono, bcdc.Coder.PRIOR, _toy_prior())
     yield (
         "bad-place-of-no-code.bcdc",
-        with_payloads(static, [b"\xff\xff\xfe"], 8 * 16000),
+        with_payloads(by_prior, [b"\xff\xff\xfe"], 8 * 16000),
         corrupt,
-        "static: a place in the last group that no code takes",
+        "prior: a place in the last group that no code takes",
     )
     at = bcdc.read(first).blocks[0].end
     body = put_varint(9 * 16000) + bytes(2)
@@ -267,8 +268,9 @@ def _unsupported() -> Iterator[Vector]:
     newer, limit = "UnsupportedError", "LimitError"
     yield "unsupported-version.bcdc", _changed(6, b"\2"), newer, "version 2"
     yield "unsupported-coder.bcdc", _changed(7, b"\x74"), newer, "coder 7"
+    yield "unsupported-coder-1.bcdc", _changed(7, b"\x14"), newer, "coder 1, which is reserved"
     yield "unsupported-rate.bcdc", _changed(14, b"\1\xb8\x0b"), limit, "768001 Hz"
-    header = dataclasses.replace(PLAIN, coder=bcdc.Coder.STATIC, prior_fingerprint=b"none")
+    header = dataclasses.replace(PLAIN, coder=bcdc.Coder.PRIOR, prior_fingerprint=b"none")
     yield (
         "unsupported-missing-prior.bcdc",
         with_payloads(header, [b""], 16000),
@@ -296,8 +298,8 @@ def _priors() -> Iterator[Vector]:
     toy, bad = toy_prior_bytes(GEOMETRY), "PriorError"
     yield "good-prior.bcdp", toy, "prior", "of the model of the good files; random numbers"
     small = bcdc.Geometry(codebook_sizes=(4,))
-    plain = toy_prior_bytes(small, network=False)
-    yield "good-prior-without-network.bcdp", plain, "prior", "for static only"
+    plain = toy_prior_bytes(small)
+    yield "good-prior-of-one-codebook.bcdp", plain, "prior", "for a codebook of four entries"
     yield "bad-cut.bcdp", plain[:-9], bad, "cut short"
     yield "bad-bit.bcdp", _flipped(plain, 30), bad, "one bit"
     yield "bad-trailing-byte.bcdp", plain + b"\0", bad, "a byte follows the end"
@@ -309,6 +311,7 @@ def _priors() -> Iterator[Vector]:
         ("bad-network-claim.bcdp", put_varint((1 << 49) - 1) * 3, "2^49 - 1 inputs"),
         ("bad-size-claim.bcdp", put_varint(1024) * 3, "67 MB of arrays declared, none there"),
         ("bad-half-a-network.bcdp", put_varint(0) + put_varint(4) * 2, "a network of no inputs"),
+        ("bad-no-network.bcdp", put_varint(0) * 3, "no network"),
     ):
         yield name, with_last_check(huge + sizes + bytes(4)), bad, words
     at = len(start) + 2 + 1 + 1 + 3

@@ -70,7 +70,7 @@ class Model:
         )
         with (
             path.open("wb") as file,
-            bcdc.Writer(file, header, self._prior, auto=True) as writer,
+            bcdc.Writer(file, bcdc.header_for(header, None, self._prior), self._prior) as writer,
         ):
             writer.write(tokens.reshape(1, len(tokens), -1).astype(np.int32))
             writer.finish(samples)

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from bigcodec_models.prior.code_order import similar_order
-from bigcodec_models.prior.counts import count_tables
 from bigcodec_models.prior.integer_export import Arrays, quantized
 from bigcodec_models.prior.network import PriorConfig, PriorNetwork
 
@@ -62,7 +61,7 @@ def fit_prior(
     config: FitConfig,
     report: Callable[[FitReport], None] = lambda _: None,
 ) -> FittedPrior:
-    """Fit count tables and network to recordings of tokens, (T, K) each, of a model whose
+    """Fit a network to recordings of tokens, (T, K) each, of a model whose
     codebooks are `codes`, (size, d) each.
 
     Raises:
@@ -73,9 +72,7 @@ def fit_prior(
     places = [_places(sequence, orders) for sequence in sequences]
     arrays: Arrays = {}
     for k, order in enumerate(orders):
-        tables = count_tables([sequence[:, k] for sequence in places], len(order))
         arrays[f"{k}.order"] = order.astype(np.uint16)
-        arrays[f"{k}.group_costs"], arrays[f"{k}.member_costs"] = tables
     torch.manual_seed(config.seed)
     tables_ = [
         torch.from_numpy(c[o].astype(np.float32)) for c, o in zip(codes, orders, strict=True)

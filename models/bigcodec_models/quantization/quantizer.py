@@ -19,16 +19,15 @@ class Quantized(NamedTuple):
 
     `latent`: (B, dim, T), with a straight-through gradient; `tokens`: int64 (B, T, K), each in
     [0, codebook_size); `loss`: scalar, codebook plus commitment loss, summed over codebooks;
-    `projected`: (B, T, codebook_dim), what the first codebook's search saw, detached. Further, for
-    each codebook: `searched`, what its search saw, and `targets`, what its codes are to be near to.
+    for each codebook, (B, T, codebook_dim) and detached: `searched`, what its search saw, and
+    `targets`, what its codes are to be near to.
     """
 
     latent: Tensor
     tokens: Tensor
     loss: Tensor
-    projected: Tensor
-    searched: tuple[Tensor, ...] = ()
-    targets: tuple[Tensor, ...] = ()
+    searched: tuple[Tensor, ...]
+    targets: tuple[Tensor, ...]
 
 
 class Quantizer(nn.Module):
@@ -67,9 +66,7 @@ class Quantizer(nn.Module):
                 targets.append(stage.target)
             totals.append(total)
         joined, chosen = torch.cat(totals, dim=-1), torch.stack(tokens, dim=-1)
-        return Quantized(
-            joined.transpose(1, 2), chosen, loss, searched[0], tuple(searched), tuple(targets)
-        )
+        return Quantized(joined.transpose(1, 2), chosen, loss, tuple(searched), tuple(targets))
 
     @torch.no_grad()
     def encode(self, latent: Tensor) -> Tensor:

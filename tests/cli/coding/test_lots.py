@@ -19,7 +19,7 @@ from bcdc.varint import check16
 from bigcodec_cli.coding.verification import read_back
 
 Here = Callable[..., Any]
-MODEL = ("--model", "lite-1")
+MODEL = ("--model", "lite-4")
 SECONDS = (0.4, 1.5, 0.0, 2.3, 0.9)
 NAMES = [f"{index}.wav" for index in range(len(SECONDS))]
 

@@ -1,4 +1,4 @@
-"""scripts/draw_comparison.py on logs written by hand."""
+"""scripts/experiments/draw_comparison.py on logs written by hand."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
-SCRIPT = Path(__file__).parents[3] / "scripts" / "draw_comparison.py"
+SCRIPT = Path(__file__).parents[3] / "scripts" / "experiments" / "draw_comparison.py"
 
 
 def write_run(folder: Path, speed: float, pesq: float | None) -> None:

@@ -27,14 +27,14 @@ def test_the_default_model_has_a_prior_of_a_few_megabytes_for_each_of_its_geomet
     assert model is not None
     for geometry in geometries_of(read_model("lite").config):
         prior = prior_for_model(model.fingerprint, geometry)
-        assert prior is not None and prior.network is not None
+        assert prior is not None
         assert prior.geometry.layout == geometry.layout
         folder = model.path.parent / "priors"
         (path,) = folder.glob(f"{model.fingerprint[:6].hex()}-*-{prior.name.hex()}.bcdp")
         assert path.stat().st_size < 4e6
 
 
-def test_speech_coded_with_it_reads_back_and_is_three_tenths_smaller() -> None:
+def test_speech_coded_with_it_reads_back_and_is_far_smaller() -> None:
     """The container of examples/speech.flac, made when the prior was new; the tokens are listed,
     for those that the encoder makes may differ from machine to machine."""
     wanted = np.array(json.loads((GOLDEN / "speech.json").read_text()), dtype=np.int32)
@@ -42,8 +42,8 @@ def test_speech_coded_with_it_reads_back_and_is_three_tenths_smaller() -> None:
     assert container.header.coder is bcdc.Coder.PRIOR
     prior = prior_of_container(container)
     tokens = container.tokens(prior=prior)
-    assert np.array_equal(tokens.reshape(-1), wanted)
-    assert container.size < 0.7 * wanted.size * 13 / 8
+    assert np.array_equal(tokens[0], wanted)
+    assert container.size < 0.65 * len(wanted) * 22 / 8
 
 
 def test_the_same_tokens_give_the_same_bytes(tmp_path: Path) -> None:
@@ -52,9 +52,11 @@ def test_the_same_tokens_give_the_same_bytes(tmp_path: Path) -> None:
     prior = prior_of_container(container)
     with (tmp_path / "new").open("wb") as file:
         header = bcdc.Header(
-            fingerprint=container.header.fingerprint, sample_rate=container.header.sample_rate
+            fingerprint=container.header.fingerprint,
+            sample_rate=container.header.sample_rate,
+            geometry=container.header.geometry,
         )
-        with bcdc.Writer(file, header, prior, auto=True) as writer:
+        with bcdc.Writer(file, bcdc.header_for(header, None, prior), prior) as writer:
             writer.write(container.tokens(prior=prior))
             writer.finish(container.num_samples)
     assert (tmp_path / "new").read_bytes() == data

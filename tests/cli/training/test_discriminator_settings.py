@@ -55,7 +55,7 @@ def test_a_file_has_a_table_that_set_adds_to_or_replaces(tmp_path: Path) -> None
 def test_a_run_remembers_its_list(tmp_path: Path) -> None:
     plan(tmp_path, "discriminators=mpd-small:1,mrd-small:0.5").save()
     again = plan(tmp_path)
-    assert again.resumed and again.train.discriminators == "mpd-small:1,mrd-small:0.5"
+    assert again.train.discriminators == "mpd-small:1,mrd-small:0.5"
     assert plan(tmp_path, "discriminators.mrd-small=1").train.discriminators == "mrd-small:1"
 
 

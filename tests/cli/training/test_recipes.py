@@ -17,8 +17,8 @@ from bigcodec_models.discriminators import choose_discriminators
 from bigcodec_models.training.config import recipe_for
 
 ROOT = Path(__file__).parents[3]
-RECIPES = ["300m", "attention", "bigcodec", "bigcodec-base", "ll60k", "mpd-mrd", "no-lstm"]
-RECIPES += ["rvq-same-rate", "small-enc"]
+RECIPES = ["attention", "ll60k", "mpd-mrd", "rvq-same-rate"]
+PUBLISHED = PRESETS["bigcodec"]
 
 
 def plan(name: str, tmp_path: Path, *settings: str, **changes: Any) -> Plan:
@@ -49,28 +49,16 @@ def test_each_resolves_at_the_published_bitrate(name: str, tmp_path: Path) -> No
     assert f"bigcodec train --config {name} " in text and found.preset in text
 
 
-@pytest.mark.parametrize("name", ["bigcodec", "bigcodec-base"])
-def test_the_published_ones_are_what_their_presets_are(name: str, tmp_path: Path) -> None:
-    found = plan(name, tmp_path)
-    assert (found.model, found.train) == (PRESETS[name], recipe_for(PRESETS[name]))
-
-
-@pytest.mark.parametrize("name", ["300m", "small-enc", "no-lstm"])
-def test_ablations_are_their_presets(name: str, tmp_path: Path) -> None:
-    assert plan(name, tmp_path).model == PRESETS[f"bigcodec-{name}"]
-
-
 def test_comparisons_differ_in_what_they_compare(tmp_path: Path) -> None:
-    published = plan("bigcodec", tmp_path)
     pair = plan("mpd-mrd", tmp_path)
-    assert pair.model == published.model
+    assert pair.model == PUBLISHED
     assert set(choose_discriminators(pair.train.discriminators)) == {"mpd", "mrd"}
     residual = plan("rvq-same-rate", tmp_path)
-    assert residual.train == published.train
+    assert residual.train == recipe_for(PUBLISHED)
     assert (residual.model.hop, residual.model.quantizer.num_codebooks) == (400, 2)
     attention = plan("attention", tmp_path)
     assert isinstance(attention.model, BigCodecConfig)
-    assert (attention.model.sequence, attention.train) == ("attention", published.train)
+    assert (attention.model.sequence, attention.train) == ("attention", recipe_for(PUBLISHED))
 
 
 def test_ll60k_takes_many_folders_with_shares(tmp_path: Path) -> None:
@@ -92,5 +80,11 @@ def test_set_and_preset_go_before_a_recipe_and_a_file_before_its_name(
 
 
 def test_a_name_that_is_no_recipe_is_told(tmp_path: Path) -> None:
-    with pytest.raises(click.UsageError, match=r"no recipe 'mpd'; recipes: 300m, attention"):
+    with pytest.raises(click.UsageError, match=r"no recipe 'mpd'; recipes: attention, ll60k"):
         plan("mpd", tmp_path)
+
+
+def test_a_preset_that_there_is_not_is_told_without_toys(tmp_path: Path) -> None:
+    with pytest.raises(click.UsageError, match="no preset 'big'; there are: ") as caught:
+        plan("mpd-mrd", tmp_path, preset="big")
+    assert "bigcodec-base" in caught.value.message and "toy" not in caught.value.message

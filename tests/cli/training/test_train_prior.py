@@ -33,7 +33,7 @@ def coded(prior: bcdc.Prior) -> bytes:
     """A container of twenty frames coded with a prior."""
     header = bcdc.Header(fingerprint=prior.model, sample_rate=16000, geometry=prior.geometry)
     file = BytesIO()
-    named = bcdc.header_for(header, bcdc.Coder.STATIC, prior)
+    named = bcdc.header_for(header, bcdc.Coder.PRIOR, prior)
     with bcdc.Writer(file, named, prior) as writer:
         writer.write(np.zeros((1, 20, prior.geometry.codebooks), np.int32))
         writer.finish(20 * prior.geometry.hop)
@@ -49,7 +49,7 @@ def test_a_prior_is_fitted_installed_and_found(  # type: ignore[no-untyped-def]
     model, geometry = codec.fingerprint, geometry_of(codec)
     prior = prior_for_model(model, geometry)
     assert prior is not None and prior.model == model[:6]
-    assert prior.network is not None and prior.network.width == 8
+    assert prior.network.width == 8
     assert f"prior {prior.name.hex()}" in ran.stderr
     assert "held out, bits a token: raw 10.0" in ran.stderr
     assert prior_of_container(bcdc.read(coded(prior))) is prior

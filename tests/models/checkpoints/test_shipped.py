@@ -10,12 +10,11 @@ import pystoi
 import pytest
 import soundfile
 
-from bigcodec_models import PRESETS, Codec
+from bigcodec_models import Codec
 from bigcodec_models.registry import BuiltinModel, builtin_models, find_builtin
 
 WEIGHTS = Path(__file__).parents[3] / "models" / "bigcodec_models" / "weights"
-SIZES: dict[str, tuple[int, ...]] = {"lite-1": (8192,), "lite-2": (8192,)}
-NEWEST_SIZES = PRESETS["lite"].token_sizes
+SIZES = {"lite-4": (16384, 154)}
 every_model = pytest.mark.parametrize("model", builtin_models(), ids=lambda model: model.name)
 
 
@@ -32,7 +31,7 @@ def test_the_table_is_true(model: BuiltinModel) -> None:
     assert codec.fingerprint == model.fingerprint
     assert (codec.info.name, codec.info.licence) == (model.name, model.licence)
     assert codec.info.training["steps"] > 0
-    assert (codec.hop, codec.config.token_sizes) == (200, SIZES.get(model.name, NEWEST_SIZES))
+    assert (codec.hop, codec.config.token_sizes) == (200, SIZES[model.name])
 
 
 @every_model

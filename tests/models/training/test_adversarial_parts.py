@@ -182,7 +182,7 @@ def test_weights_multiply_terms_by_hand() -> None:
 def made(wave: Tensor) -> Reconstruction:
     """What a network would give: a wave, and a quantiser's loss of 0."""
     nothing = torch.zeros(1)
-    return Reconstruction(wave, Quantized(nothing, nothing, torch.zeros(()), nothing))
+    return Reconstruction(wave, Quantized(nothing, nothing, torch.zeros(()), (), ()))
 
 
 def toy(**changes: Any) -> TrainConfig:

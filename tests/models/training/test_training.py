@@ -164,7 +164,7 @@ def test_codebook_loss_l1_is_the_mean_absolute_distance(folder: Path, tmp_path: 
     with torch.no_grad():
         found = network(wave).quantized
     codes = network.quantizer.codebooks[0].embed(found.tokens[..., 0])  # type: ignore[operator]
-    expected = 1.25 * (codes - found.projected).abs().mean()
+    expected = 1.25 * (codes - found.searched[0]).abs().mean()
     assert found.loss.item() == pytest.approx(expected.item(), rel=1e-5)
 
 

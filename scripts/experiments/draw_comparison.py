@@ -1,6 +1,6 @@
-"""Draws the runs of scripts/compare_parts.sh, and prints their last figures as a table.
+"""Draws the runs of scripts/experiments/compare_parts.sh, and prints their last figures as a table.
 
-    python scripts/draw_comparison.py [runs/comparison] [--out docs/comparison.svg]
+    python scripts/experiments/draw_comparison.py [runs/comparison] [--out docs/comparison.svg]
 
 Curves are over minutes, validations included, which is what the runs were given alike.
 """

@@ -1,6 +1,6 @@
 """Sizes and speed of the entropy coders on tokens of `make_tokens.py`: the figures of ENTROPY.md.
 
-    python scripts/measure_entropy.py TOKENS [--prior FILE] [--speed]
+    python scripts/experiments/measure_entropy.py TOKENS [--prior FILE] [--speed]
 
 All bytes of the containers are counted, every recording being a file of its own; `joined` takes all
 recordings of TOKENS as one file. Savings are against the bare tokens at their raw number of bits.
@@ -35,14 +35,12 @@ def load(path: Path, books: int) -> Recordings:
     return found
 
 
-def coded(tokens: bcdc.Tokens, coder: bcdc.Coder | None, prior: bcdc.Prior | None) -> bytes:
-    """A container; coder None is auto."""
+def coded(tokens: bcdc.Tokens, coder: bcdc.Coder, prior: bcdc.Prior | None) -> bytes:
+    """A container."""
     model, geometry = (prior.model, prior.geometry) if prior else (b"abcdef", bcdc.Geometry())
     header = bcdc.Header(fingerprint=model, sample_rate=16000, geometry=geometry)
-    if coder is not None:
-        header = bcdc.header_for(header, coder, prior)
     file = BytesIO()
-    with bcdc.Writer(file, header, prior, auto=coder is None) as writer:
+    with bcdc.Writer(file, bcdc.header_for(header, coder, prior), prior) as writer:
         writer.write(tokens)
         writer.finish(tokens.shape[1] * geometry.hop)
     return file.getvalue()
@@ -68,16 +66,15 @@ class Sum:
 
 
 def sizes(recordings: Recordings, prior: bcdc.Prior | None, raw_bits: int) -> None:
-    for coder in (*bcdc.usable_coders(prior), None):
+    for coder in bcdc.usable_coders(prior):
         sums: dict[str, Sum] = defaultdict(Sum)
         for source, tokens in recordings:
             data = coded(tokens, coder, prior)
             sums["all"].add(data, tokens.size)
-            if coder is not None and coder.needs_prior:
+            if coder.needs_prior:
                 sums[source].add(data, tokens.size)
         for source, found in sorted(sums.items()):
-            print(f"{coder.name.lower() if coder is not None else 'auto':9}{source:20}", end="")
-            print(found.words(raw_bits))
+            print(f"{coder.name.lower():9}{source:20}{found.words(raw_bits)}")
 
 
 def joined(recordings: Recordings, prior: bcdc.Prior | None, raw_bits: int) -> None:

@@ -1,6 +1,6 @@
 """Encodes folders of speech into one file of tokens, for measurements of the entropy coders.
 
-    python scripts/make_tokens.py OUT FOLDER... [--model lite] [--version 0]
+    python scripts/experiments/make_tokens.py OUT FOLDER... [--model lite] [--version 0]
 
 Writes OUT.tokens (int32, little-endian, all files one after the other, codebooks in turn) and
 OUT.jsonl (one line a file: path, first token, number of tokens). Versions above 0 are those that
