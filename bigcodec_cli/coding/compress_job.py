@@ -59,10 +59,7 @@ class CompressTask:
             alone = len(batch.jobs) == 1 and batch.options.progress and not batch.options.quiet
             progress = stack.enter_context(seconds_bar(source.seconds or 0, source.name, alone))
             source = dataclasses.replace(source, tags=_bounded(source, batch))
-            options = settings.options
-            if source.frames is None:  # what comes by a pipe goes on at once
-                options = dataclasses.replace(options, hold=1)
-            self._coder = Compressor(source, settings.codec, options, out, progress)
+            self._coder = Compressor(source, settings.codec, settings.options, out, progress)
             self._out, self._seconds = out, source.seconds
             self._written: bcdc.Container | None = None
             self._stack = stack.pop_all()

@@ -18,16 +18,19 @@ from bigcodec_cli.console.progress import Advance
 from bigcodec_cli.model_store.headers import geometry_of
 from bigcodec_models.codec import Codec
 
+_HELD_BLOCKS = 16
+"""Blocks that are coded together, which is faster with the coder `prior`; what comes by a pipe goes
+on at once."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CompressOptions:
-    """Choices of `compress`. Without a coder it is `prior` if there is a prior, else `adaptive`.
-    `hold` is the number of full blocks that wait to be coded together: many are faster."""
+    """Choices of `compress` that change the bytes. Without a coder it is `prior` if there is one
+    at hand, else `adaptive`."""
 
     coder: bcdc.Coder | None
     downmix: bool = False
     prior: bcdc.Prior | None = None
-    hold: int = 16
 
 
 class Compressor:
@@ -61,7 +64,9 @@ class Compressor:
         self.header = bcdc.header_for(header, options.coder, options.prior)
         self.samples = 0
         self.digest = TokenDigest(self.channels)
-        self.writer = bcdc.Writer(out, self.header, options.prior, options.hold)
+        by_network = self.header.coder is bcdc.Coder.PRIOR
+        hold = _HELD_BLOCKS if by_network and audio.frames is not None else 1
+        self.writer = bcdc.Writer(out, self.header, options.prior, hold)
         self._joiner = ChannelJoiner(self.channels)
         self._progress = progress
         blocks = resample_stream(self._counted(audio.blocks, mixed), audio.rate, bcdc.MODEL_RATE)
