@@ -20,8 +20,8 @@ _Point = tuple[int, float | None]  # a step and the value there, if there is one
 
 _KEY_SETTINGS = (
     "preset data init max_steps batch_size crop_seconds learning_rate final_learning_rate "
-    "warmup_steps decay_steps discriminators generator_only_steps codebook_size precision device "
-    "seed"
+    "warmup_steps decay_steps discriminators discriminator_start_step codebook_size precision "
+    "device seed"
 ).split()
 
 # The inside of a chart of 360 by 176.

@@ -57,21 +57,21 @@ _MAX_LAYERS = 64
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class QuantizerConfig:
-    """Factorised quantiser (paper section 2.2).
+    """Factorized quantizer (paper section 2.2).
 
-    `kind` says what a codebook is: "vq" learns by gradient, "ema" follows the moving average of
-    what was drawn (by `ema_decay`), "fsq" is a grid with `levels` values an axis, which sets
-    `codebook_size` and `codebook_dim` too. `num_codebooks` is the number of tokens a frame. They
-    quantise residually, within each of `groups` equal parts of the channels. `unit_codes` sends
-    the L2-normalised code on and takes the loss between normalised vectors; the published models
-    send the raw code. A grid knows neither.
+    `kind` is the type of codebook: "vq" learns by gradient, "ema" by moving averages of the
+    assigned latents (with `ema_decay`), "fsq" is a grid with `levels` values per axis, which also
+    sets `codebook_size` and `codebook_dim`. `num_codebooks` is the number of tokens per frame:
+    residual stages, within each of `groups` equal parts of the channels. With
+    `l2_normalized_codes` the decoder gets L2-normalized codes, and the loss is between normalized
+    vectors; the published models use the raw codes. Neither concerns "fsq".
     """
 
     codebook_size: int = 8192
     codebook_dim: int = 8
     num_codebooks: int = 1
     commitment: float = 0.25
-    unit_codes: bool = False
+    l2_normalized_codes: bool = False
     kind: str = later_field("vq")
     groups: int = later_field(1)
     ema_decay: float = later_field(0.99)
@@ -232,7 +232,7 @@ class LiteConfig(_Streams):
     expansion: int = 3
     kernel_size: int = 7
     lstm_layers: int = 2
-    quantizer: QuantizerConfig = QuantizerConfig(unit_codes=True)
+    quantizer: QuantizerConfig = QuantizerConfig(l2_normalized_codes=True)
     sequence: str = later_field("lstm")
     attention_heads: int = later_field(8)
     attention_window: int = later_field(160)
@@ -305,7 +305,7 @@ _TOY_LITE = LiteConfig(
     latent_dim=16,
     decoder_width=24,
     decoder_blocks=2,
-    quantizer=QuantizerConfig(codebook_size=1024, unit_codes=True),
+    quantizer=QuantizerConfig(codebook_size=1024, l2_normalized_codes=True),
 )
 
 PRESETS: Mapping[str, ModelConfig] = types.MappingProxyType(
@@ -331,7 +331,7 @@ PRESETS: Mapping[str, ModelConfig] = types.MappingProxyType(
             latent_dim=192,
             decoder_width=448,
             decoder_blocks=8,
-            quantizer=QuantizerConfig(unit_codes=True),
+            quantizer=QuantizerConfig(l2_normalized_codes=True),
             harmonics=True,
             restart=7680,
             subframes=2,

@@ -34,7 +34,7 @@ CONFIG = LiteConfig(
     lstm_layers=0,
     expansion=1,
     kernel_size=1,
-    quantizer=QuantizerConfig(codebook_size=4, codebook_dim=2, unit_codes=True),
+    quantizer=QuantizerConfig(codebook_size=4, codebook_dim=2, l2_normalized_codes=True),
 )
 METADATA = {
     "format": "bigcodec-model 1",

@@ -51,14 +51,16 @@ def code_vectors(model: LoadedModel, f0: str | None = None) -> list[npt.NDArray[
     first, (size, d) each: the codes of codebooks as the decoder sees them; of an F0 token its
     height, and whether it is voiced."""
     quantizer = model.config.quantizer
-    found = []
+    vectors = []
     if quantizer.kind == "fsq":
-        found = [grid(quantizer.levels).numpy() for _ in range(quantizer.num_codebooks)]
-        return found + _f0_vectors(model.config, f0)
+        vectors = [grid(quantizer.levels).numpy() for _ in range(quantizer.num_codebooks)]
+        return vectors + _f0_vectors(model.config, f0)
     for k in range(quantizer.num_codebooks):
         codes = model.tensors[f"quantizer.codebooks.{k}.codes"].float()
-        found.append((F.normalize(codes, dim=-1) if quantizer.unit_codes else codes).numpy())
-    return found + _f0_vectors(model.config, f0)
+        vectors.append(
+            (F.normalize(codes, dim=-1) if quantizer.l2_normalized_codes else codes).numpy()
+        )
+    return vectors + _f0_vectors(model.config, f0)
 
 
 def _f0_vectors(config: ModelConfig, f0: str | None) -> list[npt.NDArray[np.float32]]:

@@ -14,8 +14,8 @@ class Progress:
     """One report, over the steps since the last one.
 
     `losses` and `gradient_norms` are means. `codes_used` and `perplexity` are those of the first
-    codebook, over the tokens drawn since the last revival check. `data_wait` is the share of the
-    time, 0 to 1, that was spent waiting for training data.
+    codebook, over the tokens since the last check for dead codes. `data_wait` is the fraction of
+    the time, 0 to 1, that was spent waiting for training data.
     """
 
     step: int
