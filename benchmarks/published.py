@@ -81,7 +81,7 @@ class Pair:
         tensors, config = adapt(theirs)
         self.config: BigCodecConfig = config
         tensors = {name: tensor.clone() for name, tensor in tensors.items()}
-        model = LoadedModel(config=config, info=ModelInfo(name=preset, licence=""), tensors=tensors)
+        model = LoadedModel(config=config, info=ModelInfo(name=preset, license=""), tensors=tensors)
         self.ours, self.half = Codec(model), Codec(model, precision="bfloat16")
 
 

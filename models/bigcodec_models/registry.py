@@ -15,12 +15,12 @@ ALIASES = {"lite": "lite-"}
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BuiltinModel:
-    """A shipped model: its name, weights file, SHA-256 fingerprint, licence and one line on it."""
+    """A shipped model: its name, weights file, SHA-256 fingerprint, license and one line on it."""
 
     name: str
     path: Path
     fingerprint: bytes
-    licence: str
+    license: str
     summary: str
 
 
@@ -33,7 +33,7 @@ def builtin_models() -> tuple[BuiltinModel, ...]:
             name=row["name"],
             path=_FOLDER / row["file"],
             fingerprint=bytes.fromhex(row["fingerprint"]),
-            licence=row["licence"],
+            license=row["license"],
             summary=row["summary"],
         )
         for row in table

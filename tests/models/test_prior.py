@@ -154,7 +154,7 @@ def test_versions_of_a_clip_differ_and_can_be_made_again() -> None:
 
 def test_an_f0_token_has_a_vector_where_the_mode_has_the_token(tmp_path: Path) -> None:
     config = PRESETS["toy-single"]
-    info = ModelInfo(name="toy", licence="CC0-1.0", training={})
+    info = ModelInfo(name="toy", license="CC0-1.0", training={})
     save_model(tmp_path / "toy.safetensors", CodecNetwork(config).state_dict(), config, info)
     model = read_model(tmp_path / "toy.safetensors")
     for f0 in (None, "predicted", "coded"):
@@ -171,7 +171,7 @@ def test_code_vectors_are_those_that_the_decoder_sees(tmp_path: Path) -> None:
     config = PRESETS["toy-lite"]
     torch.manual_seed(0)
     network = CodecNetwork(config)
-    info = ModelInfo(name="toy", licence="CC0-1.0", training={})
+    info = ModelInfo(name="toy", license="CC0-1.0", training={})
     save_model(tmp_path / "toy.safetensors", network.state_dict(), config, info)
     found = code_vectors(read_model(tmp_path / "toy.safetensors"))
     assert len(found) == config.quantizer.num_codebooks

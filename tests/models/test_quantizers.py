@@ -135,7 +135,7 @@ def test_its_tokens_go_through_file_container_and_prior(name: str, tmp_path: Pat
     config = model(name)
     path = tmp_path / "model.safetensors"
     tensors = CodecNetwork(config).state_dict()
-    save_model(path, tensors, config, ModelInfo(name="toy", licence="CC0-1.0"))
+    save_model(path, tensors, config, ModelInfo(name="toy", license="CC0-1.0"))
     codec = Codec.load(path)
     assert codec.config == config
     random = np.random.default_rng(0)

@@ -40,7 +40,7 @@ METADATA = {
     "format": "bigcodec-model 1",
     "config": json.dumps(config_to_dict(CONFIG)),
     "name": "tiny",
-    "licence": "CC0-1.0",
+    "license": "CC0-1.0",
     "training": "{}",
 }
 HUGE = {"decoder_width": 8192, "decoder_blocks": 64, "expansion": 16}

@@ -31,7 +31,7 @@ _PARTS = ("CodecEnc", "generator")
 _DISCRIMINATORS = ("discriminator.", "spec_discriminator.")
 _FILTER_SUFFIXES = (".upsample.filter", ".downsample.lowpass.filter")
 _DILATIONS = (1, 3, 9)  # cannot be read off the tensors; every published model has these
-_LICENCE = "MIT (weights of the BigCodec authors)"
+_LICENSE = "MIT (weights of the BigCodec authors)"
 
 
 def load_upstream(path: Path) -> LoadedModel:
@@ -47,7 +47,7 @@ def load_upstream(path: Path) -> LoadedModel:
     except (OSError, UnsafeCheckpointError, ConfigError, ValueError, KeyError) as error:
         raise ModelFileError(f"{path}: not a usable BigCodec checkpoint: {error}") from error
     return LoadedModel(
-        config=config, info=ModelInfo(name=path.stem, licence=_LICENCE), tensors=tensors
+        config=config, info=ModelInfo(name=path.stem, license=_LICENSE), tensors=tensors
     )
 
 

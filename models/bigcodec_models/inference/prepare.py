@@ -46,7 +46,9 @@ def pipelines(
     batched = device.type != "cpu"
     encoder, decoder = encoder_pipeline(network, batched, f0), decoder_pipeline(network, batched)
     if half and precision.bfloat16_pays(device):
-        decoder = dataclasses.replace(decoder, back=_in_half_precision(decoder.back, device))
+        decoder = dataclasses.replace(
+            decoder, post_recurrence=_in_half_precision(decoder.post_recurrence, device)
+        )
     return _with_late_start(encoder), _with_late_start(decoder)
 
 

@@ -68,7 +68,7 @@ def save_checkpoint(run: Path, checkpoint: Checkpoint) -> Path:
         shutil.rmtree(leftover)  # of a process that was killed while it saved
     partial = folder.with_name(folder.name + ".partial")
     partial.mkdir(parents=True)
-    info = ModelInfo(name=run.name, licence="unreleased", training=checkpoint.facts)
+    info = ModelInfo(name=run.name, license="unreleased", training=checkpoint.facts)
     save_model(partial / "model.safetensors", checkpoint.weights, checkpoint.model, info)
     save_model(partial / "ema.safetensors", checkpoint.ema, checkpoint.model, info)
     for name in ("discriminators", "optimizer"):

@@ -249,7 +249,7 @@ class Trainer:
         validation = self.validator.measure(self.network, self.ema, self.step, self.best_mel)
         if validation.best:
             self.best_mel = validation.mel
-            info = ModelInfo(name=self.run_folder.name, licence="unreleased", training=self.facts())
+            info = ModelInfo(name=self.run_folder.name, license="unreleased", training=self.facts())
             path = self.run_folder / "best.safetensors"
             save_model(path, self.ema, self.network.config, info)
         callbacks.validation(validation)

@@ -88,7 +88,7 @@ def test_losses_fall(folder: Path, tmp_path: Path, preset: str) -> None:
 
 @pytest.mark.parametrize(
     ("preset", "optimizer"),
-    [("toy", "adamw"), ("toy-lite", "adamw"), ("toy-tone", "muon"), ("toy-single", "muon")],
+    [("toy", "adamw"), ("toy-lite", "adamw"), ("toy-harmonic", "muon"), ("toy-single", "muon")],
 )
 @pytest.mark.parametrize("cut", [3, 5])
 def test_resuming_is_exact(
