@@ -3,7 +3,7 @@
     python -m benchmarks.published CHECKOUT [--preset bigcodec-base] [--seconds 12] [--threads 2]
 
 CHECKOUT is a clone of https://github.com/Aria-K-Alethia/BigCodec, of which the modules in vq/ are
-imported; they need einops. Weights are random, from the published initialisation. Both sides run
+imported; they need einops. Weights are random, from the published initialization. Both sides run
 in turn in one process, the published modules in eager float32 as their own script runs them.
 """
 

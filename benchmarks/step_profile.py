@@ -19,7 +19,7 @@ _PARTS = (
     "discriminators, backward",
     "generator, losses",
     "generator, backward",
-    "optimisers",
+    "optimizers",
 )
 _SHOWN = 8
 _LSTM_OPERATIONS = 16  # a frame and layer, in units of width squared: two products of 4 w by w
@@ -74,7 +74,7 @@ def _named_parts(trainer: Trainer) -> Iterator[None]:
         _name(stack, codec_loss, "discriminator_losses", "discriminators, losses")
         _name(stack, codec_loss, "generator_losses", "generator, losses")
         for optimizer in trainer.optimizers.values():
-            _name(stack, optimizer, "step", "optimisers")
+            _name(stack, optimizer, "step", "optimizers")
         Tensor.backward = named_backward  # type: ignore[method-assign]
         stack.callback(lambda: setattr(Tensor, "backward", original))
         yield

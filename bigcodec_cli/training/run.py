@@ -200,7 +200,7 @@ def _start_from(init: str, trainer: Trainer) -> None:
     if is_portable(folder):
         found = load_portable(folder)
         again = int(found.facts.get("inexact_resumes", 0)) + 1
-        _tell(trainer, "from a portable checkpoint, so not exactly: the optimiser starts anew")
+        _tell(trainer, "from a portable checkpoint, so not exactly: the optimizer starts anew")
         _fit(trainer, init, found.weights)
         # The clips may be others here, and the best weights did not travel.
         facts = {**found.facts, "inexact_resumes": again, "best_mel": None}

@@ -262,7 +262,7 @@ def _curves(rows: Sequence[_Row]) -> dict[str, list[_Curve]]:
             _curve(reports, "codes_used", "codes used", "codes"),
             _curve(reports, "perplexity", "perplexity", "codes"),
         ],
-        "Optimiser": [
+        "Optimizer": [
             *_curves_within(reports, "gradient_norms", "gradient", "norm before clipping"),
             _curve(reports, "learning_rate", "learning rate", "rate"),
         ],

@@ -44,7 +44,7 @@ def chains(count: int, seed: int) -> Sequences:
 
 
 def codes() -> list[npt.NDArray[np.float64]]:
-    """Codes on circles, neighbours being neighbours."""
+    """Codes on circles, neighbors being neighbors."""
     angles = [np.arange(size) / size * 2 * np.pi for size in SIZES]
     return [np.stack([np.cos(a), np.sin(a)], axis=1) for a in angles]
 

@@ -1,4 +1,4 @@
-"""Every kind of quantiser: its mathematics, its training on real speech, its way through a file."""
+"""Every kind of quantizer: its mathematics, its training on real speech, its way through a file."""
 
 from __future__ import annotations
 

@@ -2,10 +2,10 @@
 
 Everything works at frame rate. Normalization is over channels only, attention sees a bounded
 window, and LSTMs run forward, so that no frame depends on all later ones and a long file can be
-coded in chunks. ConvNeXt blocks are from arXiv 2201.03545 in the one-dimensional form of Vocos (arXiv
-2306.00814), whose inverse-STFT head this is too. With `harmonics` a second head filters a harmonic
-excitation, as in neural source-filter models (arXiv 1904.12088): a network that works frame by
-frame does not keep the phases of harmonics together. Its F0 comes as tokens, or is predicted.
+coded in chunks. ConvNeXt blocks are from arXiv 2201.03545 in the one-dimensional form of Vocos
+(arXiv 2306.00814), which the inverse-STFT head is from too. With `harmonics` a second head filters
+a harmonic excitation, as in neural source-filter models (arXiv 1904.12088): a network at frame
+rate does not keep the phases of harmonics together. F0 comes as tokens, or is predicted.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ class LiteEncoder(nn.Module):
         self.project = nn.Linear(width, config.latent_dim)
 
     def spectrum(self, wave: Tensor) -> Tensor:
-        """Log magnitudes, frame t centred on sample (t + 1/2) * hop: (B, n_fft/2 + 1, T).
+        """Log magnitudes, frame t centered on sample (t + 1/2) * hop: (B, n_fft/2 + 1, T).
 
         With sub-frames every other bin of their spectra follows, which is enough for their
         resolution.
@@ -307,7 +307,7 @@ class LiteDecoder(nn.Module):
 
 
 def _frames(wave: Tensor, size: int, step: int) -> Tensor:
-    """Frames of samples (B, F*step), frame t centred on (t + 1/2) * step: (B, F, size)."""
+    """Frames of samples (B, F*step), frame t centered on (t + 1/2) * step: (B, F, size)."""
     margin = (size - step) // 2
     return F.pad(wave, (margin, margin)).unfold(1, size, step)
 

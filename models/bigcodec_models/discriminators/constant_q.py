@@ -122,7 +122,7 @@ def _half_band() -> Tensor:
 
 
 def _frames(wave: Tensor, kernels: Tensor, hop: int) -> Tensor:
-    """(B, 1, N) times kernels centred at every hop-th sample: (B, at least 1 + N // hop, K)."""
+    """(B, 1, N) times kernels centered at every hop-th sample: (B, at least 1 + N // hop, K)."""
     half = len(kernels) // 2
     padded = F.pad(wave.squeeze(1), (half, half + hop))
     return padded.unfold(1, len(kernels), hop) @ kernels

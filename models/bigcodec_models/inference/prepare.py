@@ -21,7 +21,7 @@ from bigcodec_models.layers.weight_norm import fold_weight_norm
 def prepare(network: CodecNetwork, device: torch.device, half: bool) -> CodecNetwork:
     """The network on a device, ready for inference only.
 
-    `half` acts on the decoder; the encoder and the quantiser stay in float32, since half
+    `half` acts on the decoder; the encoder and the quantizer stay in float32, since half
     precision changes tokens.
     """
     fold_weight_norm(network)

@@ -27,7 +27,7 @@ with the score as logit and the generator's term that does not saturate (GAN, 14
 
 
 class DiscriminatorLoss(NamedTuple):
-    """Two scalars to minimise the sum of: on the real waves, and on the generated ones."""
+    """Two scalars to minimize the sum of: on the real waves, and on the generated ones."""
 
     real: Tensor
     fake: Tensor

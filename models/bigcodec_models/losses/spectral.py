@@ -41,7 +41,7 @@ def mel_to_hertz(mel: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 
 def mel_filters(n_fft: int, n_mels: int) -> Tensor:
-    """Triangular mel filters with Slaney's area normalisation: (n_fft/2 + 1, n_mels)."""
+    """Triangular mel filters with Slaney's area normalization: (n_fft/2 + 1, n_mels)."""
     nyquist = SAMPLE_RATE / 2
     frequencies = np.linspace(0, nyquist, n_fft // 2 + 1)[:, None]
     edges = mel_to_hertz(np.linspace(0, hertz_to_mel(nyquist), n_mels + 2))
@@ -53,7 +53,7 @@ def mel_filters(n_fft: int, n_mels: int) -> Tensor:
 
 
 class MelSpectrogram(nn.Module):
-    """Mel magnitudes (power 1), centred frames, hop a quarter window: (B, N) to (B, F, n_mels)."""
+    """Mel magnitudes (power 1), centered frames, hop a quarter window: (B, N) to (B, F, n_mels)."""
 
     window: Tensor
     filters: Tensor
@@ -170,7 +170,7 @@ class MultiResolutionStftLoss(nn.Module):
     """Spectral convergence plus log-magnitude distance, the mean over window lengths (Parallel
     WaveGAN, arXiv 1910.11480, section 2.2).
 
-    Hann windows, a fifth of their length apart, frames centred with reflected ends. Magnitudes
+    Hann windows, a fifth of their length apart, frames centered with reflected ends. Magnitudes
     are the roots of powers not below 1e-7. Waves must be longer than half of the longest FFT.
     """
 

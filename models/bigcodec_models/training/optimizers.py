@@ -26,7 +26,7 @@ _STATES = ("step", "exp_avg", "exp_avg_sq", "momentum_buffer")
 
 
 class Optimizers:
-    """The optimisers of a module, as one.
+    """The optimizers of a module, as one.
 
     Muon (K. Jordan, kellerjordan.github.io/posts/muon, 2024; in torch) makes updates of matrices
     orthogonal. Its rate is scaled to give updates the size that AdamW's have (arXiv 2502.16982), so

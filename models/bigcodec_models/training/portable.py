@@ -1,9 +1,9 @@
-"""Portable checkpoints: a run without its optimiser, in bfloat16, in pieces that travel.
+"""Portable checkpoints: a run without its optimizer, in bfloat16, in pieces that travel.
 
     FOLDER/portable.json            step, configurations, facts, number of pieces
     FOLDER/piece-00.safetensors     at most 15 MiB each
 
-Going on from one is not exact: weights are rounded and the optimiser starts anew.
+Going on from one is not exact: weights are rounded and the optimizer starts anew.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def is_portable(folder: Path) -> bool:
 
 
 def load_portable(folder: Path) -> Checkpoint:
-    """Read a portable checkpoint; tensors come back in float32, without an optimiser.
+    """Read a portable checkpoint; tensors come back in float32, without an optimizer.
 
     Raises:
         ModelFileError: a piece is missing or damaged.

@@ -180,7 +180,7 @@ def test_weights_multiply_terms_by_hand() -> None:
 
 
 def made(wave: Tensor) -> Reconstruction:
-    """What a network would give: a wave, and a quantiser's loss of 0."""
+    """What a network would give: a wave, and a quantizer's loss of 0."""
     nothing = torch.zeros(1)
     return Reconstruction(wave, Quantized(nothing, nothing, torch.zeros(()), nothing))
 
@@ -235,7 +235,7 @@ def test_further_losses_are_off_until_they_have_a_weight(batch: Batch) -> None:
 
 
 def magnitudes(wave: npt.NDArray[Any], window: int) -> npt.NDArray[Any]:
-    """By scipy: Hann, a fifth of the window apart, centred in an FFT of the next power of two."""
+    """By scipy: Hann, a fifth of the window apart, centered in an FFT of the next power of two."""
     size = fft_size_for(window)
     left = (size - window) // 2
     taps = np.pad(scipy.signal.get_window("hann", window), (left, size - window - left))
