@@ -51,5 +51,5 @@ def find_builtin(name: str) -> BuiltinModel | None:
 
 def builtin_path(name: str) -> Path | None:
     """The weights file of a built-in model, or None."""
-    found = find_builtin(name)
-    return found.path if found is not None else None
+    model = find_builtin(name)
+    return model.path if model is not None else None

@@ -64,13 +64,13 @@ def code_vectors(model: LoadedModel, f0: str | None = None) -> list[npt.NDArray[
 
 
 def _f0_vectors(config: ModelConfig, f0: str | None) -> list[npt.NDArray[np.float32]]:
-    found, sizes = [], config.token_sizes_with(f0 or config.default_f0)
+    tables, sizes = [], config.token_sizes_with(f0 or config.default_f0)
     for size in sizes[config.quantizer.num_codebooks :]:
         vectors = np.zeros((size, config.quantizer.codebook_dim), np.float32)
         vectors[:, 0] = np.linspace(-1, 1, size)
         vectors[1:, 1:2] = 1.0
-        found.append(vectors)
-    return found
+        tables.append(vectors)
+    return tables
 
 
 def varied(wave: Wave, hop: int, version: int, name: str) -> Wave:

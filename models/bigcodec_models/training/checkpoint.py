@@ -89,8 +89,8 @@ def save_checkpoint(run: Path, checkpoint: Checkpoint) -> Path:
 
 def find_checkpoints(run: Path) -> list[Path]:
     """Folders of the complete checkpoints of a run, oldest first."""
-    found = (run / "checkpoints").glob("step-*")
-    return sorted((p for p in found if _STEP_FOLDER.fullmatch(p.name)), key=_step_of)
+    folders = (run / "checkpoints").glob("step-*")
+    return sorted((p for p in folders if _STEP_FOLDER.fullmatch(p.name)), key=_step_of)
 
 
 def load_checkpoint(run: Path) -> Checkpoint | None:

@@ -109,6 +109,6 @@ def _join(stored: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
             name, _, number = key.removeprefix(part + "/").rpartition("@")
             slices.setdefault(name, {})[int(number)] = tensor.float()
     return {
-        name: found[0] if len(found) == 1 else torch.cat([found[i] for i in range(len(found))])
-        for name, found in slices.items()
+        name: parts[0] if len(parts) == 1 else torch.cat([parts[i] for i in range(len(parts))])
+        for name, parts in slices.items()
     }
