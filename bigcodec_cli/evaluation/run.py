@@ -66,7 +66,7 @@ Outcome = list[Result] | Unread
 
 
 class Worker:
-    """The codecs and metrics of a config, loaded. Baselines that are not here are left out.
+    """The loaded codecs and metrics of a configuration. Missing baselines are left out.
 
     Raises:
         CliError: a model cannot be used.
@@ -126,7 +126,7 @@ def evaluate(
     config: EvalConfig,
     note: Callable[[str], None],
 ) -> Evaluation:
-    """Measure every codec on every clip of a folder. `note` is told what will be missing.
+    """Measure every codec on every clip of a folder. `note` is called with what will be missing.
 
     Raises:
         CliError: a model cannot be used, or a process came to an untimely end.
@@ -166,8 +166,8 @@ _Description = tuple[list[CodecInfo], dict[str, str]]
 
 @dataclasses.dataclass(frozen=True)
 class _WorkerPool:
-    """Who does the work: `describe` tells of the codecs and of what is missing, `run` gives the
-    outcome of each file, in their order."""
+    """The processes that do the work: `describe` returns the codecs and what is missing, `run` the
+    outcome of each file, in order."""
 
     describe: Callable[[], _Description]
     run: Callable[[Sequence[EvalClip]], Iterator[Outcome]]

@@ -156,7 +156,7 @@ def _make_trainer(plan: Plan, device: str, process_group: ProcessGroup) -> Train
 def _load_data(
     plan: Plan, process_group: ProcessGroup
 ) -> tuple[list[tuple[list[Clip], float | None]], list[Clip]]:
-    """Training clips with their shares, and validation clips."""
+    """Training clips with their fractions of the crops, and validation clips."""
     training: list[tuple[list[Clip], float | None]] = []
     held_out: list[Clip] = []
     for folder, weight in plan.data:

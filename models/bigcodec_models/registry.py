@@ -1,4 +1,4 @@
-"""The models that ship inside the package, told by name or by fingerprint. Loads no torch."""
+"""The models that ship inside the package, looked up by name or fingerprint. Loads no torch."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ class LoadedModel:
 def save_model(
     path: Path, tensors: Mapping[str, Tensor], config: ModelConfig, info: ModelInfo
 ) -> None:
-    """Write a model file, through a temporary file beside it.
+    """Write a model file, through a temporary file in the same folder.
 
     Raises:
         OSError: the file cannot be written.

@@ -201,7 +201,7 @@ class CropSource:
     Clips up to 5 minutes that fit in `cache_bytes`, from the most often heard source down, stay
     in memory once decoded, as 16-bit samples; of others each crop is read by seeking.
 
-    A clip that cannot be read any more is passed over and `failed`, if given, told of its path and
+    A clip that cannot be read any more is skipped and `failed`, if given, called with its path and
     the reason, once a file and perhaps from another thread.
 
     Raises:

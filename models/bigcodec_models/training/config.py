@@ -128,8 +128,8 @@ class TrainConfig:
             _require(finite, f"{name} must be finite")
         _require(self.seed < 1 << 31, "seed must be below 2^31")
         _require(self.noise_probability <= 1, "noise_probability must be at most 1")
-        share = self.predicted_f0_fraction
-        _require(0 <= share <= 1, "predicted_f0_fraction must be between 0 and 1")
+        fraction = self.predicted_f0_fraction
+        _require(0 <= fraction <= 1, "predicted_f0_fraction must be between 0 and 1")
         low_high = self.noise_snr_db
         _require(
             len(low_high) == 2 and low_high[0] <= low_high[1],

@@ -53,9 +53,9 @@ class Validation:
     """One validation of the averaged weights.
 
     `mel` is the mean multi-scale mel distance; `stoi` and `pesq` (wide band) are means, or None
-    where the package is not installed or the measure failed on every clip. `best` says that no
-    earlier validation of the run had a lower mel distance. Models that predict F0 do so for all of
-    these, and have `f0` beside them.
+    where the package is not installed or the metric failed on every clip. `best` says that no
+    earlier validation of the run had a lower mel distance. For models that predict F0, all of these
+    use the predicted one, and `f0` is set.
     """
 
     step: int

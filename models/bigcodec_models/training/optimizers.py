@@ -1,4 +1,4 @@
-"""What updates the parameters of a module: AdamW, or Muon for its inner matrices beside AdamW."""
+"""The optimizers of a module: AdamW, or Muon for inner matrices and AdamW for the rest."""
 
 from __future__ import annotations
 
