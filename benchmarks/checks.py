@@ -30,7 +30,7 @@ def random_model(config: ModelConfig) -> LoadedModel:
     """A model with seeded random weights."""
     torch.manual_seed(0)
     tensors = CodecNetwork(config).state_dict()
-    return LoadedModel(config=config, info=ModelInfo(name="random", licence=""), tensors=tensors)
+    return LoadedModel(config=config, info=ModelInfo(name="random", license=""), tensors=tensors)
 
 
 def snr(expected: Wave, found: Wave) -> float:

@@ -3,7 +3,7 @@
     python -m benchmarks.published CHECKOUT [--preset bigcodec-base] [--seconds 12] [--threads 2]
 
 CHECKOUT is a clone of https://github.com/Aria-K-Alethia/BigCodec, of which the modules in vq/ are
-imported; they need einops. Weights are random, from the published initialisation. Both sides run
+imported; they need einops. Weights are random, from the published initialization. Both sides run
 in turn in one process, the published modules in eager float32 as their own script runs them.
 """
 
@@ -81,7 +81,7 @@ class Pair:
         tensors, config = adapt(theirs)
         self.config: BigCodecConfig = config
         tensors = {name: tensor.clone() for name, tensor in tensors.items()}
-        model = LoadedModel(config=config, info=ModelInfo(name=preset, licence=""), tensors=tensors)
+        model = LoadedModel(config=config, info=ModelInfo(name=preset, license=""), tensors=tensors)
         self.ours, self.half = Codec(model), Codec(model, precision="bfloat16")
 
 

@@ -35,7 +35,7 @@ _OUR_NAMES = {
 
 
 class PublishedStep:
-    """The published modules with seeded random weights, and their optimisers."""
+    """The published modules with seeded random weights, and their optimizers."""
 
     def __init__(self, checkout: Path, preset: str) -> None:
         torch.manual_seed(0)

@@ -19,7 +19,7 @@ _PARTS = (
     "discriminators, backward",
     "generator, losses",
     "generator, backward",
-    "optimisers",
+    "optimizers",
 )
 _SHOWN = 8
 _LSTM_OPERATIONS = 16  # a frame and layer, in units of width squared: two products of 4 w by w
@@ -61,7 +61,7 @@ def _table(head: str, spent: dict[str, float], whole: float) -> str:
 @contextlib.contextmanager
 def _named_parts(trainer: Trainer) -> Iterator[None]:
     """Gives the parts of a step their names in the profile."""
-    objective = trainer.objective
+    codec_loss = trainer.codec_loss
     backward = iter(("discriminators, backward", "generator, backward"))
     original = Tensor.backward
 
@@ -71,10 +71,10 @@ def _named_parts(trainer: Trainer) -> Iterator[None]:
 
     with contextlib.ExitStack() as stack:
         _name(stack, trainer.network, "forward", "generator, forward")
-        _name(stack, objective, "discriminator_losses", "discriminators, losses")
-        _name(stack, objective, "generator_losses", "generator, losses")
+        _name(stack, codec_loss, "discriminator_losses", "discriminators, losses")
+        _name(stack, codec_loss, "generator_losses", "generator, losses")
         for optimizer in trainer.optimizers.values():
-            _name(stack, optimizer, "step", "optimisers")
+            _name(stack, optimizer, "step", "optimizers")
         Tensor.backward = named_backward  # type: ignore[method-assign]
         stack.callback(lambda: setattr(Tensor, "backward", original))
         yield

@@ -35,7 +35,7 @@ def main(model: str, preset: str, output: str, *fresh_ones: str) -> None:
         old = found.tensors.get(name)
         if old is not None and not name.startswith(fresh_ones):
             weights[name] = _fitted(old.float(), fresh)
-    info = ModelInfo(name=Path(output).stem, licence=found.info.licence)
+    info = ModelInfo(name=Path(output).stem, license=found.info.license)
     save_model(Path(output), weights, PRESETS[preset], info)
 
 

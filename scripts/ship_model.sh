@@ -4,7 +4,7 @@
 # NAME must not have been released before. Write NAME.md beside the weights, then commit both.
 set -eu
 folder=models/bigcodec_models/weights
-bigcodec export "$1" -o "$folder/$2.safetensors" --half --name "$2" --licence MIT
+bigcodec export "$1" -o "$folder/$2.safetensors" --half --name "$2" --license MIT
 python3 - "$folder" "$2" "$3" <<'PY'
 import json
 import sys
@@ -18,6 +18,6 @@ table = folder / "models.json"
 rows = [row for row in json.loads(table.read_text()) if row["name"] != name]
 tensors = load_model(folder / f"{name}.safetensors").tensors
 row = {"name": name, "file": f"{name}.safetensors", "fingerprint": fingerprint(tensors).hex()}
-rows.append({**row, "licence": "MIT", "summary": summary})
+rows.append({**row, "license": "MIT", "summary": summary})
 table.write_text(json.dumps(rows, indent=1) + "\n")
 PY

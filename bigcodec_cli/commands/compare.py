@@ -7,24 +7,24 @@ from pathlib import Path
 
 import click
 
-from bigcodec_cli.commands.measure_options import measures_option
+from bigcodec_cli.commands.metric_options import metrics_option
 
 
 @click.command()
 @click.argument("original", metavar="A", type=click.Path(path_type=Path))
 @click.argument("restored", metavar="B", type=click.Path(path_type=Path))
 @click.option("--align/--no-align", default=True, help="Take away B's delay first (the default).")
-@measures_option
+@metrics_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def command(
-    original: Path, restored: Path, align: bool, measures: tuple[str, ...], as_json: bool
+    original: Path, restored: Path, align: bool, metrics: tuple[str, ...], as_json: bool
 ) -> None:
-    """Measure how much of the speech in A is left in B.
+    """Compute quality metrics of B, with A as the original.
 
     Both are mixed to one channel and resampled to 16 kHz; B is cut or padded to A's length.
     """
     from bigcodec_cli.evaluation.comparison import compare
     from bigcodec_cli.evaluation.report.exports import comparison_json, comparison_text
 
-    found = compare(original, restored, align, measures)
-    click.echo(json.dumps(comparison_json(found)) if as_json else comparison_text(found))
+    comparison = compare(original, restored, align, metrics)
+    click.echo(json.dumps(comparison_json(comparison)) if as_json else comparison_text(comparison))

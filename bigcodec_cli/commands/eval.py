@@ -8,10 +8,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bigcodec_cli.commands.measure_options import measures_option, parsed
+from bigcodec_cli.commands.metric_options import list_option, metrics_option
 from bigcodec_cli.commands.options import device_option, f0_option
 from bigcodec_cli.console.messages import CliError, error_line, note
-from bigcodec_cli.evaluation.config import Bench, PeerError, model_name, parse_peers
+from bigcodec_cli.evaluation.config import (
+    BaselineError,
+    BaselineName,
+    EvalConfig,
+    model_name,
+    parse_baselines,
+)
 from bigcodec_cli.files.atomic import atomic_output
 from bigcodec_cli.model_store.store import default_model, model_path
 
@@ -31,13 +37,14 @@ _OUTPUT = click.Path(path_type=Path)
     help="Codec model; may be given more than once. Default: see 'models list'.",
 )
 @f0_option
-@click.option(
+@list_option(
+    "--baselines",
     "--against",
-    metavar="PEER,...",
-    default="",
-    help="Other codecs: opus:KBPS, codec2:MODE, encodec:KBPS, dac:KBPS.",
+    parse_baselines,
+    "CODEC:RATE,...",
+    "Other codecs: opus:KBPS, codec2:MODE, encodec:KBPS, dac:KBPS.",
 )
-@measures_option
+@metrics_option
 @click.option("--report", metavar="FILE", type=_OUTPUT, help="An HTML page to read and hear.")
 @click.option("--json", "as_json", metavar="FILE", type=_OUTPUT, help="Everything as JSON.")
 @click.option("--csv", "as_csv", metavar="FILE", type=_OUTPUT, help="A row a file and codec.")
@@ -62,7 +69,7 @@ _OUTPUT = click.Path(path_type=Path)
     type=click.IntRange(1, 256),
     default=1,
     show_default=True,
-    help="Processes. With several, speeds are those beside one another.",
+    help="Processes. With several, speeds are measured while all of them run.",
 )
 @device_option
 @click.option("-f", "--force", is_flag=True, help="Overwrite existing files.")
@@ -70,8 +77,8 @@ def command(
     folder: Path,
     models: tuple[str, ...],
     f0: str | None,
-    against: str,
-    measures: tuple[str, ...],
+    baselines: tuple[BaselineName, ...],
+    metrics: tuple[str, ...],
     report: Path | None,
     as_json: Path | None,
     as_csv: Path | None,
@@ -81,19 +88,19 @@ def command(
     device: str,
     force: bool,
 ) -> None:
-    """Measure models on the speech below a folder, beside other codecs.
+    """Measure models and other codecs on the speech in a folder.
 
-    Codes every audio file to bytes on disk and back, and tells how much of the speech is left
-    (PESQ, STOI, MCD, speaker similarity, ...) at how many bits, with 95 % bootstrap intervals.
-    The measures need the `eval` extra; those that are not installed are named and left out.
+    Codes every audio file to bytes on disk and back, and reports quality (PESQ, STOI, MCD,
+    speaker similarity, ...) and bit rate, with 95 % bootstrap intervals.
+    The metrics need the `eval` extra; those that are not installed are named and left out.
     """
     named = [path for path in (report, as_json, as_csv) if path is not None]
     if len(set(named)) < len(named):
         raise click.UsageError("--report, --json and --csv must name different files")
-    bench = Bench(
+    config = EvalConfig(
         models=_check_models(models),
-        peers=parsed(parse_peers, against, "--against"),
-        measures=measures,
+        baselines=baselines,
+        metrics=metrics,
         device=device,
         jobs=jobs,
         f0=f0,
@@ -105,21 +112,21 @@ def command(
             if not path.parent.is_dir():
                 raise CliError(f"{path}: its folder does not exist")
         files = {p: stack.enter_context(atomic_output(p, overwrite=force)) for p in named}
-        found = _evaluate(folder, by, players if report else 0, bench)
-        _write(found, files, report, as_json, as_csv)
-    if found.unread or any("coding" in result.failed for result in found.results):
+        evaluation = _evaluate(folder, by, players if report else 0, config)
+        _write(evaluation, files, report, as_json, as_csv)
+    if evaluation.unread or any("coding" in result.failed for result in evaluation.results):
         raise click.exceptions.Exit(1)
 
 
-def _evaluate(folder: Path, by: str, heard: int, bench: Bench) -> Evaluation:
+def _evaluate(folder: Path, by: str, heard: int, config: EvalConfig) -> Evaluation:
     from bigcodec_cli.evaluation.clips import choose_heard, find_clips
     from bigcodec_cli.evaluation.run import evaluate
 
     clips, unread = find_clips(folder, by)
     try:
-        return evaluate(folder, choose_heard(clips, heard), unread, bench, note)
-    except PeerError as error:
-        raise click.BadParameter(str(error), param_hint="--against") from error
+        return evaluate(folder, choose_heard(clips, heard), unread, config, note)
+    except BaselineError as error:
+        raise click.BadParameter(str(error), param_hint="--baselines") from error
 
 
 def _check_models(models: tuple[str, ...]) -> tuple[str, ...]:

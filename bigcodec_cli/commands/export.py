@@ -15,7 +15,7 @@ from bigcodec_cli.files.atomic import atomic_output
 @click.option("-o", "--output", metavar="OUT", required=True, type=click.Path(path_type=Path))
 @click.option("--best", is_flag=True, help="The weights of the best validation, not the newest.")
 @click.option("--name", help="Name to store in the file. Default: the run folder's.")
-@click.option("--licence", default="unreleased", show_default=True, help="Licence of the weights.")
+@click.option("--license", default="unreleased", show_default=True, help="License of the weights.")
 @click.option("--half", is_flag=True, help="Store the weights in half precision.")
 @click.option(
     "--portable",
@@ -28,7 +28,7 @@ def command(
     output: Path,
     best: bool,
     name: str | None,
-    licence: str,
+    license: str,
     half: bool,
     portable: bool,
     force: bool,
@@ -52,13 +52,13 @@ def command(
             source = run / "best.safetensors" if best else folders[-1] / "ema.safetensors"
             if not source.is_file():
                 raise CliError(f"{run}: has had no validation yet; leave --best out")
-            _export_model(source, output, name or run.name, licence, half, force)
+            _export_model(source, output, name or run.name, license, half, force)
     except OSError as error:
         raise CliError(f"{output}: cannot be written: {error.strerror}") from error
 
 
 def _export_model(
-    source: Path, output: Path, name: str, licence: str, half: bool, force: bool
+    source: Path, output: Path, name: str, license: str, half: bool, force: bool
 ) -> None:
     import torch
 
@@ -76,7 +76,7 @@ def _export_model(
         raise CliError(str(error)) from error
     dtype = torch.float16 if half else torch.float32
     tensors = {key: tensor.to(dtype) for key, tensor in model.tensors.items()}
-    info = ModelInfo(name=name, licence=licence, training=model.info.training)
+    info = ModelInfo(name=name, license=license, training=model.info.training)
     with atomic_output(output, overwrite=force) as temporary:
         save_model(temporary, tensors, model.config, info)
     note(f"{output}: {output.stat().st_size} bytes, fingerprint {fingerprint(tensors).hex()}")

@@ -55,7 +55,7 @@ def list_models() -> None:
 @click.argument("name")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def show(name: str, as_json: bool) -> None:
-    """Show a model's configuration, licence and training facts."""
+    """Show a model's configuration, license and training facts."""
     from bigcodec_models.checkpoints.model_file import ModelFileError
 
     model = _need(name)
@@ -136,13 +136,13 @@ def keep(file: Path, name: str | None, origin: Mapping[str, str]) -> None:
     check_name(chosen)
     digest = fingerprint(model.tensors)
     training = {**model.info.training, **origin}
-    info = ModelInfo(name=chosen, licence=model.info.licence, training=training)
+    info = ModelInfo(name=chosen, license=model.info.license, training=training)
     size = sum(tensor.numel() for tensor in model.tensors.values()) / 1e6
     summary = f"{size:.1f} M parameters, from {origin.get('source', file.name)}"
     with locked():
         _refuse_taken(chosen, digest)
         _save(model, info)
-        register(chosen, digest, info.licence, summary)
+        register(chosen, digest, info.license, summary)
     note(f"kept as {chosen}, fingerprint {digest[:6].hex()}")
 
 
@@ -180,7 +180,7 @@ def _facts(model: ModelEntry) -> dict[str, Any]:
         "file": str(model.path),
         "fingerprint": model.fingerprint.hex(),
         "parameters": sum(tensor.numel() for tensor in loaded.tensors.values()),
-        "licence": model.licence,
+        "license": model.license,
         "config": config_to_dict(loaded.config),
         "f0_modes": list(loaded.config.f0_modes),
         "training": dict(loaded.info.training),

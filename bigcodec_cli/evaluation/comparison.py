@@ -1,4 +1,4 @@
-"""The measures for two files."""
+"""The metrics for two files."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from pathlib import Path
 
 from bigcodec_cli.console.messages import CliError
 from bigcodec_cli.evaluation.metrics.alignment import align
-from bigcodec_cli.evaluation.metrics.compute import Meters
+from bigcodec_cli.evaluation.metrics.compute import QualityMetrics
 from bigcodec_cli.evaluation.metrics.waveform import RATE, Wave, fit, load_wave
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Values by key; reasons for measures that failed or are not installed; `delay_ms` is what
+    """Values by key; reasons for metrics that failed or are not installed; `delay_ms` is what
     was taken away, `seconds` the original's length, `surplus_seconds` how much longer the other
     was."""
 
@@ -34,12 +34,12 @@ def compare(original: Path, restored: Path, aligned: bool, keys: Sequence[str]) 
     """
     first, second = _load(original), _load(restored)
     moved, delay = align(first, second) if aligned else (fit(second, len(first)), 0)
-    meters = Meters(keys)
-    values, failed = meters.measure(first, moved)
+    metrics = QualityMetrics(keys)
+    values, failed = metrics.measure(first, moved)
     return Comparison(
         values=values,
         failed=failed,
-        missing=meters.missing,
+        missing=metrics.missing,
         seconds=len(first) / RATE,
         surplus_seconds=(len(second) - len(first)) / RATE,
         delay_ms=delay * 1000 / RATE,

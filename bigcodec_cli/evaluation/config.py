@@ -12,12 +12,12 @@ from bigcodec_cli.model_store.store import find_model
 _CODEC2_MODES = ("3200", "2400", "1600", "1400", "1300", "1200", "700C", "450")
 
 
-class PeerError(ValueError):
-    """A peer that nobody knows; the message says which there are."""
+class BaselineError(ValueError):
+    """An unknown baseline; the message lists the known ones."""
 
 
 @dataclasses.dataclass(frozen=True)
-class PeerName:
+class BaselineName:
     """A codec and its rate, written `opus:6`."""
 
     codec: str
@@ -28,56 +28,56 @@ class PeerName:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Bench:
-    """Which codecs and quality measures, on which device, in how many processes. `f0` is the F0
-    mode of the models, by default the first of each."""
+class EvalConfig:
+    """Codecs, quality metrics, device and number of processes. `f0` is the F0 mode of the models,
+    by default the first of each."""
 
     models: tuple[str, ...]
-    peers: tuple[PeerName, ...]
-    measures: tuple[str, ...]
+    baselines: tuple[BaselineName, ...]
+    metrics: tuple[str, ...]
     device: str
     jobs: int
     f0: str | None = None
 
 
-def parse_peers(text: str) -> list[PeerName]:
-    """The peers of a list such as `opus:6,codec2:1200`, each once.
+def parse_baselines(text: str) -> list[BaselineName]:
+    """The baselines of a list such as `opus:6,codec2:1200`, each once.
 
     Raises:
-        PeerError: naming the one that is wrong, and what there is.
+        BaselineError: naming the one that is wrong, and what there is.
     """
     names = dict.fromkeys(_parse(part.strip()) for part in text.split(",") if part.strip())
     return list(names)
 
 
-def _parse(text: str) -> PeerName:
+def _parse(text: str) -> BaselineName:
     codec, _, rate = text.partition(":")
     if codec == "codec2" and rate in _CODEC2_MODES:
-        return PeerName(codec, rate)
+        return BaselineName(codec, rate)
     if codec in ("opus", "encodec", "dac") and re.fullmatch(r"\d{1,3}(\.\d{1,3})?", rate):
         kbps = float(rate)
         if codec == "opus" and not 6 <= kbps <= 256:
-            raise PeerError(f"{text}: opusenc takes 6 to 256 kbit/s")
+            raise BaselineError(f"{text}: opusenc takes 6 to 256 kbit/s")
         if kbps > 0:
-            return PeerName(codec, f"{kbps:g}")
-    raise PeerError(
-        f"{text}: no such peer; there are opus:KBPS, codec2:MODE (one of "
+            return BaselineName(codec, f"{kbps:g}")
+    raise BaselineError(
+        f"{text}: no such baseline; there are opus:KBPS, codec2:MODE (one of "
         f"{', '.join(_CODEC2_MODES)}), encodec:KBPS and dac:KBPS"
     )
 
 
-def parse_measures(text: str) -> tuple[str, ...]:
-    """The quality measures of a list such as `pesq_wb,stoi`, each once; all for an empty list.
+def parse_metrics(text: str) -> tuple[str, ...]:
+    """The quality metrics of a list such as `pesq_wb,stoi`, each once; all for an empty list.
 
     Raises:
         ValueError: naming the one that is wrong, and which there are.
     """
-    known = [measure.key for measure in QUALITY]
-    wanted = [part.strip() for part in text.split(",") if part.strip()]
-    for key in wanted:
+    known = [metric.key for metric in QUALITY]
+    chosen = [part.strip() for part in text.split(",") if part.strip()]
+    for key in chosen:
         if key not in known:
-            raise ValueError(f"{key}: no such measure; there are {', '.join(known)}")
-    return tuple(key for key in known if key in wanted or not wanted)
+            raise ValueError(f"{key}: no such metric; there are {', '.join(known)}")
+    return tuple(key for key in known if key in chosen or not chosen)
 
 
 def model_name(name_or_path: str) -> str:

@@ -1,4 +1,4 @@
-"""Optional packages, asked for when a measure or a peer is first wanted."""
+"""Optional packages, asked for when a metric or a baseline is first wanted."""
 
 from __future__ import annotations
 

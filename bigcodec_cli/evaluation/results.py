@@ -6,10 +6,10 @@ import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
 
-from bigcodec_cli.evaluation.codecs.base import SystemInfo
+from bigcodec_cli.evaluation.codecs.base import CodecInfo
 from bigcodec_cli.evaluation.media import Sound
 from bigcodec_cli.evaluation.metrics.bootstrap import Mean, mean_with_interval
-from bigcodec_cli.evaluation.metrics.definitions import MEASURES
+from bigcodec_cli.evaluation.metrics.definitions import METRICS
 from bigcodec_cli.evaluation.metrics.token_entropy import Tokens, token_statistics
 
 ORIGINAL = "original"
@@ -21,7 +21,7 @@ CODING = "coding"
 class Result:
     """One codec on one file, or the file itself (system `original`).
 
-    `values` holds what could be measured, `failed` a reason for each measure that was tried in
+    `values` holds what could be measured, `failed` a reason for each metric that was tried in
     vain. `delay` is in samples at 16 kHz.
     """
 
@@ -38,7 +38,7 @@ class Result:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Summary:
-    """One codec on a group of files: means by key, and on how many files each measure failed."""
+    """One codec on a group of files: means by key, and on how many files each metric failed."""
 
     files: int
     seconds: float
@@ -61,11 +61,11 @@ class Setting:
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """All results of a run. `missing` says why measures and peers were left out, by key or name;
+    """All results of a run. `missing` says why metrics and baselines were left out, by key or name;
     `unread` why files were."""
 
     setting: Setting
-    systems: Sequence[SystemInfo]
+    systems: Sequence[CodecInfo]
     results: Sequence[Result]
     missing: Mapping[str, str]
     unread: Mapping[str, str]
@@ -98,11 +98,11 @@ class Evaluation:
         """Means of a system over a group, or over all files."""
         results = self.of(system, group)
         rates = {info.name: info.token_rate for info in self.systems}
-        return summarise(results, rates.get(system, 0.0))
+        return summarize(results, rates.get(system, 0.0))
 
 
 def token_values(pieces: Sequence[Tokens], token_rate: float) -> dict[str, float]:
-    """The measures that follow from tokens (T, K) taken together, by key."""
+    """The metrics that follow from tokens (T, K) taken together, by key."""
     found = token_statistics(pieces)
     if found is None:
         return {}
@@ -114,7 +114,7 @@ def token_values(pieces: Sequence[Tokens], token_rate: float) -> dict[str, float
     }
 
 
-def summarise(results: Sequence[Result], token_rate: float) -> Summary:
+def summarize(results: Sequence[Result], token_rate: float) -> Summary:
     """Means over results of one system.
 
     Rates are all bytes over all seconds, and speeds all seconds over all time, as means weighted
@@ -126,7 +126,7 @@ def summarise(results: Sequence[Result], token_rate: float) -> Summary:
         key: Mean(mean=value, low=None, high=None, files=len(tokens))
         for key, value in pooled.items()
     }
-    for key in (measure.key for measure in MEASURES if measure.key not in pooled):
+    for key in (metric.key for metric in METRICS if metric.key not in pooled):
         found = [result for result in results if key in result.values]
         if found:
             values = [result.values[key] for result in found]
@@ -135,7 +135,7 @@ def summarise(results: Sequence[Result], token_rate: float) -> Summary:
     return Summary(
         files=len(results),
         seconds=sum(result.seconds for result in results),
-        means={measure.key: means[measure.key] for measure in MEASURES if measure.key in means},
+        means={metric.key: means[metric.key] for metric in METRICS if metric.key in means},
         failed={key: failures.count(key) for key in dict.fromkeys(failures)},
     )
 

@@ -22,12 +22,12 @@ import bcdc
 from bigcodec_cli import __version__
 from bigcodec_cli.console.messages import CliError
 from bigcodec_cli.console.progress import files_bar
-from bigcodec_cli.evaluation.codecs.base import Coded, CodingError, System, SystemInfo
+from bigcodec_cli.evaluation.codecs.base import CodecInfo, CodecUnderTest, Coded, CodingError
+from bigcodec_cli.evaluation.codecs.baselines import load_baseline
 from bigcodec_cli.evaluation.codecs.bigcodec import Model
-from bigcodec_cli.evaluation.codecs.peers import load_peer
-from bigcodec_cli.evaluation.config import Bench, PeerError
+from bigcodec_cli.evaluation.config import BaselineError, EvalConfig
 from bigcodec_cli.evaluation.media import loudest_magnitude, make_sound
-from bigcodec_cli.evaluation.metrics.compute import Meters
+from bigcodec_cli.evaluation.metrics.compute import QualityMetrics
 from bigcodec_cli.evaluation.metrics.waveform import RATE, Wave, load_wave
 from bigcodec_cli.evaluation.packages import MissingError
 from bigcodec_cli.evaluation.results import (
@@ -66,26 +66,28 @@ Outcome = list[Result] | Unread
 
 
 class Worker:
-    """The codecs and measures of a bench, loaded. Peers that are not here are left out.
+    """The loaded codecs and metrics of a configuration. Missing baselines are left out.
 
     Raises:
         CliError: a model cannot be used.
-        PeerError: a peer has no such rate.
+        BaselineError: a baseline has no such rate.
     """
 
-    def __init__(self, bench: Bench) -> None:
+    def __init__(self, config: EvalConfig) -> None:
         self.missing: dict[str, str] = {}
-        self._systems: list[System] = [Model(name, bench.device, bench.f0) for name in bench.models]
-        for name in bench.peers:
+        self._systems: list[CodecUnderTest] = [
+            Model(name, config.device, config.f0) for name in config.models
+        ]
+        for name in config.baselines:
             try:
-                self._systems.append(load_peer(name))
+                self._systems.append(load_baseline(name))
             except MissingError as error:
                 self.missing[str(name)] = str(error)
-        self._meters = Meters(bench.measures)
-        self.missing |= self._meters.missing
+        self._metrics = QualityMetrics(config.metrics)
+        self.missing |= self._metrics.missing
 
     @property
-    def systems(self) -> list[SystemInfo]:
+    def systems(self) -> list[CodecInfo]:
         """What the codecs are."""
         return [system.info for system in self._systems]
 
@@ -100,10 +102,10 @@ class Worker:
         return [self._original(clip, wave), *(self._one(s, clip, wave) for s in self._systems)]
 
     def _original(self, clip: EvalClip, wave: Wave) -> Result:
-        values, failed = self._meters.measure_alone(wave)
+        values, failed = self._metrics.measure_alone(wave)
         return _result(clip, ORIGINAL, wave, wave, values, failed)
 
-    def _one(self, system: System, clip: EvalClip, wave: Wave) -> Result:
+    def _one(self, system: CodecUnderTest, clip: EvalClip, wave: Wave) -> Result:
         name = system.info.name
         try:
             with tempfile.TemporaryDirectory() as folder:
@@ -111,7 +113,7 @@ class Worker:
         except _FAULTS as error:
             reason = " ".join(str(error).split()) or type(error).__name__
             return _result(clip, name, wave, None, {}, {CODING: reason})
-        values, failed = self._meters.measure(wave, coded.restored)
+        values, failed = self._metrics.measure(wave, coded.restored)
         values |= _cost(coded, len(wave) / RATE, system.info.token_rate)
         found = _result(clip, name, wave, coded.restored, values, failed)
         return dataclasses.replace(found, tokens=coded.tokens, delay=coded.delay)
@@ -121,24 +123,24 @@ def evaluate(
     folder: Path,
     clips: Sequence[EvalClip],
     unread: Sequence[Unread],
-    bench: Bench,
+    config: EvalConfig,
     note: Callable[[str], None],
 ) -> Evaluation:
-    """Measure every codec on every clip of a folder. `note` is told what will be missing.
+    """Measure every codec on every clip of a folder. `note` is called with what will be missing.
 
     Raises:
         CliError: a model cannot be used, or a process came to an untimely end.
-        PeerError: a peer has no such rate.
+        BaselineError: a baseline has no such rate.
     """
     started = datetime.datetime.now(datetime.UTC)
     start = time.perf_counter()
-    with _crew(bench) as crew:
-        systems, missing = crew.describe()
+    with _worker_pool(config) as pool:
+        systems, missing = pool.describe()
         for name, reason in missing.items():
             note(f"{name} is missing: {reason}")
         outcomes: list[Outcome] = [*unread]
         with files_bar(len(clips), "eval") as done:
-            for outcome in crew.run(clips):
+            for outcome in pool.run(clips):
                 outcomes.append(outcome)
                 done(1)
     setting = Setting(
@@ -147,8 +149,8 @@ def evaluate(
         started=started.isoformat(timespec="seconds"),
         elapsed=time.perf_counter() - start,
         machine=f"{platform.machine()}, {os.cpu_count()} cores",
-        device=choose_device(bench.device),
-        jobs=bench.jobs,
+        device=choose_device(config.device),
+        jobs=config.jobs,
     )
     return Evaluation(
         setting=setting,
@@ -159,30 +161,32 @@ def evaluate(
     )
 
 
-_Description = tuple[list[SystemInfo], dict[str, str]]
+_Description = tuple[list[CodecInfo], dict[str, str]]
 
 
 @dataclasses.dataclass(frozen=True)
-class _Crew:
-    """Who does the work: `describe` tells of the codecs and of what is missing, `run` gives the
-    outcome of each file, in their order."""
+class _WorkerPool:
+    """The processes that do the work: `describe` returns the codecs and what is missing, `run` the
+    outcome of each file, in order."""
 
     describe: Callable[[], _Description]
     run: Callable[[Sequence[EvalClip]], Iterator[Outcome]]
 
 
 @contextlib.contextmanager
-def _crew(bench: Bench) -> Iterator[_Crew]:
+def _worker_pool(config: EvalConfig) -> Iterator[_WorkerPool]:
     """This process for one job, others for more."""
-    if bench.jobs == 1:
-        worker = Worker(bench)
-        yield _Crew(lambda: (worker.systems, worker.missing), lambda clips: map(worker, clips))
+    if config.jobs == 1:
+        worker = Worker(config)
+        yield _WorkerPool(
+            lambda: (worker.systems, worker.missing), lambda clips: map(worker, clips)
+        )
         return
     # spawn: forked children of a process that has run torch may hang
     context = multiprocessing.get_context("spawn")
-    threads = max(1, (os.cpu_count() or 1) // bench.jobs)
+    threads = max(1, (os.cpu_count() or 1) // config.jobs)
     executor = concurrent.futures.ProcessPoolExecutor(
-        bench.jobs, context, initializer=_start_worker, initargs=(bench, threads)
+        config.jobs, context, initializer=_start_worker, initargs=(config, threads)
     )
 
     def run(clips: Sequence[EvalClip]) -> Iterator[Outcome]:
@@ -192,7 +196,7 @@ def _crew(bench: Bench) -> Iterator[_Crew]:
     try:
         with _uninterrupted():  # processes are started as work is handed over
             description = executor.submit(_describe)
-        yield _Crew(description.result, run)
+        yield _WorkerPool(description.result, run)
     except BrokenProcessPool as error:
         raise CliError(
             "a process of the evaluation was killed, perhaps for memory; use fewer --jobs"
@@ -215,13 +219,13 @@ def _uninterrupted() -> Iterator[None]:
 _worker: Worker | Exception = RuntimeError("no worker was started")
 
 
-def _start_worker(bench: Bench, threads: int) -> None:
+def _start_worker(config: EvalConfig, threads: int) -> None:
     """Load the codecs in a new process; a failure is kept, for whoever asks for work."""
     global _worker
     torch.set_num_threads(threads)
     try:
-        _worker = Worker(bench)
-    except (CliError, PeerError) as error:
+        _worker = Worker(config)
+    except (CliError, BaselineError) as error:
         _worker = error
 
 

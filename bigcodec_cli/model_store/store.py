@@ -34,7 +34,7 @@ class ModelEntry:
     name: str
     path: Path
     fingerprint: bytes
-    licence: str
+    license: str
     summary: str
     builtin: bool
 
@@ -89,7 +89,7 @@ def all_models() -> list[ModelEntry]:
             name=model.name,
             path=model.path,
             fingerprint=model.fingerprint,
-            licence=model.licence,
+            license=model.license,
             summary=model.summary,
             builtin=True,
         )
@@ -161,13 +161,13 @@ def check_name(name: str) -> None:
         )
 
 
-def register(name: str, fingerprint: bytes, licence: str, summary: str) -> None:
+def register(name: str, fingerprint: bytes, license: str, summary: str) -> None:
     """Add a weights file that already lies in its place to the index; inside `locked`.
 
     Raises:
         CliError: the index cannot be written.
     """
-    row = {"fingerprint": fingerprint.hex(), "licence": licence, "summary": summary}
+    row = {"fingerprint": fingerprint.hex(), "license": license, "summary": summary}
     _write_json(home() / "models.json", {**_index(), name: row})
 
 
@@ -202,7 +202,7 @@ def _imported(name: str, row: Any) -> ModelEntry:
             name=name,
             path=imported_path(name),
             fingerprint=bytes.fromhex(row["fingerprint"]),
-            licence=str(row["licence"]),
+            license=str(row["license"]),
             summary=str(row["summary"]),
             builtin=False,
         )

@@ -11,12 +11,12 @@ import torch
 import torch.distributed as dist
 
 from bigcodec_cli.model_store.loading import choose_device
-from bigcodec_models.training.process_group import ALONE, Team
+from bigcodec_models.training.process_group import SINGLE_PROCESS, ProcessGroup
 
 
 @contextlib.contextmanager
-def joined(device: str) -> Iterator[tuple[Team, str]]:
-    """The team that torchrun's variables name, or one of this process alone; and its device.
+def joined(device: str) -> Iterator[tuple[ProcessGroup, str]]:
+    """The process group that torchrun's variables describe, or a single process; and its device.
 
     Each process of a machine takes a GPU of its own, if `device` lets it.
 
@@ -25,7 +25,7 @@ def joined(device: str) -> Iterator[tuple[Team, str]]:
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
-        yield ALONE, choose_device(device)
+        yield SINGLE_PROCESS, choose_device(device)
         return
     if device in ("auto", "cuda") and torch.cuda.is_available():
         device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
@@ -33,24 +33,24 @@ def joined(device: str) -> Iterator[tuple[Team, str]]:
     chosen = choose_device(device)
     dist.init_process_group("nccl" if chosen.startswith("cuda") else "gloo")
     try:
-        yield Team(rank=dist.get_rank(), size=size), chosen
+        yield ProcessGroup(rank=dist.get_rank(), size=size), chosen
     finally:
         dist.destroy_process_group()
 
 
-def agreed(team: Team, path: Path) -> Path:
-    """The path that the leading process has: names made of the time may differ."""
+def agreed(process_group: ProcessGroup, path: Path) -> Path:
+    """The path that the main process has: names that hold the time may differ."""
     names: list[str | None] = [str(path)]
-    if team.size > 1:
+    if process_group.size > 1:
         dist.broadcast_object_list(names, 0)
     return Path(names[0] or path)
 
 
 @contextlib.contextmanager
-def leader_first(team: Team) -> Iterator[None]:
-    """The leading process goes through the block before the others, which find what it wrote."""
-    if team.size > 1 and not team.leads:
+def main_process_first(process_group: ProcessGroup) -> Iterator[None]:
+    """The main process runs the block before the others, which then find what it wrote."""
+    if process_group.size > 1 and not process_group.is_main:
         dist.barrier()
     yield
-    if team.size > 1 and team.leads:
+    if process_group.size > 1 and process_group.is_main:
         dist.barrier()

@@ -13,7 +13,7 @@ import torch
 
 from bigcodec_cli.console.messages import CliError, note
 from bigcodec_cli.model_store.store import model_path
-from bigcodec_cli.training.distributed import agreed, joined, leader_first
+from bigcodec_cli.training.distributed import agreed, joined, main_process_first
 from bigcodec_cli.training.log import RunLog
 from bigcodec_cli.training.plan import Plan
 from bigcodec_cli.training.summary import write_summary
@@ -24,7 +24,7 @@ from bigcodec_models.config import SAMPLE_RATE, ConfigError
 from bigcodec_models.data.crops import Clip, CropSource, DataError, excerpts, scan, split
 from bigcodec_models.training.checkpoint import load_checkpoint
 from bigcodec_models.training.portable import is_portable, load_portable
-from bigcodec_models.training.process_group import Team
+from bigcodec_models.training.process_group import ProcessGroup
 from bigcodec_models.training.trainer import Callbacks, Trainer, TrainingError
 from bigcodec_models.training.validation import Validator
 
@@ -39,9 +39,9 @@ def carry_out(plan: Plan, device: str, seconds: float | None) -> None:
     """
     stop = StopRequest(seconds)
     try:
-        with joined(device) as (team, chosen):
-            plan = dataclasses.replace(plan, run=agreed(team, plan.run))
-            trainer = _prepared(plan, chosen, team)
+        with joined(device) as (process_group, chosen):
+            plan = dataclasses.replace(plan, run=agreed(process_group, plan.run))
+            trainer = _prepared(plan, chosen, process_group)
             _train(plan, trainer, stop)
             _tell(trainer, f"saved at step {trainer.step} in {plan.run}")
     except (TrainingError, ModelFileError, DataError, ConfigError) as error:
@@ -52,19 +52,19 @@ def carry_out(plan: Plan, device: str, seconds: float | None) -> None:
         raise SystemExit(128 + stop.received)
 
 
-def _prepared(plan: Plan, device: str, team: Team) -> Trainer:
+def _prepared(plan: Plan, device: str, process_group: ProcessGroup) -> Trainer:
     plan.run.mkdir(parents=True, exist_ok=True)
-    with leader_first(team):
-        trainer = _make_trainer(plan, device, team)
+    with main_process_first(process_group):
+        trainer = _make_trainer(plan, device, process_group)
         _begin(plan, trainer)
-        if team.leads:
+        if process_group.is_main:
             plan.save()
     return trainer
 
 
 def _tell(trainer: Trainer, message: str) -> None:
     """A line of information, of one process only."""
-    if trainer.team.leads:
+    if trainer.process_group.is_main:
         note(message)
 
 
@@ -90,9 +90,13 @@ class StopRequest:
 
 def _train(plan: Plan, trainer: Trainer, stop: StopRequest) -> None:
     steps = plan.train.max_steps
-    pace = _Pace(trainer, plan) if trainer.device.type == "cpu" and trainer.team.leads else stop
+    pace = (
+        _Pace(trainer, plan)
+        if trainer.device.type == "cpu" and trainer.process_group.is_main
+        else stop
+    )
     stop.listen()
-    if not trainer.team.leads:
+    if not trainer.process_group.is_main:
         trainer.run(Callbacks(should_stop=stop))
         return
     with RunLog(plan.run, max_steps=steps, config=plan.to_json(), start=trainer.step) as log:
@@ -127,9 +131,9 @@ def _hours(hours: float) -> str:
     return f"{hours / 24:.0f} days" if hours >= 72 else f"{hours:.1f} hours"
 
 
-def _make_trainer(plan: Plan, device: str, team: Team) -> Trainer:
+def _make_trainer(plan: Plan, device: str, process_group: ProcessGroup) -> Trainer:
     train = plan.train
-    training, held_out = _load_data(plan, team)
+    training, held_out = _load_data(plan, process_group)
     crop = round(train.crop_seconds * SAMPLE_RATE) // plan.model.hop * plan.model.hop
     noise = _scan(plan, plan.noise) if plan.noise is not None else []
     if train.noise_probability and not noise:
@@ -146,11 +150,13 @@ def _make_trainer(plan: Plan, device: str, team: Team) -> Trainer:
     )
     clips = excerpts(held_out, train.validation_clips, train.validation_seconds)
     validator = Validator(clips, torch.device(device))
-    return Trainer(plan.model, train, source, plan.run, device, validator, team)
+    return Trainer(plan.model, train, source, plan.run, device, validator, process_group)
 
 
-def _load_data(plan: Plan, team: Team) -> tuple[list[tuple[list[Clip], float | None]], list[Clip]]:
-    """Training clips with their shares, and validation clips."""
+def _load_data(
+    plan: Plan, process_group: ProcessGroup
+) -> tuple[list[tuple[list[Clip], float | None]], list[Clip]]:
+    """Training clips with their fractions of the crops, and validation clips."""
     training: list[tuple[list[Clip], float | None]] = []
     held_out: list[Clip] = []
     for folder, weight in plan.data:
@@ -162,7 +168,7 @@ def _load_data(plan: Plan, team: Team) -> tuple[list[tuple[list[Clip], float | N
     if plan.validation is not None:
         held_out = _scan(plan, plan.validation)
     found = [clip for clips, _ in training for clip in clips]
-    if team.leads:
+    if process_group.is_main:
         note(
             f"training on {len(found)} files, {sum(clip.seconds for clip in found) / 3600:.2f} "
             f"hours; validating on excerpts of {len(held_out)} files"
@@ -194,7 +200,7 @@ def _start_from(init: str, trainer: Trainer) -> None:
     if is_portable(folder):
         found = load_portable(folder)
         again = int(found.facts.get("inexact_resumes", 0)) + 1
-        _tell(trainer, "from a portable checkpoint, so not exactly: the optimiser starts anew")
+        _tell(trainer, "from a portable checkpoint, so not exactly: the optimizer starts anew")
         _fit(trainer, init, found.weights)
         # The clips may be others here, and the best weights did not travel.
         facts = {**found.facts, "inexact_resumes": again, "best_mel": None}
@@ -217,7 +223,7 @@ def _start_from(init: str, trainer: Trainer) -> None:
 
 def _fitting(trainer: Trainer, found: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
     """Discriminators that come with the weights, if they are those of this run."""
-    wanted = trainer.objective.discriminators.state_dict()
+    wanted = trainer.codec_loss.discriminators.state_dict()
     if found and {k: v.shape for k, v in found.items()} == {k: v.shape for k, v in wanted.items()}:
         return found
     if found and wanted:

@@ -20,8 +20,8 @@ _Point = tuple[int, float | None]  # a step and the value there, if there is one
 
 _KEY_SETTINGS = (
     "preset data init max_steps batch_size crop_seconds learning_rate final_learning_rate "
-    "warmup_steps decay_steps discriminators generator_only_steps codebook_size precision device "
-    "seed"
+    "warmup_steps decay_steps discriminators discriminator_start_step codebook_size precision "
+    "device seed"
 ).split()
 
 # The inside of a chart of 360 by 176.
@@ -262,7 +262,7 @@ def _curves(rows: Sequence[_Row]) -> dict[str, list[_Curve]]:
             _curve(reports, "codes_used", "codes used", "codes"),
             _curve(reports, "perplexity", "perplexity", "codes"),
         ],
-        "Optimiser": [
+        "Optimizer": [
             *_curves_within(reports, "gradient_norms", "gradient", "norm before clipping"),
             _curve(reports, "learning_rate", "learning rate", "rate"),
         ],

@@ -23,7 +23,7 @@ from bigcodec_models.checkpoints.model_file import (
 from bigcodec_models.checkpoints.published import load_upstream
 from bigcodec_models.config import SAMPLE_RATE, ModelConfig
 from bigcodec_models.inference.batching import Advance, run_streams
-from bigcodec_models.inference.chunking import CHUNK_FRAMES, Wanted
+from bigcodec_models.inference.chunking import CHUNK_FRAMES, FrameRange
 from bigcodec_models.inference.prepare import pipelines, prepare
 from bigcodec_models.registry import builtin_path
 
@@ -34,12 +34,12 @@ Tokens = npt.NDArray[np.int64]
 TokenArray = npt.NDArray[np.integer]
 
 
-Found = TypeVar("Found", Advance, "Piece[Tokens]", "Piece[Wave]")
+Result = TypeVar("Result", Advance, "Piece[Tokens]", "Piece[Wave]")
 
 
 @dataclasses.dataclass(frozen=True)
 class Piece(Generic[Array]):
-    """What became complete of one source: tokens when encoding, samples when decoding.
+    """A completed part of one source: tokens when encoding, samples when decoding.
 
     `index` counts the sources from 0 in the order in which they were taken. `last` is true of
     exactly one piece a source; `error` is what the source raised, and None in all but such a
@@ -112,7 +112,7 @@ class Codec:
         return SAMPLE_RATE
 
     def latents(self, wave: Wave) -> Wave:
-        """What the encoder gives before quantisation: float32 (n,) to (dim, ceil(n / hop)).
+        """The encoder's output before quantization: float32 (n,) to (dim, ceil(n / hop)).
 
         Raises:
             ValueError: `wave` is not one-dimensional, or not finite.
@@ -120,7 +120,7 @@ class Codec:
         rounds = self._encoder_rounds([[wave]], 1)
         dim = self.config.latent_dim
         pieces = [
-            latent[0, :dim].cpu().numpy() for found in rounds for latent in _raised(found).pieces
+            latent[0, :dim].cpu().numpy() for result in rounds for latent in _raised(result).pieces
         ]
         empty = np.zeros((self.config.latent_dim, 0), dtype=np.float32)
         return np.concatenate([empty, *pieces], axis=1)
@@ -141,10 +141,10 @@ class Codec:
         Raises:
             ValueError: a wave is not one-dimensional, or not finite.
         """
-        found: list[list[Tokens]] = [[self._no_tokens()] for _ in waves]
+        pieces: list[list[Tokens]] = [[self._no_tokens()] for _ in waves]
         for piece in self.encode_streams(([wave] for wave in waves), batch_size):
-            found[piece.index].append(_raised(piece).data)
-        return [np.concatenate(pieces) for pieces in found]
+            pieces[piece.index].append(_raised(piece).data)
+        return [np.concatenate(parts) for parts in pieces]
 
     def encode_stream(self, waves: Iterable[Wave]) -> Iterator[Tokens]:
         """Tokens of a wave that comes in pieces of any length, (n,) each, as they complete.
@@ -170,9 +170,9 @@ class Codec:
         bit for bit those of `encode` on a CPU; elsewhere they may differ in near-ties, where
         kernels round by the size of the batch. Memory: about one window a source.
         """
-        for found in self._encoder_rounds(sources, batch_size):
-            tokens = [self._no_tokens(), *(self._quantized(latent) for latent in found.pieces)]
-            yield Piece(found.index, np.concatenate(tokens), found.last, found.error)
+        for result in self._encoder_rounds(sources, batch_size):
+            tokens = [self._no_tokens(), *(self._quantized(latent) for latent in result.pieces)]
+            yield Piece(result.index, np.concatenate(tokens), result.last, result.error)
 
     def decode(self, tokens: TokenArray, num_samples: int | None = None, start: int = 0) -> Wave:
         """The wave of tokens: int (T,) or (T, K) to float32 (num_samples,) at 16 kHz.
@@ -202,10 +202,10 @@ class Codec:
         Raises:
             ValueError: wrong shape, or a token outside the codebook.
         """
-        found: list[list[Wave]] = [[np.zeros(0, np.float32)] for _ in tokens]
+        pieces: list[list[Wave]] = [[np.zeros(0, np.float32)] for _ in tokens]
         for piece in self.decode_streams(([table] for table in tokens), batch_size):
-            found[piece.index].append(_raised(piece).data)
-        return [np.concatenate(pieces) for pieces in found]
+            pieces[piece.index].append(_raised(piece).data)
+        return [np.concatenate(parts) for parts in pieces]
 
     def decode_stream(
         self,
@@ -253,21 +253,21 @@ class Codec:
         self,
         sources: Iterable[Iterable[TokenArray]],
         batch_size: int,
-        frames: Wanted,
+        frames: FrameRange,
         skipped: int = 0,
     ) -> Iterator[Piece[Wave]]:
         tables = (self._token_frames(source, skipped) for source in sources)
-        for found in run_streams(self._decoder, tables, self.device, batch_size, frames):
-            waves = [piece[0, 0].cpu().numpy() for piece in found.pieces]
+        for result in run_streams(self._decoder, tables, self.device, batch_size, frames):
+            waves = [piece[0, 0].cpu().numpy() for piece in result.pieces]
             wave = np.concatenate([np.zeros(0, np.float32), *waves])
-            yield Piece(found.index, wave, found.last, found.error)
+            yield Piece(result.index, wave, result.last, result.error)
 
     @torch.inference_mode()
     def _quantized(self, latent: Tensor) -> Tokens:
         dim = self.config.latent_dim
         codes = self._network.quantizer.encode(latent[:, :dim])
-        pitch = latent[:, dim:].long().transpose(1, 2)
-        tokens: Tokens = torch.cat([codes, pitch], dim=-1)[0].cpu().numpy()
+        f0 = latent[:, dim:].long().transpose(1, 2)
+        tokens: Tokens = torch.cat([codes, f0], dim=-1)[0].cpu().numpy()
         return tokens[:, 0] if len(self.token_sizes) == 1 else tokens
 
     def _sample_frames(self, waves: Iterable[Wave]) -> Iterator[Tensor]:
@@ -314,11 +314,11 @@ class Codec:
         return torch.from_numpy(array.astype(np.int64))
 
 
-def _raised(found: Found) -> Found:
-    """The very piece, unless it tells of an error, which is then raised."""
-    if found.error is not None:
-        raise found.error
-    return found
+def _raised(result: Result) -> Result:
+    """Return the piece, or raise its error if it has one."""
+    if result.error is not None:
+        raise result.error
+    return result
 
 
 def _checked(wave: Wave) -> Wave:

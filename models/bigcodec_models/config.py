@@ -23,7 +23,7 @@ from bigcodec_models.config_values import (
 
 __all__ = [
     "F0_MODES",
-    "PITCH_TOKENS",
+    "F0_BINS",
     "PRESETS",
     "SAMPLE_RATE",
     "BigCodecConfig",
@@ -40,11 +40,11 @@ __all__ = [
 SAMPLE_RATE = 16000
 """Samples per second that every model works at."""
 
-PITCH_TOKENS = 154
-"""Values of a token that names a pitch: 0 for none, and steps of 25 cents from 55 Hz up to 494."""
+F0_BINS = 154
+"""Values of an F0 token: 0 for unvoiced, then steps of 25 cents from 55 to 494 Hz."""
 
 F0_MODES = ("predicted", "coded")
-"""Whether the decoder predicts F0 from the other tokens, or finds it in the stream as one more."""
+"""Whether the decoder predicts F0 from the other tokens, or the stream has a token for it."""
 
 QUANTIZERS = ("vq", "ema", "fsq")
 SEQUENCES = ("lstm", "attention")
@@ -57,21 +57,21 @@ _MAX_LAYERS = 64
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class QuantizerConfig:
-    """Factorised quantiser (paper section 2.2).
+    """Factorized quantizer (paper section 2.2).
 
-    `kind` says what a codebook is: "vq" learns by gradient, "ema" follows the moving average of
-    what was drawn (by `ema_decay`), "fsq" is a grid with `levels` values an axis, which sets
-    `codebook_size` and `codebook_dim` too. `num_codebooks` is the number of tokens a frame. They
-    quantise residually, within each of `groups` equal parts of the channels. `unit_codes` sends
-    the L2-normalised code on and takes the loss between normalised vectors; the published models
-    send the raw code. A grid knows neither.
+    `kind` is the type of codebook: "vq" learns by gradient, "ema" by moving averages of the
+    assigned latents (with `ema_decay`), "fsq" is a grid with `levels` values per axis, which also
+    sets `codebook_size` and `codebook_dim`. `num_codebooks` is the number of tokens per frame:
+    residual stages, within each of `groups` equal parts of the channels. With
+    `l2_normalized_codes` the decoder gets L2-normalized codes, and the loss is between normalized
+    vectors; the published models use the raw codes. Neither concerns "fsq".
     """
 
     codebook_size: int = 8192
     codebook_dim: int = 8
     num_codebooks: int = 1
     commitment: float = 0.25
-    unit_codes: bool = False
+    l2_normalized_codes: bool = False
     kind: str = later_field("vq")
     groups: int = later_field(1)
     ema_decay: float = later_field(0.99)
@@ -135,7 +135,7 @@ class _Streams:
             modes = ", ".join(self.f0_modes) or "no F0 mode"
             raise ConfigError(f"F0 cannot be {f0} with this model: it knows {modes}")
         sizes = (self.quantizer.codebook_size,) * self.quantizer.num_codebooks
-        return (*sizes, PITCH_TOKENS) if f0 == "coded" else sizes
+        return (*sizes, F0_BINS) if f0 == "coded" else sizes
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -206,20 +206,20 @@ class BigCodecConfig(_Streams):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LiteConfig(_Streams):
-    """Our small family: STFT front end, ConvNeXt blocks at frame rate, inverse-STFT head.
+    """The small family of this project: STFT, ConvNeXt blocks at frame rate, inverse-STFT head.
 
     The head follows Vocos (arXiv 2306.00814). `n_fft` is also the window length, in samples;
-    it must be the hop times an even number, so that the overlap-add window has a constant sum.
-    `sequence` is as in `BigCodecConfig`. With `harmonics` each frame has one more token, its
-    pitch, and the decoder filters a tone of it beside what the head makes (see `layers.f0`).
-    What the decoder carries along a stream starts anew every `restart` frames, 0 for never: the
-    phase of the harmonic excitation, and the state of a sequence layer that has one (see
+    it must be an even multiple of the hop, so that the overlap-add window has a constant sum.
+    `sequence` is as in `BigCodecConfig`. With `harmonics` each frame has an F0 token, and a
+    second head of the decoder filters a harmonic excitation of that F0 (see `layers.f0`).
+    `reset_every` is the number of frames after which the decoder resets the state of a stream, 0
+    for never: the phase of the excitation, and the state of a sequence layer that has one (see
     `layers.state_reset`).
-    Of each frame the head makes `subframes` spectra, of windows and hops so many times shorter; the
-    encoder then sees such ones as well.
-    With `attention_lookahead` attention also sees that many frames after a frame: it then carries
-    no state from chunk to chunk. With `predict_f0` the decoder predicts the F0 tokens from the
-    others, so that a stream may leave them out; this needs the lookahead, or no sequence layer.
+    The head makes `subframes` spectra per frame, with windows and hops of 1/`subframes` of the
+    length; the encoder then gets such spectra too.
+    With `attention_lookahead` attention also sees that many frames after a frame, and has no state
+    between chunks. With `predict_f0` the decoder predicts the F0 tokens from the others, so that a
+    stream may leave them out; this needs the lookahead, or no sequence layer.
     """
 
     hop: int = 200
@@ -232,12 +232,12 @@ class LiteConfig(_Streams):
     expansion: int = 3
     kernel_size: int = 7
     lstm_layers: int = 2
-    quantizer: QuantizerConfig = QuantizerConfig(unit_codes=True)
+    quantizer: QuantizerConfig = QuantizerConfig(l2_normalized_codes=True)
     sequence: str = later_field("lstm")
     attention_heads: int = later_field(8)
     attention_window: int = later_field(160)
     harmonics: bool = later_field(False)
-    restart: int = later_field(0)
+    reset_every: int = later_field(0)
     subframes: int = later_field(1)
     attention_lookahead: int = later_field(0)
     predict_f0: bool = later_field(False)
@@ -251,8 +251,8 @@ class LiteConfig(_Streams):
             check_range(name, getattr(self, name), 0, _MAX_LAYERS)
         check_range("expansion", self.expansion, 1, 16)
         check_range("kernel_size", self.kernel_size, 1, 63)
-        if self.restart and not 1280 <= self.restart <= 1 << 20:
-            raise ConfigError("restart must be 0, or between 1280 and 1048576 frames")
+        if self.reset_every and not 1280 <= self.reset_every <= 1 << 20:
+            raise ConfigError("reset_every must be 0, or between 1280 and 1048576 frames")
         if self.n_fft % (2 * self.hop) or self.n_fft < 4 * self.hop:
             raise ConfigError("n_fft must be an even multiple of hop, at least 4 times hop")
         if self.kernel_size % 2 == 0:
@@ -291,7 +291,7 @@ def _check_sequence(config: ModelConfig, *widths: int) -> None:
     check_range("attention_window", config.attention_window, 1, 1 << 12)
     check_range("attention_heads", config.attention_heads, 1, 256)
     if config.sequence == "attention" and any(w % config.attention_heads for w in widths):
-        raise ConfigError("attention_heads must divide the widths beside the quantizer")
+        raise ConfigError("attention_heads must divide the widths next to the quantizer")
 
 
 _FAMILIES: dict[str, type[BigCodecConfig] | type[LiteConfig]] = {
@@ -305,7 +305,7 @@ _TOY_LITE = LiteConfig(
     latent_dim=16,
     decoder_width=24,
     decoder_blocks=2,
-    quantizer=QuantizerConfig(codebook_size=1024, unit_codes=True),
+    quantizer=QuantizerConfig(codebook_size=1024, l2_normalized_codes=True),
 )
 
 PRESETS: Mapping[str, ModelConfig] = types.MappingProxyType(
@@ -331,9 +331,9 @@ PRESETS: Mapping[str, ModelConfig] = types.MappingProxyType(
             latent_dim=192,
             decoder_width=448,
             decoder_blocks=8,
-            quantizer=QuantizerConfig(unit_codes=True),
+            quantizer=QuantizerConfig(l2_normalized_codes=True),
             harmonics=True,
-            restart=7680,
+            reset_every=7680,
             subframes=2,
             sequence="attention",
             attention_window=65,
@@ -358,7 +358,7 @@ PRESETS: Mapping[str, ModelConfig] = types.MappingProxyType(
             attention_lookahead=8,
             predict_f0=True,
         ),
-        "toy-tone": dataclasses.replace(_TOY_LITE, harmonics=True, subframes=2),
+        "toy-harmonic": dataclasses.replace(_TOY_LITE, harmonics=True, subframes=2),
     }
 )
 

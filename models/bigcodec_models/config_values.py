@@ -31,12 +31,12 @@ def later_field(default: Any) -> Any:
 
 def plain_values(config: Any) -> dict[str, Any]:
     """Fields of a dataclass by name, nested ones too, without later fields at their default."""
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
         if not (field.metadata.get("later") and value == field.default):
-            found[field.name] = plain_values(value) if dataclasses.is_dataclass(value) else value
-    return found
+            values[field.name] = plain_values(value) if dataclasses.is_dataclass(value) else value
+    return values
 
 
 def build_dataclass(cls: Any, data: Mapping[str, Any]) -> Any:
@@ -63,5 +63,5 @@ def _coerce(name: str, value: Any, hint: Any) -> Any:
         return float(value)
     if isinstance(hint, type) and type(value) is hint:
         return value
-    wanted = getattr(hint, "__name__", str(hint))
-    raise ConfigError(f"{name} must be {wanted}, not {value!r}")
+    expected = getattr(hint, "__name__", str(hint))
+    raise ConfigError(f"{name} must be {expected}, not {value!r}")

@@ -14,9 +14,9 @@ def bfloat16_pays(device: torch.device) -> bool:
     """
     if device.type != "cpu":
         return True
-    found = torch.cpu.get_capabilities()
-    amd = str(found.get("cpu_name", "")).startswith("AMD")
-    return bool(found.get("amx_bf16") or (amd and found.get("avx512_bf16")))
+    capabilities = torch.cpu.get_capabilities()
+    amd = str(capabilities.get("cpu_name", "")).startswith("AMD")
+    return bool(capabilities.get("amx_bf16") or (amd and capabilities.get("avx512_bf16")))
 
 
 def bfloat16_lstm_runs() -> bool:

@@ -1,4 +1,4 @@
-"""The models that ship inside the package, told by name or by fingerprint. Loads no torch."""
+"""The models that ship inside the package, looked up by name or fingerprint. Loads no torch."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ ALIASES = {"lite": "lite-"}
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BuiltinModel:
-    """A shipped model: its name, weights file, SHA-256 fingerprint, licence and one line on it."""
+    """A shipped model: its name, weights file, SHA-256 fingerprint, license and one line on it."""
 
     name: str
     path: Path
     fingerprint: bytes
-    licence: str
+    license: str
     summary: str
 
 
@@ -33,7 +33,7 @@ def builtin_models() -> tuple[BuiltinModel, ...]:
             name=row["name"],
             path=_FOLDER / row["file"],
             fingerprint=bytes.fromhex(row["fingerprint"]),
-            licence=row["licence"],
+            license=row["license"],
             summary=row["summary"],
         )
         for row in table
@@ -51,5 +51,5 @@ def find_builtin(name: str) -> BuiltinModel | None:
 
 def builtin_path(name: str) -> Path | None:
     """The weights file of a built-in model, or None."""
-    found = find_builtin(name)
-    return found.path if found is not None else None
+    model = find_builtin(name)
+    return model.path if model is not None else None

@@ -19,7 +19,7 @@ ADVERSARIAL_EVERY=${ADVERSARIAL_EVERY:-100}
 export OMP_NUM_THREADS=1
 for folder in "$DATA"/*/; do
     case $folder in
-    */asterisk-es-sharealike/) ;; # its licence would bind the weights
+    */asterisk-es-sharealike/) ;; # its license would bind the weights
     *) set -- "$@" --data "$folder" ;;
     esac
 done

@@ -29,7 +29,7 @@ from bigcodec_models.losses.adversarial import (
 )
 from bigcodec_models.losses.spectral import f0_loss
 from bigcodec_models.quantization.quantizer import Quantized
-from bigcodec_models.training.codec_loss import Objective
+from bigcodec_models.training.codec_loss import CodecLoss
 from bigcodec_models.training.config import TrainConfig
 from bigcodec_models.training.muon import Muon
 from bigcodec_models.training.validation import f0_accuracy
@@ -59,7 +59,7 @@ class Learner:
             discriminators="published",
             crop_seconds=o.crop,
         )
-        self.objective = Objective(self.config).to(device)
+        self.codec_loss = CodecLoss(self.config).to(device)
         self.rate, self.rate_d, self.fresh, self.predicted_share = (
             torch.zeros((), device=device) for _ in range(4)
         )
@@ -80,7 +80,7 @@ class Learner:
             adam["capturable"] = True
         self.adam = torch.optim.AdamW(outer, betas=(0.8, 0.99), **adam)
         self.muon = Muon(inner, iterations=4 if device.type == "cuda" else 3)
-        parts = list(self.objective.discriminators.parameters())
+        parts = list(self.codec_loss.discriminators.parameters())
         self.adam_d = torch.optim.AdamW(parts, betas=(0.8, 0.95), **adam)
         rates = ((self.adam, self.rate), (self.muon, self.rate), (self.adam_d, self.rate_d))
         for optimizer, rate in rates:
@@ -121,19 +121,19 @@ class Learner:
         self, made: Reconstruction, segments: tuple[Tensor, Tensor] | None
     ) -> tuple[Tensor, ...]:
         """Losses in the order of `NAMES`, up to those of the discriminators."""
-        objective, adversarial = self.objective, self.sums.new_zeros(())
+        codec_loss, adversarial = self.codec_loss, self.sums.new_zeros(())
         features = adversarial
         assert made.f0 is not None
         with self.autocast():
-            mel = objective.mel.distances(made.wave.squeeze(1), self.wave.squeeze(1))
+            mel = codec_loss.mel.distances(made.wave.squeeze(1), self.wave.squeeze(1))
             f0, vq = f0_loss(*made.f0), made.quantized.loss
             total = 12 * mel.log + 20 * mel.loudness + 4 * vq + self.o.f0_weight * f0
             if segments is not None:
-                objective.discriminators.requires_grad_(False)
+                codec_loss.discriminators.requires_grad_(False)
                 with torch.no_grad():
-                    target = objective.judge(segments[0])
-                generated = objective.judge(segments[1])
-                objective.discriminators.requires_grad_(True)
+                    target = codec_loss.discriminate(segments[0])
+                generated = codec_loss.discriminate(segments[1])
+                codec_loss.discriminators.requires_grad_(True)
                 adversarial = generator_loss(generated)
                 features = feature_matching_loss(target, generated)
                 total = total + adversarial + features
@@ -163,14 +163,14 @@ class Learner:
 
     def _discriminators_step(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         with self.autocast():
-            both = self.objective.judge(torch.cat([real, fake.to(real.dtype)]))
+            both = self.codec_loss.discriminate(torch.cat([real, fake.to(real.dtype)]))
             scores = [features[-1] for features in both]
             loss = discriminator_loss(
                 [[s[: len(real)]] for s in scores], [[s[len(real) :]] for s in scores]
             )
         self.adam_d.zero_grad(set_to_none=True)
         (loss.real + loss.fake).backward()  # type: ignore[no-untyped-call]
-        parameters = self.objective.discriminators.parameters()
+        parameters = self.codec_loss.discriminators.parameters()
         norm = nn.utils.clip_grad_norm_(parameters, 50.0, foreach=True)
         self.adam_d.step()
         return loss.real, loss.fake, norm
@@ -205,7 +205,7 @@ class Learner:
         for share in (0.0, 1.0):
             with self.autocast():
                 made = self.network(wave, torch.full((len(wave),), share > 0, device=self.device))
-            values.append(float(self.objective.mel(made.wave.squeeze(1).float(), wave.squeeze(1))))
+            values.append(float(self.codec_loss.mel(made.wave.squeeze(1).float(), wave.squeeze(1))))
         torch._foreach_copy_(self.live, kept)
         return " ".join(f"{v:.4f}" for v in (*values, *f0_accuracy(*made.f0)))
 
@@ -228,7 +228,7 @@ class Learner:
         """Averages in half precision, in parts below 16 MiB; discriminators beside them."""
         sets = {"ema": self.average()}
         if discriminators:
-            sets["discriminators"] = self.objective.discriminators.state_dict()
+            sets["discriminators"] = self.codec_loss.discriminators.state_dict()
         facts = {"model": json.dumps(config_to_dict(CONFIG)), "step": str(step)}
         for kind, tensors in sets.items():
             parts: list[dict[str, Tensor]] = [{}]

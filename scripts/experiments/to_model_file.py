@@ -39,7 +39,7 @@ def main(pattern: str, output: str) -> None:
     joined = {**fresh, **fit}
     if output.endswith(".safetensors"):
         facts = {"steps": steps, "fresh_tensors": len(fresh) - len(fit)}
-        info = ModelInfo(name=Path(output).stem, licence="MIT", training=facts)
+        info = ModelInfo(name=Path(output).stem, license="MIT", training=facts)
         save_model(Path(output), {k: v.half() for k, v in joined.items()}, _MODEL, info)
         return
     checkpoint = Checkpoint(

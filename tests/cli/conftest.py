@@ -27,7 +27,7 @@ def save_toy(preset: str, folder: Path) -> Path:
     torch.manual_seed(11)
     config = PRESETS[preset]
     path = folder / f"{preset}.safetensors"
-    info = ModelInfo(name=f"my-{preset}", licence="CC0-1.0", training={"steps": 0})
+    info = ModelInfo(name=f"my-{preset}", license="CC0-1.0", training={"steps": 0})
     save_model(path, CodecNetwork(config).state_dict(), config, info)
     return path
 

@@ -26,7 +26,7 @@ TWO_CODEBOOKS = LiteConfig(
 def make_codec(config: ModelConfig) -> Codec:
     torch.manual_seed(3)
     tensors = CodecNetwork(config).state_dict()
-    return Codec(LoadedModel(config=config, info=ModelInfo(name="", licence=""), tensors=tensors))
+    return Codec(LoadedModel(config=config, info=ModelInfo(name="", license=""), tensors=tensors))
 
 
 @pytest.fixture(scope="module", params=["toy", "toy-lite"])

@@ -16,7 +16,7 @@ from bigcodec_models.architectures.lite import LiteDecoder, most_likely_f0
 from bigcodec_models.architectures.network import CodecNetwork
 from bigcodec_models.checkpoints.model_file import LoadedModel, ModelInfo
 from bigcodec_models.config import (
-    PITCH_TOKENS,
+    F0_BINS,
     ConfigError,
     LiteConfig,
     config_from_dict,
@@ -33,7 +33,7 @@ def codec(f0: str | None = None) -> Codec:
     tensors = CodecNetwork(CONFIG).state_dict()
     # A fresh head says nearly the same of every frame: let it tell frames apart.
     tensors["decoder.f0_head.output.weight"] *= 20
-    info = ModelInfo(name="", licence="")
+    info = ModelInfo(name="", license="")
     return Codec(LoadedModel(config=CONFIG, info=info, tensors=tensors), f0=f0)
 
 
@@ -56,7 +56,7 @@ def predicted_f0(model: Codec, codes: npt.NDArray[np.int64]) -> npt.NDArray[np.i
 def test_one_set_of_weights_codes_both_ways() -> None:
     wave = tone()
     single, coded = codec().encode(wave), codec("coded").encode(wave)
-    assert codec().token_sizes == (1024,) and codec("coded").token_sizes == (1024, PITCH_TOKENS)
+    assert codec().token_sizes == (1024,) and codec("coded").token_sizes == (1024, F0_BINS)
     assert single.shape == (80,) and coded.shape == (80, 2)
     assert np.array_equal(single, coded[:, 0])
     middle = 55 * 2 ** ((coded[10:70, 1] - 1) / 48)
@@ -71,7 +71,7 @@ def test_an_f0_in_the_stream_does_what_the_same_f0_does_predicted() -> None:
     assert len(np.unique(f0)) > 5
     told = np.stack([codes, f0], axis=1)
     assert np.array_equal(model.decode(told), model.decode(codes))
-    told[:, 1] = (told[:, 1] + 40) % PITCH_TOKENS
+    told[:, 1] = (told[:, 1] + 40) % F0_BINS
     assert not np.allclose(model.decode(told), model.decode(codes), atol=1e-3)
 
 
@@ -97,13 +97,13 @@ def test_other_shapes_are_refused(shape: tuple[int, ...]) -> None:
 
 def test_an_f0_out_of_range_is_refused() -> None:
     with pytest.raises(ValueError, match="1024 and 154"):
-        codec().decode(np.array([[0, PITCH_TOKENS]]))
+        codec().decode(np.array([[0, F0_BINS]]))
 
 
-@pytest.mark.parametrize("name", ["toy", "toy-lite", "toy-tone"])
+@pytest.mark.parametrize("name", ["toy", "toy-lite", "toy-harmonic"])
 def test_models_say_which_modes_they_know(name: str) -> None:
     config = PRESETS[name]
-    assert config.f0_modes == (("coded",) if name == "toy-tone" else ())
+    assert config.f0_modes == (("coded",) if name == "toy-harmonic" else ())
     with pytest.raises(ConfigError, match="F0 cannot be predicted"):
         config.token_sizes_with("predicted")
 
@@ -132,7 +132,7 @@ def test_the_default_network_is_exact_in_parts_batches_and_cuts(mode: str, speec
     """At full size, with random weights: the real grid of chunks, over 25 s of speech."""
     torch.manual_seed(0)
     config = PRESETS["lite"]
-    info = ModelInfo(name="", licence="")
+    info = ModelInfo(name="", license="")
     tensors = CodecNetwork(config).state_dict()
     model = Codec(LoadedModel(config=config, info=info, tensors=tensors), f0=mode)
     clip = soundfile.read(speech, dtype="float32")[0]
@@ -149,9 +149,9 @@ def test_the_default_network_is_exact_in_parts_batches_and_cuts(mode: str, speec
 
 def test_a_part_needs_no_more_than_lies_behind_the_last_reset_of_the_phase() -> None:
     torch.manual_seed(0)
-    small = config_from_dict({**config_to_dict(CONFIG), "restart": 1920})
+    small = config_from_dict({**config_to_dict(CONFIG), "reset_every": 1920})
     tensors = CodecNetwork(small).state_dict()
-    info = ModelInfo(name="", licence="")
+    info = ModelInfo(name="", license="")
     model = Codec(LoadedModel(config=small, info=info, tensors=tensors))
     tokens = np.random.default_rng(0).integers(0, 1024, 6000)
     whole = model.decode(tokens)
@@ -181,7 +181,7 @@ def test_the_loss_teaches_f0_to_the_head() -> None:
     network = CodecNetwork(CONFIG)
     assert isinstance(network.decoder, LiteDecoder)
     wave = torch.from_numpy(np.stack([tone(), np.zeros(16_000, np.float32)])).unsqueeze(1)
-    tokens, latent = network.pitch(wave), network.encoder(wave).detach()
+    tokens, latent = network.f0_tokens(wave), network.encoder(wave).detach()
     assert tokens is not None
     optimizer = torch.optim.Adam(network.parameters(), 3e-3)
     for _ in range(60):
@@ -197,16 +197,16 @@ def test_the_loss_is_least_for_its_target_and_less_for_a_near_miss() -> None:
     tokens = torch.tensor([[0, 60]])
 
     def loss(unvoiced: int, voiced: int) -> float:
-        logits = torch.full((1, 2, PITCH_TOKENS), -20.0)
+        logits = torch.full((1, 2, F0_BINS), -20.0)
         logits[0, 0, unvoiced] = logits[0, 1, voiced] = 5.0
         return float(f0_loss(logits, tokens))
 
     assert loss(0, 60) < loss(0, 61) < loss(0, 90)
     assert loss(0, 60) < loss(1, 60)
-    near = torch.exp(-0.5 * (torch.arange(PITCH_TOKENS) - 60.0).square())
+    near = torch.exp(-0.5 * (torch.arange(F0_BINS) - 60.0).square())
     near[0] = 0
     perfect = (near / near.sum()).clamp(min=1e-30).log()
-    silent = torch.full((PITCH_TOKENS,), -70.0)
+    silent = torch.full((F0_BINS,), -70.0)
     silent[0] = 0.0
     least = float(f0_loss(torch.stack([silent, perfect]).unsqueeze(0), tokens))
     entropy = -float((near / near.sum() * perfect).sum()) / 2
@@ -214,7 +214,7 @@ def test_the_loss_is_least_for_its_target_and_less_for_a_near_miss() -> None:
 
 
 def test_voicing_takes_more_than_half_of_the_probability() -> None:
-    shares = torch.full((3, PITCH_TOKENS), 1e-6)
+    shares = torch.full((3, F0_BINS), 1e-6)
     shares[0, 0], shares[0, 30], shares[0, 31] = 0.6, 0.3, 0.1
     shares[1, 0], shares[1, 30], shares[1, 31] = 0.4, 0.2, 0.4
     shares[2, 0], shares[2, 30], shares[2, 31] = 0.45, 0.25, 0.3

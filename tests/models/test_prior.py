@@ -43,7 +43,7 @@ def chains(count: int, seed: int) -> Sequences:
 
 
 def codes() -> list[npt.NDArray[np.float64]]:
-    """Codes on circles, neighbours being neighbours."""
+    """Codes on circles, neighbors being neighbors."""
     angles = [np.arange(size) / size * 2 * np.pi for size in SIZES]
     return [np.stack([np.cos(a), np.sin(a)], axis=1) for a in angles]
 
@@ -138,7 +138,7 @@ def test_versions_of_a_clip_differ_and_can_be_made_again() -> None:
 
 def test_an_f0_token_has_a_vector_where_the_mode_has_the_token(tmp_path: Path) -> None:
     config = PRESETS["toy-single"]
-    info = ModelInfo(name="toy", licence="CC0-1.0", training={})
+    info = ModelInfo(name="toy", license="CC0-1.0", training={})
     save_model(tmp_path / "toy.safetensors", CodecNetwork(config).state_dict(), config, info)
     model = read_model(tmp_path / "toy.safetensors")
     for f0 in (None, "predicted", "coded"):
@@ -155,7 +155,7 @@ def test_code_vectors_are_those_that_the_decoder_sees(tmp_path: Path) -> None:
     config = PRESETS["toy-lite"]
     torch.manual_seed(0)
     network = CodecNetwork(config)
-    info = ModelInfo(name="toy", licence="CC0-1.0", training={})
+    info = ModelInfo(name="toy", license="CC0-1.0", training={})
     save_model(tmp_path / "toy.safetensors", network.state_dict(), config, info)
     found = code_vectors(read_model(tmp_path / "toy.safetensors"))
     assert len(found) == config.quantizer.num_codebooks

@@ -1,4 +1,4 @@
-"""Every kind of quantiser: its mathematics, its training on real speech, its way through a file."""
+"""Every kind of quantizer: its mathematics, its training on real speech, its way through a file."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from bigcodec_models.config import (
 from bigcodec_models.data.crops import CropSource, scan
 from bigcodec_models.prior import FitConfig, PriorConfig, fit_prior
 from bigcodec_models.prior.dataset import code_vectors
-from bigcodec_models.quantization.codebooks import AveragedCodebook, Codebook, GridCodebook, grid
+from bigcodec_models.quantization.codebooks import Codebook, EMACodebook, FSQCodebook, grid
 from bigcodec_models.quantization.quantizer import Quantizer
 from bigcodec_models.training.checkpoint import find_checkpoints
 from bigcodec_models.training.config import TrainConfig, recipe_for
@@ -40,7 +40,9 @@ from bigcodec_models.training.trainer import Callbacks, Trainer
 QUANTIZERS = {
     "vq": QuantizerConfig(codebook_size=64),
     "ema": QuantizerConfig(codebook_size=64, kind="ema", ema_decay=0.9),
-    "ema-unit": QuantizerConfig(codebook_size=64, kind="ema", ema_decay=0.9, unit_codes=True),
+    "ema-unit": QuantizerConfig(
+        codebook_size=64, kind="ema", ema_decay=0.9, l2_normalized_codes=True
+    ),
     "residual": QuantizerConfig(codebook_size=64, num_codebooks=3),
     "grouped": QuantizerConfig(codebook_size=64, num_codebooks=2, groups=2),
     "grouped-residual-ema": QuantizerConfig(
@@ -62,7 +64,7 @@ def recipe(name: str) -> TrainConfig:
     return dataclasses.replace(
         recipe_for(model(name)),
         batch_size=2, crop_seconds=0.5, mel_windows=(128, 512), learning_rate=2e-3,
-        final_learning_rate=2e-3, warmup_steps=0, discriminators="none", revive_every=0,
+        final_learning_rate=2e-3, warmup_steps=0, discriminators="none", replace_dead_codes_every=0,
         max_steps=4,
     )  # fmt: skip
 
@@ -90,7 +92,7 @@ def test_it_learns_a_fixed_batch_with_many_codes(
     name: str, folder: Path, batch: Tensor, tmp_path: Path
 ) -> None:
     """The loss falls, codes stay in use, and tokens are all that the decoder needs."""
-    found = trainer(name, folder, tmp_path, revive_every=5)
+    found = trainer(name, folder, tmp_path, replace_dead_codes_every=5)
     steps = 50 if QUANTIZERS[name].kind == "fsq" else 25  # a grid comes into use by and by
     losses = [found.train_step(batch) for _ in range(steps)]
     assert losses[-1]["mel"] < 0.85 * losses[0]["mel"]
@@ -114,7 +116,9 @@ def test_it_learns_a_fixed_batch_with_many_codes(
 def test_runs_with_it_resume_exactly(name: str, folder: Path, tmp_path: Path) -> None:
     for run, steps in (("whole", (4,)), ("cut", (2, 4))):
         for last in steps:
-            found = trainer(name, folder, tmp_path / run, max_steps=last, revive_every=3)
+            found = trainer(
+                name, folder, tmp_path / run, max_steps=last, replace_dead_codes_every=3
+            )
             assert found.resume() == (last == 4 and run == "cut")
             found.run(Callbacks())
     folders = [find_checkpoints(tmp_path / run)[-1] for run in ("whole", "cut")]
@@ -131,7 +135,7 @@ def test_its_tokens_go_through_file_container_and_prior(name: str, tmp_path: Pat
     config = model(name)
     path = tmp_path / "model.safetensors"
     tensors = CodecNetwork(config).state_dict()
-    save_model(path, tensors, config, ModelInfo(name="toy", licence="CC0-1.0"))
+    save_model(path, tensors, config, ModelInfo(name="toy", license="CC0-1.0"))
     codec = Codec.load(path)
     assert codec.config == config
     random = np.random.default_rng(0)
@@ -176,7 +180,7 @@ def test_configurations_come_back(name: str) -> None:
 
 
 def test_what_is_stored_of_earlier_models_has_not_changed() -> None:
-    known = {"codebook_size", "codebook_dim", "num_codebooks", "commitment", "unit_codes"}
+    known = {"codebook_size", "codebook_dim", "num_codebooks", "commitment", "l2_normalized_codes"}
     for preset in PRESETS.values():
         assert config_to_dict(preset)["quantizer"].keys() == known
     assert set(Quantizer(8, QuantizerConfig()).state_dict()) == {
@@ -215,7 +219,7 @@ def test_every_stage_has_its_losses_and_comes_near(
 ) -> None:
     """Residual stages: the loss is the sum of what each has by itself, and training brings the
     codes of each to what it is shown: codes as fresh are farther away than nothing would be."""
-    found = trainer("residual", folder, tmp_path, revive_every=5)
+    found = trainer("residual", folder, tmp_path, replace_dead_codes_every=5)
     for _ in range(20):
         found.train_step(batch)
     quantizer = found.network.quantizer
@@ -250,12 +254,12 @@ def test_averages_are_those_of_the_paper() -> None:
     """Against the two recurrences as arXiv 1711.00937 gives them, sums and counts apart."""
     torch.manual_seed(0)
     config = QuantizerConfig(codebook_size=5, codebook_dim=3, kind="ema", ema_decay=0.8)
-    codebook = AveragedCodebook(6, config)
+    codebook = EMACodebook(6, config)
     start = codebook.codes.clone()
     sums, counts = np.zeros((5, 3)), np.zeros(5)
     for _ in range(6):
         target, tokens = torch.randn(2, 7, 3), torch.randint(0, 4, (2, 7))
-        codebook.learn(target, tokens, lambda x: x)
+        codebook.update_ema(target, tokens, lambda x: x)
         for code in range(5):
             drawn = target[tokens == code].double().numpy()
             sums[code] = 0.8 * sums[code] + 0.2 * drawn.sum(axis=0)
@@ -270,14 +274,14 @@ def test_averages_of_several_processes_are_those_of_one() -> None:
     torch.manual_seed(0)
     target, tokens = torch.randn(4, 7, 8), torch.randint(0, 64, (4, 7))
     parts: list[Tensor] = []
-    codebook = AveragedCodebook(6, QUANTIZERS["ema"])
+    codebook = EMACodebook(6, QUANTIZERS["ema"])
     for half in (slice(0, 2), slice(2, 4)):
-        alone = AveragedCodebook(6, QUANTIZERS["ema"])
-        alone.learn(target[half], tokens[half], lambda x: parts.append(x) or x)  # type: ignore[func-returns-value]
-    whole = AveragedCodebook(6, QUANTIZERS["ema"])
+        alone = EMACodebook(6, QUANTIZERS["ema"])
+        alone.update_ema(target[half], tokens[half], lambda x: parts.append(x) or x)  # type: ignore[func-returns-value]
+    whole = EMACodebook(6, QUANTIZERS["ema"])
     whole.codes.copy_(codebook.codes)
-    whole.learn(target, tokens, lambda x: x)
-    codebook.learn(target[:2], tokens[:2], lambda x: x + parts[1])
+    whole.update_ema(target, tokens, lambda x: x)
+    codebook.update_ema(target[:2], tokens[:2], lambda x: x + parts[1])
     assert torch.allclose(codebook.codes, whole.codes, atol=1e-5)
     assert torch.allclose(codebook.counts, whole.counts)
 
@@ -302,7 +306,7 @@ def test_averages_move_in_training_only(folder: Path, batch: Tensor, tmp_path: P
 def test_a_grid_has_every_code_once_and_finds_it(levels: tuple[int, ...], codes: int) -> None:
     config = QuantizerConfig(kind="fsq", levels=levels)
     assert (config.codebook_size, config.codebook_dim) == (codes, len(levels))
-    codebook = GridCodebook(16, config)
+    codebook = FSQCodebook(16, config)
     table = grid(levels)
     assert table.shape == (codes, len(levels)) and len(torch.unique(table, dim=0)) == codes
     assert float(table.min()) == -1.0 and float(table.max()) <= 1.0
@@ -317,7 +321,7 @@ def test_a_grid_has_every_code_once_and_finds_it(levels: tuple[int, ...], codes:
 
 
 def test_a_grid_rounds_and_lets_the_gradient_through() -> None:
-    codebook = GridCodebook(4, QuantizerConfig(kind="fsq", levels=(5, 5)))
+    codebook = FSQCodebook(4, QuantizerConfig(kind="fsq", levels=(5, 5)))
     far = torch.tensor([[-50.0, 50.0], [0.0, 0.0], [50.0, -50.0]])
     assert codebook.search(far).tolist() == [20, 12, 4]
     latent = torch.randn(1, 9, 4, requires_grad=True)

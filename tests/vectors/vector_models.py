@@ -34,13 +34,13 @@ CONFIG = LiteConfig(
     lstm_layers=0,
     expansion=1,
     kernel_size=1,
-    quantizer=QuantizerConfig(codebook_size=4, codebook_dim=2, unit_codes=True),
+    quantizer=QuantizerConfig(codebook_size=4, codebook_dim=2, l2_normalized_codes=True),
 )
 METADATA = {
     "format": "bigcodec-model 1",
     "config": json.dumps(config_to_dict(CONFIG)),
     "name": "tiny",
-    "licence": "CC0-1.0",
+    "license": "CC0-1.0",
     "training": "{}",
 }
 HUGE = {"decoder_width": 8192, "decoder_blocks": 64, "expansion": 16}

@@ -15,14 +15,14 @@ class CodingError(Exception):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SystemInfo:
+class CodecInfo:
     """What a codec is called, and what a reader must know of how it was run.
 
     `token_rate` is in tokens a second, all codebooks together; 0 where there are no tokens.
     """
 
     name: str
-    ours: bool
+    is_bigcodec: bool
     description: str
     fingerprint: str = ""
     token_rate: float = 0.0
@@ -43,11 +43,11 @@ class Coded:
     delay: int = 0
 
 
-class System(Protocol):
+class CodecUnderTest(Protocol):
     """A codec ready to run."""
 
     @property
-    def info(self) -> SystemInfo:
+    def info(self) -> CodecInfo:
         """What it is."""
 
     def code(self, wave: Wave, folder: Path) -> Coded:

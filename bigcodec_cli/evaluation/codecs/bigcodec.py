@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 import bcdc
-from bigcodec_cli.evaluation.codecs.base import Coded, CodingError, SystemInfo
+from bigcodec_cli.evaluation.codecs.base import CodecInfo, Coded, CodingError
 from bigcodec_cli.evaluation.config import model_name
 from bigcodec_cli.evaluation.metrics.token_entropy import Tokens
 from bigcodec_cli.evaluation.metrics.waveform import RATE, Wave, as_stored
@@ -30,9 +30,9 @@ class Model:
         self._codec, _ = load_codec(name_or_path, device, f0=f0)
         self._geometry = geometry_of(self._codec)
         self._prior = prior_for_model(self._codec.fingerprint, self._geometry)
-        self.info = SystemInfo(
+        self.info = CodecInfo(
             name=model_name(name_or_path),
-            ours=True,
+            is_bigcodec=True,
             description=_description(name_or_path, self._codec),
             fingerprint=self._codec.fingerprint.hex(),
             token_rate=self._geometry.codebooks * RATE / self._codec.hop,
@@ -41,7 +41,7 @@ class Model:
         self._codec.decode(self._codec.encode(np.zeros(RATE, np.float32)))
 
     def code(self, wave: Wave, folder: Path) -> Coded:
-        """See `System`."""
+        """See `CodecUnderTest`."""
         path = folder / "speech.bcdc"
         start = time.perf_counter()
         tokens = self._codec.encode(wave)

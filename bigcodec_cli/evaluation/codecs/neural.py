@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bigcodec_cli.evaluation.codecs.base import Coded, SystemInfo
+from bigcodec_cli.evaluation.codecs.base import CodecInfo, Coded
 from bigcodec_cli.evaluation.codecs.programs import aligned
-from bigcodec_cli.evaluation.config import PeerError, PeerName
+from bigcodec_cli.evaluation.config import BaselineError, BaselineName
 from bigcodec_cli.evaluation.local_models import load_local
 from bigcodec_cli.evaluation.metrics.waveform import RATE, Wave, change_rate
 
@@ -25,16 +25,16 @@ DAC = "descript/dac_16khz"
 class _NeuralPeer(abc.ABC):
     """What both have in common: rates, lengths, and tokens packed at fixed width."""
 
-    def __init__(self, name: PeerName, repository: str, network: Any) -> None:
+    def __init__(self, name: BaselineName, repository: str, network: Any) -> None:
         self._network, config = network, network.config
         self._rate, self._hop = int(config.sampling_rate), math.prod(_ratios(config))
         self._bits = math.ceil(math.log2(config.codebook_size))
         self._codebook_kbps = self._rate / self._hop * self._bits / 1000
         self._codebooks = max(1, round(float(name.rate) / self._codebook_kbps))
         resampled = "" if self._rate == RATE else f", resampled to {self._rate} Hz and back"
-        self.info = SystemInfo(
+        self.info = CodecInfo(
             name=str(name),
-            ours=False,
+            is_bigcodec=False,
             description=f"{repository} through transformers, {self._codebooks} codebooks"
             f"{resampled}; the size is that of its tokens at fixed width, without a container",
             token_rate=self._codebooks * self._rate / self._hop,
@@ -42,7 +42,7 @@ class _NeuralPeer(abc.ABC):
 
     @torch.inference_mode()
     def code(self, wave: Wave, folder: Path) -> Coded:
-        """See `System`."""
+        """See `CodecUnderTest`."""
         path = folder / "tokens.bin"
         start = time.perf_counter()
         samples = change_rate(wave, RATE, self._rate)
@@ -72,16 +72,16 @@ class Encodec(_NeuralPeer):
 
     Raises:
         MissingError: transformers or the weights are not here.
-        PeerError: it has no such rate.
+        BaselineError: it has no such rate.
     """
 
-    def __init__(self, name: PeerName) -> None:
+    def __init__(self, name: BaselineName) -> None:
         network = load_local(ENCODEC, "EncodecModel")
         rates = [float(rate) for rate in network.config.target_bandwidths]
         self._kbps = float(name.rate)
         if self._kbps not in rates:
             known = ", ".join(f"{rate:g}" for rate in rates)
-            raise PeerError(f"{name}: EnCodec has the rates {known}")
+            raise BaselineError(f"{name}: EnCodec has the rates {known}")
         super().__init__(name, ENCODEC, network)
 
     def _encode(self, wave: Tensor) -> Tensor:
@@ -98,15 +98,17 @@ class Dac(_NeuralPeer):
 
     Raises:
         MissingError: transformers or the weights are not here.
-        PeerError: it has no such rate.
+        BaselineError: it has no such rate.
     """
 
-    def __init__(self, name: PeerName) -> None:
+    def __init__(self, name: BaselineName) -> None:
         network = load_local(DAC, "DacModel")
         super().__init__(name, DAC, network)
         most = network.config.n_codebooks
         if self._codebooks > most:
-            raise PeerError(f"{name}: this model has at most {most * self._codebook_kbps:g} kbit/s")
+            raise BaselineError(
+                f"{name}: this model has at most {most * self._codebook_kbps:g} kbit/s"
+            )
 
     def _encode(self, wave: Tensor) -> Tensor:
         codes: Tensor = self._network.encode(wave, n_quantizers=self._codebooks).audio_codes[0]

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from bigcodec_cli.evaluation.codecs.base import Coded, CodingError, SystemInfo
-from bigcodec_cli.evaluation.config import PeerName
+from bigcodec_cli.evaluation.codecs.base import CodecInfo, Coded, CodingError
+from bigcodec_cli.evaluation.config import BaselineName
 from bigcodec_cli.evaluation.metrics.alignment import align
 from bigcodec_cli.evaluation.metrics.waveform import RATE, Wave, as_stored, change_rate, to_int16
 from bigcodec_cli.evaluation.packages import MissingError
@@ -31,15 +31,15 @@ class Opus:
         MissingError: the programs are not installed.
     """
 
-    def __init__(self, name: PeerName) -> None:
+    def __init__(self, name: BaselineName) -> None:
         require_programs("opusenc", "opusdec", package="opus-tools")
         self._options = ["--bitrate", name.rate, "--framesize", "60", "--padding", "0"]
         self._options.append("--discard-comments")
         description = f"opusenc {' '.join(self._options)}; opusdec --rate {RATE}"
-        self.info = SystemInfo(name=str(name), ours=False, description=description)
+        self.info = CodecInfo(name=str(name), is_bigcodec=False, description=description)
 
     def code(self, wave: Wave, folder: Path) -> Coded:
-        """See `System`."""
+        """See `CodecUnderTest`."""
         source, coded, made = (folder / f for f in ("in.wav", "speech.opus", "out.wav"))
         soundfile.write(os.fsencode(source), to_int16(wave), RATE, subtype="PCM_16")
         encoding = run_program(["opusenc", "--quiet", *self._options, str(source), str(coded)])
@@ -57,18 +57,18 @@ class Codec2:
         MissingError: the programs are not installed.
     """
 
-    def __init__(self, name: PeerName) -> None:
+    def __init__(self, name: BaselineName) -> None:
         require_programs("c2enc", "c2dec", package="codec2")
         self._mode = name.rate
-        self.info = SystemInfo(
+        self.info = CodecInfo(
             name=str(name),
-            ours=False,
+            is_bigcodec=False,
             description=f"c2enc {name.rate}; c2dec {name.rate}. An 8 kHz codec: resampled to "
             "8 kHz before and to 16 kHz after, so nothing above 4 kHz comes back",
         )
 
     def code(self, wave: Wave, folder: Path) -> Coded:
-        """See `System`."""
+        """See `CodecUnderTest`."""
         source, coded, made = (folder / f for f in ("in.raw", "speech.c2", "out.raw"))
         to_int16(change_rate(wave, RATE, _CODEC2_RATE)).astype("<i2").tofile(source)
         encoding = run_program(["c2enc", self._mode, str(source), str(coded)])

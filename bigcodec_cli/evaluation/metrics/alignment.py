@@ -17,7 +17,7 @@ _BANDS = 24
 _LONGEST = 30 * RATE
 _FINE = 2 * _HOP
 _ALIKE = 0.3
-"""Normalised correlation from which two waveforms are alike enough to be compared as such."""
+"""Normalized correlation from which two waveforms are alike enough to be compared as such."""
 
 _Array = npt.NDArray[np.float64]
 

@@ -1,4 +1,4 @@
-"""How the quality measures are taken."""
+"""Computing the quality metrics."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ from bigcodec_cli.evaluation.metrics.waveform import RATE, Wave
 from bigcodec_cli.evaluation.packages import MissingError, load_package
 from bigcodec_models.losses.spectral import PAPER_WINDOWS, MultiScaleMelLoss
 
-Meter = Callable[[Wave, Wave], float]
+MetricFunction = Callable[[Wave, Wave], float]
 
 
-class Meters:
-    """The quality measures of some keys that can be taken here; `missing` has a reason for each
+class QualityMetrics:
+    """The quality metrics of some keys that are available here; `missing` has a reason for each
     of the others."""
 
     def __init__(self, keys: Sequence[str]) -> None:
         self.missing: dict[str, str] = {}
-        self._meters: dict[str, Meter] = {}
+        self._metrics: dict[str, MetricFunction] = {}
         for key in keys:
             try:
-                self._meters[key] = _LOADERS[key]()
+                self._metrics[key] = _LOADERS[key]()
             except MissingError as error:
                 self.missing[key] = str(error)
 
     def measure(self, original: Wave, restored: Wave) -> tuple[dict[str, float], dict[str, str]]:
-        """Values by key, and for measures that failed on these waves (n,), the reason."""
+        """Values by key, and for metrics that failed on these waves (n,), the reason."""
         if not original.any():
-            return {}, dict.fromkeys(self._meters, "the original is silent")
-        return self._take(list(self._meters), original, restored)
+            return {}, dict.fromkeys(self._metrics, "the original is silent")
+        return self._take(list(self._metrics), original, restored)
 
     def measure_alone(self, wave: Wave) -> tuple[dict[str, float], dict[str, str]]:
-        """The same of the measures that need no original."""
-        return self._take([key for key in self._meters if key in WITHOUT_ORIGINAL], wave, wave)
+        """The same of the metrics that need no original."""
+        return self._take([key for key in self._metrics if key in WITHOUT_ORIGINAL], wave, wave)
 
     def _take(
         self, keys: list[str], original: Wave, restored: Wave
@@ -54,55 +54,55 @@ class Meters:
             try:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")
-                    values[key] = _finite(self._meters[key](original, restored))
+                    values[key] = _finite(self._metrics[key](original, restored))
             except Exception as error:  # other people's code, on any audio: whatever it raises
                 failed[key] = _reason(error)
         return values, failed
 
 
-def _load_pesq(mode: str) -> Meter:
+def _load_pesq(mode: str) -> MetricFunction:
     package = load_package("pesq")
     return lambda original, restored: float(package.pesq(RATE, original, restored, mode))
 
 
-def _load_stoi(extended: bool) -> Meter:
+def _load_stoi(extended: bool) -> MetricFunction:
     package = load_package("pystoi")
 
-    def meter(original: Wave, restored: Wave) -> float:
+    def metric(original: Wave, restored: Wave) -> float:
         warnings.simplefilter("error", RuntimeWarning)  # else it answers 1e-5
         try:
             return float(package.stoi(original, restored, RATE, extended=extended))
         except (RuntimeWarning, IndexError) as error:
             raise ValueError("less than 0.4 s of speech without its pauses") from error
 
-    return meter
+    return metric
 
 
-def _load_mel() -> Meter:
+def _load_mel() -> MetricFunction:
     loss = MultiScaleMelLoss()
 
-    def meter(original: Wave, restored: Wave) -> float:
+    def metric(original: Wave, restored: Wave) -> float:
         if len(original) <= max(PAPER_WINDOWS) // 2:
             raise ValueError(f"shorter than {max(PAPER_WINDOWS) // 2 + 1} samples")
         with torch.inference_mode():
             waves = (torch.from_numpy(wave)[None] for wave in (restored, original))
             return float(loss(*waves))
 
-    return meter
+    return metric
 
 
-def _load_dnsmos() -> Meter:
+def _load_dnsmos() -> MetricFunction:
     package: Any = load_package("speechmos.dnsmos")
 
-    def meter(_original: Wave, restored: Wave) -> float:
+    def metric(_original: Wave, restored: Wave) -> float:
         if not len(restored):
             raise ValueError("no samples")  # it would double them for ever
         return float(package.run(restored, sr=RATE)["ovrl_mos"])
 
-    return meter
+    return metric
 
 
-_LOADERS: dict[str, Callable[[], Meter]] = {
+_LOADERS: dict[str, Callable[[], MetricFunction]] = {
     "pesq_wb": lambda: _load_pesq("wb"),
     "pesq_nb": lambda: _load_pesq("nb"),
     "stoi": lambda: _load_stoi(False),

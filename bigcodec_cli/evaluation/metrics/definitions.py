@@ -6,7 +6,7 @@ import dataclasses
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Measure:
+class Metric:
     """One figure: its key in JSON, its name, and `better`, which is "high", "low" or ""."""
 
     key: str
@@ -18,35 +18,35 @@ class Measure:
 
 
 QUALITY = (
-    Measure(
+    Metric(
         key="pesq_wb",
         title="PESQ-WB",
         better="high",
         digits=2,
         meaning="Perceived quality, 1.0 to 4.6, wide band: ITU-T P.862.2 (package pesq).",
     ),
-    Measure(
+    Metric(
         key="pesq_nb",
         title="PESQ-NB",
         better="high",
         digits=2,
         meaning="The same below 3.4 kHz, on P.862.1's scale, to 4.5.",
     ),
-    Measure(
+    Metric(
         key="stoi",
         title="STOI",
         better="high",
         digits=3,
         meaning="Intelligibility, at most 1: Taal et al. 2011 (package pystoi).",
     ),
-    Measure(
+    Metric(
         key="estoi",
         title="ESTOI",
         better="high",
         digits=3,
         meaning="Its extended form, stricter: Jensen and Taal 2016.",
     ),
-    Measure(
+    Metric(
         key="mcd",
         title="MCD",
         better="low",
@@ -55,28 +55,28 @@ QUALITY = (
         meaning="Mel cepstral distortion: 24 coefficients of WORLD envelopes, all-pass constant "
         "0.41, 5 ms frames within 40 dB of the loudest, no time warping.",
     ),
-    Measure(
+    Metric(
         key="sim",
         title="SIM",
         better="high",
         digits=3,
         meaning="Speaker similarity, at most 1: cosine of Resemblyzer's voice embeddings.",
     ),
-    Measure(
+    Metric(
         key="sim_wavlm",
         title="SIM-WavLM",
         better="high",
         digits=3,
         meaning="The same with WavLM x-vectors (wavlm-base-plus-sv). Not to be mixed with SIM.",
     ),
-    Measure(
+    Metric(
         key="mel",
         title="Mel",
         better="low",
         digits=2,
         meaning="Distance of log mel spectra at seven resolutions: our training loss, unweighted.",
     ),
-    Measure(
+    Metric(
         key="dnsmos",
         title="DNSMOS",
         better="high",
@@ -87,14 +87,14 @@ QUALITY = (
 )
 
 COST = (
-    Measure(
+    Metric(
         key="kbps_on_disk",
         title="kbit/s on disk",
         better="low",
         digits=2,
         meaning="Every byte of the files, headers included, over the seconds of speech.",
     ),
-    Measure(
+    Metric(
         key="entropy_bits",
         title="Entropy",
         better="",
@@ -103,28 +103,28 @@ COST = (
         meaning="Order-0 entropy of a token. Too low where tokens are few: n tokens never show "
         "more than log2 n bits.",
     ),
-    Measure(
+    Metric(
         key="approx_kbps",
         title="approx. kbit/s",
         better="low",
         digits=2,
         meaning="That entropy times the tokens a second.",
     ),
-    Measure(
+    Metric(
         key="codebook_used",
         title="Codes used",
         better="",
         digits=0,
         meaning="How many different codes occur.",
     ),
-    Measure(
+    Metric(
         key="perplexity",
         title="Perplexity",
         better="",
         digits=0,
         meaning="Two to the power of the entropy: as many equally frequent codes would have it.",
     ),
-    Measure(
+    Metric(
         key="encode_x_realtime",
         title="Encoding",
         better="high",
@@ -132,7 +132,7 @@ COST = (
         unit="× real time",
         meaning="Seconds of speech a second; loading a model is not counted, a program's start is.",
     ),
-    Measure(
+    Metric(
         key="decode_x_realtime",
         title="Decoding",
         better="high",
@@ -142,5 +142,5 @@ COST = (
     ),
 )
 
-MEASURES = QUALITY + COST
+METRICS = QUALITY + COST
 WITHOUT_ORIGINAL = ("dnsmos",)

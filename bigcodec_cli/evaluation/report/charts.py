@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Sequence
 
 from bigcodec_cli.evaluation.metrics.bootstrap import Mean
-from bigcodec_cli.evaluation.metrics.definitions import Measure
+from bigcodec_cli.evaluation.metrics.definitions import Metric
 
 # The inside of a chart of 360 by 232.
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 350, 26, 192
@@ -21,7 +21,7 @@ class Point:
     """A codec in a chart."""
 
     name: str
-    ours: bool
+    is_bigcodec: bool
     kbps: float
     quality: Mean
 
@@ -36,13 +36,13 @@ class _Frame:
     y_ticks: Sequence[float]
 
 
-def rate_chart(measure: Measure, points: Sequence[Point]) -> str:
-    """A measure over kilobits a second (log scale), with the intervals of its means."""
+def rate_chart(metric: Metric, points: Sequence[Point]) -> str:
+    """A metric over kilobits a second (log scale), with the intervals of its means."""
     frame = _frame(points)
     parts = [
-        f'<svg viewBox="0 0 360 232" role="img" data-measure="{measure.key}">',
-        f"<title>{_title(measure, points)}</title>",
-        *_axes(frame, measure),
+        f'<svg viewBox="0 0 360 232" role="img" data-metric="{metric.key}">',
+        f"<title>{_title(metric, points)}</title>",
+        *_axes(frame, metric),
     ]
     for point in points:
         parts += _mark(point, frame)
@@ -84,9 +84,9 @@ def _extent(mean: Mean) -> tuple[float, float]:
     return mean.low, mean.high
 
 
-def _axes(frame: _Frame, measure: Measure) -> list[str]:
-    side = {"high": "higher is better", "low": "lower is better", "": ""}[measure.better]
-    unit = f"{measure.unit}, " if measure.unit else ""
+def _axes(frame: _Frame, metric: Metric) -> list[str]:
+    side = {"high": "higher is better", "low": "lower is better", "": ""}[metric.better]
+    unit = f"{metric.unit}, " if metric.unit else ""
     step = frame.y_ticks[1] - frame.y_ticks[0]
     digits = max(0, -math.floor(math.log10(step) + 1e-9))
     parts = [_text(0, 12, unit + side, "")]
@@ -133,12 +133,12 @@ def _names(points: Sequence[Point], frame: _Frame) -> list[str]:
 
 
 def _kind(point: Point) -> str:
-    return "ours" if point.ours else "peer"
+    return "bigcodec" if point.is_bigcodec else "baseline"
 
 
-def _title(measure: Measure, points: Sequence[Point]) -> str:
-    values = (f"{p.name} {p.quality.mean:.{measure.digits}f} at {p.kbps:.2f}" for p in points)
-    return html.escape(f"{measure.title} over kbit/s: {', '.join(values)}")
+def _title(metric: Metric, points: Sequence[Point]) -> str:
+    values = (f"{p.name} {p.quality.mean:.{metric.digits}f} at {p.kbps:.2f}" for p in points)
+    return html.escape(f"{metric.title} over kbit/s: {', '.join(values)}")
 
 
 def _text(x: float, y: float, text: str, kind: str) -> str:

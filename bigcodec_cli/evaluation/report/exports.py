@@ -11,7 +11,7 @@ from typing import Any
 
 from bigcodec_cli.evaluation.comparison import Comparison
 from bigcodec_cli.evaluation.metrics.bootstrap import LEVEL, RESAMPLES, SEED, Mean
-from bigcodec_cli.evaluation.metrics.definitions import COST, MEASURES, QUALITY, Measure
+from bigcodec_cli.evaluation.metrics.definitions import COST, METRICS, QUALITY, Metric
 from bigcodec_cli.evaluation.metrics.waveform import RATE
 from bigcodec_cli.evaluation.results import ORIGINAL, Evaluation, Result, Summary
 
@@ -39,7 +39,7 @@ def to_json(evaluation: Evaluation) -> str:
 def to_csv(evaluation: Evaluation) -> str:
     """A row for each file and codec; what was not measured is empty, and `failed` says why."""
     file = io.StringIO()
-    keys = [measure.key for measure in MEASURES]
+    keys = [metric.key for metric in METRICS]
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(["file", "group", "system", "seconds", "delay_ms", *keys, "failed"])
     for result in evaluation.results:
@@ -55,10 +55,10 @@ def to_text(evaluation: Evaluation) -> str:
     names = [info.name for info in evaluation.systems]
     summaries = [evaluation.summary(name) for name in names]
     rows = [["", *names]]
-    for measure in MEASURES:
-        cells = [interval_text(measure, summary) for summary in summaries]
+    for metric in METRICS:
+        cells = [interval_text(metric, summary) for summary in summaries]
         if any(cells):
-            rows.append([measure_label(measure), *cells])
+            rows.append([metric_label(metric), *cells])
     parts = [_aligned(rows)]
     if evaluation.groups:
         parts.append(_aligned(_group_rows(evaluation)))
@@ -66,8 +66,8 @@ def to_text(evaluation: Evaluation) -> str:
     return "\n".join(part for part in parts if part)
 
 
-def group_measures(evaluation: Evaluation) -> list[Measure]:
-    """The measures to show for each group."""
+def group_metrics(evaluation: Evaluation) -> list[Metric]:
+    """The metrics to show for each group."""
     present = {key for info in evaluation.systems for key in evaluation.summary(info.name).means}
     return [m for m in (*COST, *QUALITY) if m.key in _GROUP_KEYS and m.key in present]
 
@@ -85,26 +85,26 @@ def missing_lines(evaluation: Evaluation) -> list[tuple[str, str]]:
     return lines
 
 
-def measure_label(measure: Measure) -> str:
-    """A measure's name with its unit, and which way is better."""
-    unit = f", {measure.unit}" if measure.unit else ""
-    return f"{measure.title}{unit}{_ARROWS[measure.better]}"
+def metric_label(metric: Metric) -> str:
+    """A metric's name with its unit, and which way is better."""
+    unit = f", {metric.unit}" if metric.unit else ""
+    return f"{metric.title}{unit}{_ARROWS[metric.better]}"
 
 
-def number_text(measure: Measure, value: float) -> str:
-    """A value with the measure's digits."""
-    return f"{value:,.{measure.digits}f}".replace("-", "−")
+def number_text(metric: Metric, value: float) -> str:
+    """A value with the metric's digits."""
+    return f"{value:,.{metric.digits}f}".replace("-", "−")
 
 
-def interval_text(measure: Measure, summary: Summary) -> str:
+def interval_text(metric: Metric, summary: Summary) -> str:
     """A mean with its interval, and over how many files if not over all; empty if there is
     none."""
-    mean = summary.means.get(measure.key)
+    mean = summary.means.get(metric.key)
     if mean is None:
-        return "failed" if measure in QUALITY and measure.key in summary.failed else ""
-    text = number_text(measure, mean.mean)
+        return "failed" if metric in QUALITY and metric.key in summary.failed else ""
+    text = number_text(metric, mean.mean)
     if mean.low is not None and mean.high is not None:
-        text += f" [{number_text(measure, mean.low)}, {number_text(measure, mean.high)}]"
+        text += f" [{number_text(metric, mean.low)}, {number_text(metric, mean.high)}]"
     return text if mean.files == summary.files else f"{text} of {mean.files}"
 
 
@@ -124,7 +124,7 @@ def _summary_row(summary: Summary) -> dict[str, Any]:
     return {
         "files": summary.files,
         "seconds": summary.seconds,
-        **{m.key: _mean_row(summary.means.get(m.key)) for m in MEASURES},
+        **{m.key: _mean_row(summary.means.get(m.key)) for m in METRICS},
         "failed": dict(summary.failed),
     }
 
@@ -140,7 +140,7 @@ def _result_row(result: Result) -> dict[str, Any]:
         "group": result.group,
         "seconds": result.seconds,
         "delay_ms": _delay_ms(result),
-        **{measure.key: values.get(measure.key) for measure in MEASURES},
+        **{metric.key: values.get(metric.key) for metric in METRICS},
         "failed": dict(result.failed),
     }
 
@@ -150,15 +150,15 @@ def _delay_ms(result: Result) -> float:
 
 
 def _group_rows(evaluation: Evaluation) -> list[list[str]]:
-    shown = group_measures(evaluation)
-    rows = [["group", "files", "", *(measure_label(measure) for measure in shown)]]
+    shown = group_metrics(evaluation)
+    rows = [["group", "files", "", *(metric_label(metric) for metric in shown)]]
     for group in evaluation.groups:
         for info in evaluation.systems:
             summary = evaluation.summary(info.name, group)
-            means = [summary.means.get(measure.key) for measure in shown]
+            means = [summary.means.get(metric.key) for metric in shown]
             cells = [
-                "" if mean is None else number_text(measure, mean.mean)
-                for measure, mean in zip(shown, means, strict=True)
+                "" if mean is None else number_text(metric, mean.mean)
+                for metric, mean in zip(shown, means, strict=True)
             ]
             rows.append([group, str(summary.files), info.name, *cells])
     return rows
@@ -176,7 +176,7 @@ def _aligned(rows: Sequence[Sequence[str]]) -> str:
 
 def comparison_json(comparison: Comparison) -> dict[str, Any]:
     """A comparison, ready for JSON; what was not measured is null."""
-    return {measure.key: comparison.values.get(measure.key) for measure in QUALITY} | {
+    return {metric.key: comparison.values.get(metric.key) for metric in QUALITY} | {
         "seconds": comparison.seconds,
         "surplus_seconds": comparison.surplus_seconds,
         "delay_ms": comparison.delay_ms,
@@ -192,14 +192,14 @@ def comparison_text(comparison: Comparison) -> str:
         lines.append(f"B is {comparison.surplus_seconds:+.3f} s long beside A")
     if comparison.delay_ms:
         lines.append(f"B lags by {comparison.delay_ms:.2f} ms, which was taken away")
-    for measure in QUALITY:
-        if measure.key in comparison.values:
-            text = number_text(measure, comparison.values[measure.key])
-        elif measure.key in comparison.failed:
-            text = f"failed: {comparison.failed[measure.key]}"
-        elif measure.key in comparison.missing:
-            text = f"missing: {comparison.missing[measure.key]}"
+    for metric in QUALITY:
+        if metric.key in comparison.values:
+            text = number_text(metric, comparison.values[metric.key])
+        elif metric.key in comparison.failed:
+            text = f"failed: {comparison.failed[metric.key]}"
+        elif metric.key in comparison.missing:
+            text = f"missing: {comparison.missing[metric.key]}"
         else:
             continue
-        lines.append(f"{measure_label(measure):<16} {text}")
+        lines.append(f"{metric_label(metric):<16} {text}")
     return "\n".join(lines)

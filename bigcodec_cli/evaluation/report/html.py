@@ -9,11 +9,11 @@ import importlib.resources
 from collections.abc import Iterable, Sequence
 
 from bigcodec_cli.evaluation.media import SECONDS, data_uri
-from bigcodec_cli.evaluation.metrics.definitions import COST, MEASURES, QUALITY, Measure
+from bigcodec_cli.evaluation.metrics.definitions import COST, METRICS, QUALITY, Metric
 from bigcodec_cli.evaluation.report.charts import Point, rate_chart
 from bigcodec_cli.evaluation.report.exports import (
-    group_measures,
-    measure_label,
+    group_metrics,
+    metric_label,
     missing_lines,
     number_text,
 )
@@ -78,20 +78,20 @@ def _section(heading: str, name: str, content: str) -> str:
 
 
 def _means(evaluation: Evaluation) -> str:
-    """A row for each measure, a column for each codec."""
+    """A row for each metric, a column for each codec."""
     names = [info.name for info in evaluation.systems]
     summaries = [evaluation.summary(name) for name in names]
     alone = evaluation.summary(ORIGINAL)
     columns = [*names, ORIGINAL] if alone.means else names
     summaries += [alone] if alone.means else []
     rows = []
-    for measure in MEASURES:
-        cells = [_mean_cell(measure, summary) for summary in summaries]
+    for metric in METRICS:
+        cells = [_mean_cell(metric, summary) for summary in summaries]
         if any(
-            measure.key in summary.means or measure.key in summary.failed for summary in summaries
+            metric.key in summary.means or metric.key in summary.failed for summary in summaries
         ):
-            first = ' class="first"' if measure is COST[0] else ""
-            label = f"{_text(measure_label(measure))}<small>{_text(measure.meaning)}</small>"
+            first = ' class="first"' if metric is COST[0] else ""
+            label = f"{_text(metric_label(metric))}<small>{_text(metric.meaning)}</small>"
             rows.append(f'<tr{first}><th scope="row">{label}</th>{"".join(cells)}</tr>')
     head = "".join(f'<th scope="col">{_text(name)}</th>' for name in columns)
     caption = (
@@ -101,47 +101,47 @@ def _means(evaluation: Evaluation) -> str:
     return _table("means", f"<th></th>{head}", rows, caption)
 
 
-def _mean_cell(measure: Measure, summary: Summary) -> str:
-    mean = summary.means.get(measure.key)
+def _mean_cell(metric: Metric, summary: Summary) -> str:
+    mean = summary.means.get(metric.key)
     if mean is None:
-        failed = measure.key in summary.failed
+        failed = metric.key in summary.failed
         return '<td class="bad">failed</td>' if failed else '<td class="soft">–</td>'
     small = []
     if mean.low is not None and mean.high is not None:
-        small.append(f"{number_text(measure, mean.low)} to {number_text(measure, mean.high)}")
+        small.append(f"{number_text(metric, mean.low)} to {number_text(metric, mean.high)}")
     if mean.files != summary.files:
         small.append(f"{mean.files} of {summary.files} files")
     notes = f"<small>{', '.join(small)}</small>" if small else ""
-    return f"<td>{number_text(measure, mean.mean)}{notes}</td>"
+    return f"<td>{number_text(metric, mean.mean)}{notes}</td>"
 
 
 def _charts(evaluation: Evaluation) -> str:
     figures = []
     summaries = [(info, evaluation.summary(info.name)) for info in evaluation.systems]
-    for measure in (measure for measure in QUALITY if measure.key in _PLOTTED):
+    for metric in (metric for metric in QUALITY if metric.key in _PLOTTED):
         points = [
             Point(
                 name=info.name,
-                ours=info.ours,
+                is_bigcodec=info.is_bigcodec,
                 kbps=summary.means["kbps_on_disk"].mean,
-                quality=summary.means[measure.key],
+                quality=summary.means[metric.key],
             )
             for info, summary in summaries
-            if {measure.key, "kbps_on_disk"} <= summary.means.keys()
+            if {metric.key, "kbps_on_disk"} <= summary.means.keys()
         ]
         if points:
-            chart = rate_chart(measure, points)
-            figures.append(f"<figure><figcaption>{measure.title}</figcaption>\n{chart}</figure>")
+            chart = rate_chart(metric, points)
+            figures.append(f"<figure><figcaption>{metric.title}</figcaption>\n{chart}</figure>")
     return f'<div class="charts">\n{chr(10).join(figures)}\n</div>' if figures else ""
 
 
 def _groups(evaluation: Evaluation) -> str:
-    shown = group_measures(evaluation)
+    shown = group_metrics(evaluation)
     rows = []
     for group in evaluation.groups:
         for number, info in enumerate(evaluation.systems):
             summary = evaluation.summary(info.name, group)
-            cells = "".join(_plain_cell(measure, summary) for measure in shown)
+            cells = "".join(_plain_cell(metric, summary) for metric in shown)
             first = "" if number else ' class="first"'
             name = "" if number else _text(group or "(no folder)")
             files = "" if number else str(summary.files)
@@ -149,14 +149,14 @@ def _groups(evaluation: Evaluation) -> str:
                 f"<tr{first}><td>{name}</td><td>{files}</td>"
                 f'<td class="left">{_text(info.name)}</td>{cells}</tr>'
             )
-    labels = "".join(f"<th>{_text(measure_label(measure))}</th>" for measure in shown)
+    labels = "".join(f"<th>{_text(metric_label(metric))}</th>" for metric in shown)
     head = f'<th>Group</th><th>Files</th><th class="left">Codec</th>{labels}'
     return _table("groups", head, rows, "Means over the files of each group.") if rows else ""
 
 
-def _plain_cell(measure: Measure, summary: Summary) -> str:
-    mean = summary.means.get(measure.key)
-    return f"<td>{number_text(measure, mean.mean) if mean else '–'}</td>"
+def _plain_cell(metric: Metric, summary: Summary) -> str:
+    mean = summary.means.get(metric.key)
+    return f"<td>{number_text(metric, mean.mean) if mean else '–'}</td>"
 
 
 def _clips(evaluation: Evaluation) -> str:
@@ -182,7 +182,7 @@ def _clips(evaluation: Evaluation) -> str:
 
 def _figure(result: Result) -> str:
     assert result.sound is not None
-    shown = [m for m in MEASURES if m.key in _CAPTION and m.key in result.values]
+    shown = [m for m in METRICS if m.key in _CAPTION and m.key in result.values]
     facts = [f"{m.title} {number_text(m, result.values[m.key])}" for m in shown]
     rate = result.values.get("kbps_on_disk")
     name, kbps = _text(result.system), "" if rate is None else f"{rate:.2f} kbit/s"
@@ -200,10 +200,10 @@ def _files(evaluation: Evaluation) -> str:
     """A row for each file and codec, to be sorted by any column."""
     coded = [result for info in evaluation.systems for result in evaluation.of(info.name)]
     present = {key for result in coded for key in (*result.values, *result.failed)}
-    shown = [m for m in MEASURES if m.key in _FILE_TABLE and m.key in present]
+    shown = [m for m in METRICS if m.key in _FILE_TABLE and m.key in present]
     order = {name: number for number, name in enumerate(evaluation.files)}
     rows = [_file_row(r, shown) for r in sorted(coded, key=lambda result: order[result.file])]
-    labels = ["File", "Codec", "Seconds", *(measure_label(measure) for measure in shown)]
+    labels = ["File", "Codec", "Seconds", *(metric_label(metric) for metric in shown)]
     head = "".join(
         f"<th{_LEFT if label == 'Codec' else ''}>"
         f'<button type="button">{_unbroken(label)}</button></th>'
@@ -214,22 +214,22 @@ def _files(evaluation: Evaluation) -> str:
     return choice + _table("tall", head, rows, "")
 
 
-def _file_row(result: Result, shown: Sequence[Measure]) -> str:
+def _file_row(result: Result, shown: Sequence[Metric]) -> str:
     name = _text(result.file)
     cells = [
         f'<td data-value="{name}" title="{name}">{name}</td>',
         f'<td class="left" data-value="{_text(result.system)}">{_text(result.system)}</td>',
         f'<td data-value="{result.seconds}">{result.seconds:.1f}</td>',
-        *(_value_cell(measure, result) for measure in shown),
+        *(_value_cell(metric, result) for metric in shown),
     ]
     return f'<tr data-system="{_text(result.system)}">{"".join(cells)}</tr>'
 
 
-def _value_cell(measure: Measure, result: Result) -> str:
-    value = result.values.get(measure.key)
+def _value_cell(metric: Metric, result: Result) -> str:
+    value = result.values.get(metric.key)
     if value is not None:
-        return f'<td data-value="{value}">{number_text(measure, value)}</td>'
-    reason = result.failed.get(measure.key) or result.failed.get("coding")
+        return f'<td data-value="{value}">{number_text(metric, value)}</td>'
+    reason = result.failed.get(metric.key) or result.failed.get("coding")
     return f'<td class="bad" title="{_text(reason)}">failed</td>' if reason else "<td>–</td>"
 
 
@@ -256,7 +256,7 @@ def _table(kind: str, head: str, rows: Sequence[str], caption: str) -> str:
 
 
 def _unbroken(label: str) -> str:
-    """A measure's label whose arrow stays with the word before it."""
+    """A metric's label whose arrow stays with the word before it."""
     return _text(label).replace(" ↑", "&#160;↑").replace(" ↓", "&#160;↓")
 
 

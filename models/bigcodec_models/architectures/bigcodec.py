@@ -55,21 +55,21 @@ class BigCodecEncoder(nn.Module):
         )
 
     def forward(self, wave: Tensor) -> Tensor:
-        return self.back(self.lstm(self.front(wave)))
+        return self.post_recurrence(self.lstm(self.pre_recurrence(wave)))
 
-    def front(self, wave: Tensor) -> Tensor:
-        """What comes before the LSTM: (B, 1, T*hop) to (B, width, T)."""
+    def pre_recurrence(self, wave: Tensor) -> Tensor:
+        """The part before the LSTM: (B, 1, T*hop) to (B, width, T)."""
         x: Tensor = self.frontend(wave)
         return x
 
-    def back(self, x: Tensor) -> Tensor:
-        """What comes after the LSTM: (B, width, T) to (B, latent_dim, T)."""
+    def post_recurrence(self, x: Tensor) -> Tensor:
+        """The part after the LSTM: (B, width, T) to (B, latent_dim, T)."""
         latent: Tensor = self.project(x)
         return latent
 
 
 class BigCodecDecoder(nn.Module):
-    """Quantised latent (B, latent_dim, T) to wave (B, 1, T*hop) in [-1, 1]."""
+    """Quantized latent (B, latent_dim, T) to wave (B, 1, T*hop) in [-1, 1]."""
 
     def __init__(self, config: BigCodecConfig) -> None:
         super().__init__()
@@ -92,15 +92,15 @@ class BigCodecDecoder(nn.Module):
         self.backend = nn.Sequential(*layers)
 
     def forward(self, latent: Tensor) -> Tensor:
-        return self.back(self.lstm(self.front(latent)))
+        return self.post_recurrence(self.lstm(self.pre_recurrence(latent)))
 
-    def front(self, latent: Tensor) -> Tensor:
-        """What comes before the LSTM: (B, latent_dim, T) to (B, width, T)."""
+    def pre_recurrence(self, latent: Tensor) -> Tensor:
+        """The part before the LSTM: (B, latent_dim, T) to (B, width, T)."""
         x: Tensor = self.embed(latent)
         return x
 
-    def back(self, x: Tensor) -> Tensor:
-        """What comes after the LSTM: (B, width, T) to wave (B, 1, T*hop)."""
+    def post_recurrence(self, x: Tensor) -> Tensor:
+        """The part after the LSTM: (B, width, T) to wave (B, 1, T*hop)."""
         *layers, project, bound = self.backend
         for layer in layers:
             x = layer(x)

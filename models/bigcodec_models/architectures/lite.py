@@ -1,11 +1,11 @@
 """The lite family: made to train and run on a CPU, under the interface of the published one.
 
 Everything works at frame rate. Normalization is over channels only, attention sees a bounded
-window, and LSTMs run forward, so that the right context is finite and a long file can be coded in
-chunks. ConvNeXt blocks are from arXiv 2201.03545 in the one-dimensional form of Vocos (arXiv
-2306.00814), whose inverse-STFT head this is too. With `harmonics` a second head filters a harmonic
-excitation, as in neural source-filter models (arXiv 1904.12088): a network that works frame by
-frame does not keep the phases of harmonics together. Its F0 comes as tokens, or is predicted.
+window, and LSTMs run forward, so that no frame depends on all later ones and a long file can be
+coded in chunks. ConvNeXt blocks are from arXiv 2201.03545 in the one-dimensional form of Vocos
+(arXiv 2306.00814), which the inverse-STFT head is from too. With `harmonics` a second head filters
+a harmonic excitation, as in neural source-filter models (arXiv 1904.12088): a network at frame
+rate does not keep the phases of harmonics together. F0 comes as tokens, or is predicted.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bigcodec_models.config import PITCH_TOKENS, LiteConfig
+from bigcodec_models.config import F0_BINS, LiteConfig
 from bigcodec_models.layers.attention import LocalAttention
-from bigcodec_models.layers.f0 import phases, source, tone
+from bigcodec_models.layers.f0 import harmonic_excitation, phase_increments, phases
 from bigcodec_models.layers.sequence import sequence_layers
-from bigcodec_models.layers.state_reset import whole
+from bigcodec_models.layers.state_reset import run_whole
 
 _LOG_FLOOR = 1e-5
 _MAX_LOG_MAGNITUDE = 4.6  # exp(4.6) is about 100, the cap that Vocos uses
@@ -52,14 +52,14 @@ class ConvNeXtBlock(nn.Module):
 
 
 def _sequence(width: int, config: LiteConfig) -> nn.Module:
-    """The sequence layer that carries a state, if that is what the configuration asks for."""
+    """The sequence layer with a state, if the configuration has one."""
     if config.attention_lookahead:
         return nn.Identity()
     return next(iter(sequence_layers(width, config)), nn.Identity())
 
 
 def _local_attention(width: int, config: LiteConfig) -> nn.Module:
-    """The sequence layer that carries none."""
+    """The sequence layer without a state, if the configuration has one."""
     if not config.attention_lookahead:
         return nn.Identity()
     return LocalAttention(
@@ -72,13 +72,13 @@ def _local_attention(width: int, config: LiteConfig) -> nn.Module:
 
 
 class F0Head(nn.Module):
-    """Predicts F0 tokens from hidden frames: (B, width, T) to logits (B, T, PITCH_TOKENS)."""
+    """Predicts F0 tokens from hidden frames: (B, width, T) to logits (B, T, F0_BINS)."""
 
     def __init__(self, width: int, config: LiteConfig) -> None:
         super().__init__()
         self.block = ConvNeXtBlock(width, config.kernel_size, config.expansion, 1)
         self.norm = nn.LayerNorm(width, eps=1e-6)
-        self.output = nn.Linear(width, PITCH_TOKENS)
+        self.output = nn.Linear(width, F0_BINS)
 
     def forward(self, x: Tensor) -> Tensor:
         logits: Tensor = self.output(self.norm(self.block(x).transpose(1, 2))).float()
@@ -86,7 +86,7 @@ class F0Head(nn.Module):
 
 
 def most_likely_f0(logits: Tensor) -> Tensor:
-    """F0 tokens of logits (B, T, PITCH_TOKENS): int64 (B, T), 0 where "unvoiced" has over half of
+    """F0 tokens of logits (B, T, F0_BINS): int64 (B, T), 0 where "unvoiced" has over half of
     the probability, and otherwise the voiced token with the most."""
     unvoiced = logits[..., 0] > logits[..., 1:].logsumexp(dim=-1)
     return torch.where(unvoiced, 0, 1 + logits[..., 1:].argmax(dim=-1))
@@ -122,9 +122,10 @@ class LiteEncoder(nn.Module):
         self.project = nn.Linear(width, config.latent_dim)
 
     def spectrum(self, wave: Tensor) -> Tensor:
-        """Log magnitudes, frame t centred on sample (t + 1/2) * hop: (B, n_fft/2 + 1, T).
+        """Log magnitudes, frame t centered on sample (t + 1/2) * hop: (B, n_fft/2 + 1, T).
 
-        With sub-frames those of each follow, every other bin: their resolution asks for no more.
+        With sub-frames every other bin of their spectra follows, which is enough for their
+        resolution.
         """
         config = self.config
         samples = wave.squeeze(1).float()
@@ -136,18 +137,18 @@ class LiteEncoder(nn.Module):
         return spectrum.transpose(1, 2)
 
     def forward(self, wave: Tensor) -> Tensor:
-        return self.back(self.lstm(self.front(wave)))
+        return self.post_recurrence(self.lstm(self.pre_recurrence(wave)))
 
-    def front(self, wave: Tensor) -> Tensor:
-        """What comes before the LSTM: (B, 1, T*hop) to (B, width, T)."""
+    def pre_recurrence(self, wave: Tensor) -> Tensor:
+        """The part before the LSTM: (B, 1, T*hop) to (B, width, T)."""
         x: Tensor = self.embed(self.spectrum(wave))
         x = self.norm_in(x.transpose(1, 2)).transpose(1, 2)
         for block in self.blocks:
             x = block(x)
         return x
 
-    def back(self, x: Tensor) -> Tensor:
-        """What comes after the LSTM, or attention in its place: (B, width, T) to (B, dim, T)."""
+    def post_recurrence(self, x: Tensor) -> Tensor:
+        """The part after the LSTM, attention included: (B, width, T) to (B, dim, T)."""
         x = self.attention(x)
         latent: Tensor = self.project(self.norm_out(x.transpose(1, 2))).transpose(1, 2)
         return latent
@@ -176,74 +177,74 @@ class LiteDecoder(nn.Module):
         outputs = config.subframes * (self.size + 2)
         self.head = nn.Linear(width, outputs)
         if config.harmonics:
-            # A predicted F0 is known only behind the attention, and joins the frames there.
-            self.pitch = nn.Embedding(
-                PITCH_TOKENS, width if config.predict_f0 else config.latent_dim
-            )
+            # A predicted F0 is known only after the attention, so it is added there.
+            self.pitch = nn.Embedding(F0_BINS, width if config.predict_f0 else config.latent_dim)
             nn.init.zeros_(self.pitch.weight)
             self.filter = nn.Linear(width, outputs)
-            self._begin_with_the_tone()
+            self._favor_harmonic_head()
         if config.predict_f0:
             self.f0_head = F0Head(width, config)
 
     @torch.no_grad()
-    def _begin_with_the_tone(self) -> None:
-        """Let the tone sound first: where the other head has learnt voiced speech, a tone beside it
-        lowers no loss and is never taken up (docs/training-log.md)."""
+    def _favor_harmonic_head(self) -> None:
+        """Start with a louder harmonic head: once the other head has learned voiced speech, the
+        harmonic one lowers no loss and stays unused (docs/training-log.md)."""
         self.filter.weight.mul_(0.3)
         self.filter.bias.mul_(0.1)
         for layer, nepers in ((self.filter, 1.0), (self.head, -2.0)):
             biases = layer.bias.view(self.config.subframes, -1)
             biases[:, : biases.shape[1] // 2] += nepers
 
-    def forward(self, latent: Tensor, pitch: Tensor | None = None) -> Tensor:
-        """`pitch` (B, T): F0 tokens, with `harmonics`; without them they are predicted, where the
-        model does that."""
-        restart = self.config.restart
-        x = self.front(latent, pitch)
+    def forward(self, latent: Tensor, f0: Tensor | None = None) -> Tensor:
+        """`f0` (B, T): F0 tokens, with `harmonics`; if they are None, a model with `predict_f0`
+        predicts them."""
+        reset_every = self.config.reset_every
+        x = self.pre_recurrence(latent, f0)
         if not self.config.harmonics:
-            return self.back(whole(self.lstm, x, restart))
+            return self.post_recurrence(run_whole(self.lstm, x, reset_every))
         width = self.config.decoder_width
-        steps = x[:, width].long()
-        parts = torch.split(steps, restart or steps.shape[1], dim=1)
-        moved = torch.cat([phases(part) for part in parts], dim=2)
-        x = whole(self.lstm, x[:, :width], restart)
-        return self.back(torch.cat([x.float(), moved], dim=1))
+        increments = x[:, width].long()
+        parts = torch.split(increments, reset_every or increments.shape[1], dim=1)
+        excitation = torch.cat([phases(part) for part in parts], dim=2)
+        x = run_whole(self.lstm, x[:, :width], reset_every)
+        return self.post_recurrence(torch.cat([x.float(), excitation], dim=1))
 
     def restore(
         self, latent: Tensor, f0: Tensor, use_predicted: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        """Of a model that predicts F0: the wave (B, 1, T*hop), and logits (B, T, PITCH_TOKENS).
+        """Models with `predict_f0`: the wave (B, 1, T*hop), and logits (B, T, F0_BINS).
 
-        Tokens `f0` (B, T) are followed, or the predicted ones where `use_predicted`, bool (B,).
+        The excitation follows the tokens `f0` (B, T), or the predicted ones where `use_predicted`,
+        bool (B,), is set.
         """
         x, logits = self.hidden(latent)
         if use_predicted is not None:
             predicted = most_likely_f0(logits.detach())
             f0 = torch.where(use_predicted.unsqueeze(1), predicted, f0)
         x = self.with_f0(x, f0)
-        moved = phases(x[:, -1].long())
-        return self.back(torch.cat([x[:, :-1], moved], dim=1)), logits
+        excitation = phases(x[:, -1].long())
+        return self.post_recurrence(torch.cat([x[:, :-1], excitation], dim=1)), logits
 
-    def front(self, latent: Tensor, pitch: Tensor | None = None) -> Tensor:
-        """What comes before the LSTM, attention in its place included: (B, dim, T) and F0 tokens
-        (B, T) to (B, width, T), and with `harmonics` one channel more, phase increments."""
+    def pre_recurrence(self, latent: Tensor, f0: Tensor | None = None) -> Tensor:
+        """The part before the LSTM, attention included: (B, dim, T) and F0 tokens (B, T) to
+        (B, width, T); with `harmonics` one more channel, phase increments."""
         if self.config.predict_f0:
             x, logits = self.hidden(latent)
-            return self.with_f0(x, most_likely_f0(logits) if pitch is None else pitch)
-        if pitch is not None:
-            latent = latent + self.pitch(pitch).transpose(1, 2)
+            return self.with_f0(x, most_likely_f0(logits) if f0 is None else f0)
+        if f0 is not None:
+            latent = latent + self.pitch(f0).transpose(1, 2)
         x = self._embedded(latent)
-        return x if pitch is None else self._with_increments(x, pitch)
+        return x if f0 is None else self._with_increments(x, f0)
 
     def hidden(self, latent: Tensor) -> tuple[Tensor, Tensor]:
-        """Of a model that predicts F0: latent (B, dim, T) to frames (B, width, T), and logits of F0
-        tokens (B, T, PITCH_TOKENS)."""
+        """Models with `predict_f0`: latent (B, dim, T) to frames (B, width, T), and logits of F0
+        tokens (B, T, F0_BINS)."""
         x: Tensor = self.attention(self._embedded(latent))
         return x, self.f0_head(x)
 
     def with_f0(self, x: Tensor, f0: Tensor) -> Tensor:
-        """Those frames, told the F0 tokens (B, T), and phase increments as one channel more."""
+        """Add embedded F0 tokens (B, T) to frames (B, width, T), and phase increments as one more
+        channel: (B, width + 1, T)."""
         return self._with_increments(x + self.pitch(f0).transpose(1, 2), f0)
 
     def _embedded(self, latent: Tensor) -> Tensor:
@@ -251,24 +252,25 @@ class LiteDecoder(nn.Module):
         return x
 
     def _with_increments(self, x: Tensor, f0: Tensor) -> Tensor:
-        # Whole numbers below 2^24, which float32 holds exactly and half precision would not.
-        increments = source(f0, self.config.hop).unsqueeze(1).float()
+        # Integers below 2^24, which float32 represents exactly and half precision does not.
+        increments = phase_increments(f0, self.config.hop).unsqueeze(1).float()
         return torch.cat([x.float(), increments], dim=1)
 
-    def back(self, x: Tensor) -> Tensor:
-        """What comes after the LSTM: (B, width, T) to wave (B, 1, T*hop).
+    def post_recurrence(self, x: Tensor) -> Tensor:
+        """The part after the LSTM: (B, width, T) to wave (B, 1, T*hop).
 
-        With `harmonics` two channels more: a tone's phase and step (see `layers.f0.phases`).
+        With `harmonics` two more channels: phase and increment of the excitation (see
+        `layers.f0.phases`).
         """
         width = self.config.decoder_width
-        x, rest = x[:, :width], x[:, width:]
+        x, excitation = x[:, :width], x[:, width:]
         for block in self.blocks:
             x = block(x)
         with torch.autocast(x.device.type, enabled=False):
             x = self.norm_out(x.to(self.head.weight.dtype).transpose(1, 2))
             spectrum = self._spectra(self.head(x))
             if self.config.harmonics:
-                spectrum = spectrum + self._spectra(self.filter(x)) * self._tone_spectrum(rest)
+                spectrum = spectrum + self._spectra(self.filter(x)) * self._excitation(excitation)
             frames = torch.fft.irfft(spectrum, n=self.size)
             return self.overlap_add(frames).unsqueeze(1)
 
@@ -278,10 +280,11 @@ class LiteDecoder(nn.Module):
         log_magnitude, phase = head.view(len(head), -1, self.size + 2).chunk(2, dim=-1)
         return torch.polar(log_magnitude.clamp(max=_MAX_LOG_MAGNITUDE).exp(), phase)
 
-    def _tone_spectrum(self, motion: Tensor) -> Tensor:
-        """Spectra (B, T * subframes, size/2 + 1) of the tone of (B, 2, T), peaking at 1."""
-        phase, step = motion.float().unbind(dim=1)
-        frames = _frames(tone(phase, step, self.config.hop), self.size, self.step)
+    def _excitation(self, phases_and_increments: Tensor) -> Tensor:
+        """Spectra (B, T * subframes, size/2 + 1) of the excitation of (B, 2, T), peaking at 1."""
+        phase, increment = phases_and_increments.float().unbind(dim=1)
+        wave = harmonic_excitation(phase, increment, self.config.hop)
+        frames = _frames(wave, self.size, self.step)
         spectrum: Tensor = torch.fft.rfft(frames * self.window) / (self.window.sum() / 2)
         return spectrum
 
@@ -304,7 +307,7 @@ class LiteDecoder(nn.Module):
 
 
 def _frames(wave: Tensor, size: int, step: int) -> Tensor:
-    """Frames of samples (B, F*step), frame t centred on (t + 1/2) * step: (B, F, size)."""
+    """Frames of samples (B, F*step), frame t centered on (t + 1/2) * step: (B, F, size)."""
     margin = (size - step) // 2
     return F.pad(wave, (margin, margin)).unfold(1, size, step)
 

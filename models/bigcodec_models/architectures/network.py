@@ -1,4 +1,4 @@
-"""A whole codec network: encoder, quantiser and decoder under one interface for both families."""
+"""A whole codec network: encoder, quantizer and decoder under one interface for both families."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from torch import Tensor, nn
 from bigcodec_models.architectures.bigcodec import BigCodecDecoder, BigCodecEncoder
 from bigcodec_models.architectures.lite import LiteDecoder, LiteEncoder
 from bigcodec_models.config import LiteConfig, ModelConfig
-from bigcodec_models.layers.f0 import PitchTracker
+from bigcodec_models.layers.f0 import F0Tracker
 from bigcodec_models.quantization.quantizer import Quantized, Quantizer
 
 
 class F0Prediction(NamedTuple):
-    """F0 of a training pass: logits (B, T, PITCH_TOKENS), and the tracker's tokens (B, T)."""
+    """F0 of a training pass: logits (B, T, F0_BINS), and the tracker's tokens (B, T)."""
 
     logits: Tensor
     tokens: Tensor
 
 
 class Reconstruction(NamedTuple):
-    """A training pass: `wave` (B, 1, N), what the quantizer gave, and the F0 of models that predict
-    it."""
+    """The result of a training pass: `wave` (B, 1, N), the quantizer's output, and the F0
+    prediction of models that have one."""
 
     wave: Tensor
     quantized: Quantized
@@ -33,7 +33,7 @@ class Reconstruction(NamedTuple):
 class CodecNetwork(nn.Module):
     """`encoder`: wave (B, 1, T*hop) to latent (B, dim, T); `quantizer`; `decoder`: the reverse.
 
-    With `harmonics` a `tracker` beside them finds the pitch that the decoder is told.
+    With `harmonics` there is also a `tracker`, which gives the F0 tokens of a wave.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -41,10 +41,10 @@ class CodecNetwork(nn.Module):
         self.config = config
         self.encoder: LiteEncoder | BigCodecEncoder
         self.decoder: LiteDecoder | BigCodecDecoder
-        self.tracker: PitchTracker | None = None
+        self.tracker: F0Tracker | None = None
         if isinstance(config, LiteConfig):
             self.encoder, self.decoder = LiteEncoder(config), LiteDecoder(config)
-            self.tracker = PitchTracker() if config.harmonics else None
+            self.tracker = F0Tracker() if config.harmonics else None
         else:
             self.encoder, self.decoder = BigCodecEncoder(config), BigCodecDecoder(config)
         self.quantizer = Quantizer(config.latent_dim, config.quantizer)
@@ -52,11 +52,11 @@ class CodecNetwork(nn.Module):
     def forward(self, wave: Tensor, use_predicted_f0: Tensor | None = None) -> Reconstruction:
         """Training pass over waves (B, 1, N), N a multiple of the hop.
 
-        With `use_predicted_f0`, bool (B,), the excitation of those waves follows the F0 that the
-        decoder predicts; that of the others, and by default of all, the tracker's.
+        Where `use_predicted_f0`, bool (B,), is set, the excitation follows the F0 that the decoder
+        predicts; elsewhere, and by default, the tracker's.
         """
         quantized = self.quantizer(self.encoder(wave))
-        f0 = self.pitch(wave)
+        f0 = self.f0_tokens(wave)
         if f0 is None or not self.predicts_f0:
             return Reconstruction(self._restored(quantized.latent, f0), quantized)
         assert isinstance(self.decoder, LiteDecoder)
@@ -68,8 +68,8 @@ class CodecNetwork(nn.Module):
         """Whether the decoder can do without F0 tokens."""
         return isinstance(self.config, LiteConfig) and self.config.predict_f0
 
-    def pitch(self, wave: Tensor) -> Tensor | None:
-        """Tokens of pitch (B, T) of a wave (B, 1, T*hop), for a model that has any."""
+    def f0_tokens(self, wave: Tensor) -> Tensor | None:
+        """F0 tokens (B, T) of a wave (B, 1, T*hop), or None for a model without harmonics."""
         if self.tracker is None:
             return None
         tokens: Tensor = self.tracker(wave.squeeze(1), self.config.hop)
@@ -80,13 +80,13 @@ class CodecNetwork(nn.Module):
         the configuration, by default its first."""
         coded = (f0 or self.config.default_f0) == "coded"
         tokens = self.quantizer.encode(self.encoder(wave))
-        pitch = self.pitch(wave) if coded else None
-        return tokens if pitch is None else torch.cat([tokens, pitch.unsqueeze(-1)], dim=-1)
+        f0_tokens = self.f0_tokens(wave) if coded else None
+        return tokens if f0_tokens is None else torch.cat([tokens, f0_tokens.unsqueeze(-1)], dim=-1)
 
     def decode(self, tokens: Tensor) -> Tensor:
         """The wave of tokens in a single pass: int64 (B, T, K) to (B, 1, T*hop)."""
-        codes, pitch = self.split(tokens)
-        return self._restored(self.quantizer.decode(codes), pitch)
+        codes, f0 = self.split(tokens)
+        return self._restored(self.quantizer.decode(codes), f0)
 
     def split(self, tokens: Tensor) -> tuple[Tensor, Tensor | None]:
         """Tokens (B, T, K) as those of codebooks, and those of F0 (B, T) where there are any."""
@@ -94,9 +94,9 @@ class CodecNetwork(nn.Module):
             return tokens, None
         return tokens[..., :-1], tokens[..., -1]
 
-    def _restored(self, latent: Tensor, pitch: Tensor | None) -> Tensor:
+    def _restored(self, latent: Tensor, f0: Tensor | None) -> Tensor:
         if isinstance(self.decoder, LiteDecoder):
-            wave: Tensor = self.decoder(latent, pitch)
+            wave: Tensor = self.decoder(latent, f0)
             return wave
         wave = self.decoder(latent)
         return wave

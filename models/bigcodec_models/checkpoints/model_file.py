@@ -1,4 +1,4 @@
-"""Our model files: safetensors holding weights, configuration, name, licence, training facts.
+"""Our model files: safetensors holding weights, configuration, name, license, training facts.
 
 All that is not a tensor is JSON in the safetensors metadata, so that reading a file runs no code.
 """
@@ -36,7 +36,7 @@ class ModelInfo:
     """What a model file says of itself. `training` holds plain JSON facts."""
 
     name: str
-    licence: str
+    license: str
     training: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
@@ -52,7 +52,7 @@ class LoadedModel:
 def save_model(
     path: Path, tensors: Mapping[str, Tensor], config: ModelConfig, info: ModelInfo
 ) -> None:
-    """Write a model file, through a temporary file beside it.
+    """Write a model file, through a temporary file in the same folder.
 
     Raises:
         OSError: the file cannot be written.
@@ -61,7 +61,7 @@ def save_model(
         "format": _FORMAT,
         "config": json.dumps(config_to_dict(config)),
         "name": info.name,
-        "licence": info.licence,
+        "license": info.license,
         "training": json.dumps(dict(info.training)),
     }
     stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
@@ -152,5 +152,5 @@ def _parse_metadata(metadata: Mapping[str, str]) -> tuple[ModelConfig, ModelInfo
     config = config_from_dict(fields)
     if not isinstance(training, dict):
         raise ValueError("training facts must be a JSON object")
-    name, licence = metadata.get("name", ""), metadata.get("licence", "")
-    return config, ModelInfo(name=name, licence=licence, training=training)
+    name, license = metadata.get("name", ""), metadata.get("license", "")
+    return config, ModelInfo(name=name, license=license, training=training)

@@ -31,7 +31,7 @@ _PARTS = ("CodecEnc", "generator")
 _DISCRIMINATORS = ("discriminator.", "spec_discriminator.")
 _FILTER_SUFFIXES = (".upsample.filter", ".downsample.lowpass.filter")
 _DILATIONS = (1, 3, 9)  # cannot be read off the tensors; every published model has these
-_LICENCE = "MIT (weights of the BigCodec authors)"
+_LICENSE = "MIT (weights of the BigCodec authors)"
 
 
 def load_upstream(path: Path) -> LoadedModel:
@@ -47,7 +47,7 @@ def load_upstream(path: Path) -> LoadedModel:
     except (OSError, UnsafeCheckpointError, ConfigError, ValueError, KeyError) as error:
         raise ModelFileError(f"{path}: not a usable BigCodec checkpoint: {error}") from error
     return LoadedModel(
-        config=config, info=ModelInfo(name=path.stem, licence=_LICENCE), tensors=tensors
+        config=config, info=ModelInfo(name=path.stem, license=_LICENSE), tensors=tensors
     )
 
 
@@ -83,10 +83,10 @@ def adapt(upstream: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], BigCodecCo
     filters = {name for name in upstream if name.endswith(_FILTER_SUFFIXES)}
     _check_filters(upstream[name] for name in filters)
     tensors: dict[str, Tensor] = {}
-    for theirs, ours in name_pairs(config):
-        if theirs in upstream:
-            tensors[ours] = upstream[theirs]
-    left = set(upstream) - filters - {theirs for theirs, _ in name_pairs(config)}
+    for source, target in name_pairs(config):
+        if source in upstream:
+            tensors[target] = upstream[source]
+    left = set(upstream) - filters - {source for source, _ in name_pairs(config)}
     if left:
         raise ConfigError(f"tensor {min(left)} has no place in this architecture")
     check_shapes({name: tuple(tensor.shape) for name, tensor in tensors.items()}, config)
@@ -146,8 +146,8 @@ def _count(upstream: Mapping[str, Tensor], pattern: str) -> int:
 def _strides(upstream: Mapping[str, Tensor], part: str, position: str) -> tuple[int, ...]:
     """Strides of a part, half the kernel of the strided convolution in each of its blocks."""
     pattern = re.compile(re.escape(part) + r"\.(\d+)\.block\." + position + r"\.weight_v")
-    found = {int(m[1]): name for name in upstream if (m := pattern.fullmatch(name))}
-    kernels = [_shape(upstream, found[index], 3)[2] for index in sorted(found)]
+    names = {int(m[1]): name for name in upstream if (m := pattern.fullmatch(name))}
+    kernels = [_shape(upstream, names[index], 3)[2] for index in sorted(names)]
     if not kernels or any(kernel % 2 for kernel in kernels):
         raise ConfigError(f"{part} has no strided convolutions of a known form")
     return tuple(kernel // 2 for kernel in kernels)
@@ -161,75 +161,73 @@ def _shape(upstream: Mapping[str, Tensor], name: str, dims: int) -> tuple[int, .
 
 def _check_filters(filters: Iterator[Tensor]) -> None:
     expected = torch.tensor(LOW_PASS)
-    for found in filters:
-        if found.numel() != TAPS or not torch.allclose(
-            found.float().flatten(), expected, atol=1e-5
-        ):
+    for taps in filters:
+        if taps.numel() != TAPS or not torch.allclose(taps.float().flatten(), expected, atol=1e-5):
             raise ConfigError("its activations use another low-pass filter than the published one")
 
 
 _CONV = ("bias", "weight_g", "weight_v")
 
 
-def _conv(theirs: str, ours: str) -> Iterator[tuple[str, str]]:
+def _conv(source: str, target: str) -> Iterator[tuple[str, str]]:
     for name in _CONV:
-        yield f"{theirs}.{name}", f"{ours}.{name}"
+        yield f"{source}.{name}", f"{target}.{name}"
 
 
-def _activation(theirs: str, ours: str) -> Iterator[tuple[str, str]]:
+def _activation(source: str, target: str) -> Iterator[tuple[str, str]]:
     for name in ("alpha", "beta"):
-        yield f"{theirs}.act.{name}", f"{ours}.{name}"
+        yield f"{source}.act.{name}", f"{target}.{name}"
 
 
-def _residual_unit(theirs: str, ours: str) -> Iterator[tuple[str, str]]:
+def _residual_unit(source: str, target: str) -> Iterator[tuple[str, str]]:
     for index in (0, 2):
-        yield from _activation(f"{theirs}.block.{index}", f"{ours}.layers.{index}")
-        yield from _conv(f"{theirs}.block.{index + 1}", f"{ours}.layers.{index + 1}")
+        yield from _activation(f"{source}.block.{index}", f"{target}.layers.{index}")
+        yield from _conv(f"{source}.block.{index + 1}", f"{target}.layers.{index + 1}")
 
 
-def _lstm(theirs: str, ours: str, layers: int) -> Iterator[tuple[str, str]]:
+def _lstm(source: str, target: str, layers: int) -> Iterator[tuple[str, str]]:
     for layer in range(layers):
         for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
-            yield f"{theirs}.lstm.{name}_l{layer}", f"{ours}.lstm.{name}_l{layer}"
+            yield f"{source}.lstm.{name}_l{layer}", f"{target}.lstm.{name}_l{layer}"
 
 
 def _quantizer_pairs(config: BigCodecConfig) -> Iterator[tuple[str, str]]:
     for index in range(config.quantizer.num_codebooks):
-        theirs, ours = f"generator.quantizer.layers.{index}", f"quantizer.codebooks.{index}"
-        yield f"{theirs}._codebook.weight", f"{ours}.codes"
-        yield from _conv(f"{theirs}.in_proj", f"{ours}.in_proj")
-        yield from _conv(f"{theirs}.out_proj", f"{ours}.out_proj")
+        source, target = f"generator.quantizer.layers.{index}", f"quantizer.codebooks.{index}"
+        yield f"{source}._codebook.weight", f"{target}.codes"
+        yield from _conv(f"{source}.in_proj", f"{target}.in_proj")
+        yield from _conv(f"{source}.out_proj", f"{target}.out_proj")
 
 
 def _encoder_pairs(config: BigCodecConfig) -> Iterator[tuple[str, str]]:
-    theirs, units, at = "CodecEnc.block", len(config.dilations), 1
-    yield from _conv(f"{theirs}.0", "encoder.frontend.0")
+    source, units, at = "CodecEnc.block", len(config.dilations), 1
+    yield from _conv(f"{source}.0", "encoder.frontend.0")
     for block in range(1, len(config.encoder_strides) + 1):
         for unit in range(units):
-            yield from _residual_unit(f"{theirs}.{block}.block.{unit}", f"encoder.frontend.{at}")
+            yield from _residual_unit(f"{source}.{block}.block.{unit}", f"encoder.frontend.{at}")
             at += 1
-        yield from _activation(f"{theirs}.{block}.block.{units}", f"encoder.frontend.{at}")
-        yield from _conv(f"{theirs}.{block}.block.{units + 1}", f"encoder.frontend.{at + 1}")
+        yield from _activation(f"{source}.{block}.block.{units}", f"encoder.frontend.{at}")
+        yield from _conv(f"{source}.{block}.block.{units + 1}", f"encoder.frontend.{at + 1}")
         at += 2
     after = len(config.encoder_strides) + 1
-    yield from _lstm(f"{theirs}.{after}", "encoder.lstm.0", config.lstm_layers)
+    yield from _lstm(f"{source}.{after}", "encoder.lstm.0", config.lstm_layers)
     after += 1 if config.lstm_layers else 0
-    yield from _activation(f"{theirs}.{after}", "encoder.project.0")
-    yield from _conv(f"{theirs}.{after + 1}", "encoder.project.1")
+    yield from _activation(f"{source}.{after}", "encoder.project.0")
+    yield from _conv(f"{source}.{after + 1}", "encoder.project.1")
 
 
 def _decoder_pairs(config: BigCodecConfig) -> Iterator[tuple[str, str]]:
-    theirs, at = "generator.model", 0
-    yield from _conv(f"{theirs}.0", "decoder.embed")
-    yield from _lstm(f"{theirs}.1", "decoder.lstm.0", config.lstm_layers)
+    source, at = "generator.model", 0
+    yield from _conv(f"{source}.0", "decoder.embed")
+    yield from _lstm(f"{source}.1", "decoder.lstm.0", config.lstm_layers)
     first = 2 if config.lstm_layers else 1
     for block in range(first, first + len(config.decoder_strides)):
-        yield from _activation(f"{theirs}.{block}.block.0", f"decoder.backend.{at}")
-        yield from _conv(f"{theirs}.{block}.block.1", f"decoder.backend.{at + 1}")
+        yield from _activation(f"{source}.{block}.block.0", f"decoder.backend.{at}")
+        yield from _conv(f"{source}.{block}.block.1", f"decoder.backend.{at + 1}")
         at += 2
         for unit in range(len(config.dilations)):
-            yield from _residual_unit(f"{theirs}.{block}.block.{unit + 2}", f"decoder.backend.{at}")
+            yield from _residual_unit(f"{source}.{block}.block.{unit + 2}", f"decoder.backend.{at}")
             at += 1
     after = first + len(config.decoder_strides)
-    yield from _activation(f"{theirs}.{after}", f"decoder.backend.{at}")
-    yield from _conv(f"{theirs}.{after + 1}", f"decoder.backend.{at + 1}")
+    yield from _activation(f"{source}.{after}", f"decoder.backend.{at}")
+    yield from _conv(f"{source}.{after + 1}", f"decoder.backend.{at + 1}")

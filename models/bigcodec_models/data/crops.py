@@ -81,14 +81,14 @@ def read_mono(clip: Clip, start: int = 0, length: int | None = None) -> Wave:
     length = clip.samples - start if length is None else min(length, clip.samples - start)
     # Blocks begin where samples of both rates fall together, or the crop would be off by a part
     # of a sample.
-    ours, theirs = _ratio(clip.rate)
-    margin = 0 if ours == theirs else math.ceil(_MARGIN * SAMPLE_RATE)
-    first = max(0, start - margin) // ours
-    last = -(-(start + length + margin) // ours)
-    mono = _read_frames(clip, first * theirs, (last - first) * theirs)
-    if ours != theirs:
+    target_rate, source_rate = _ratio(clip.rate)
+    margin = 0 if target_rate == source_rate else math.ceil(_MARGIN * SAMPLE_RATE)
+    first = max(0, start - margin) // target_rate
+    last = -(-(start + length + margin) // target_rate)
+    mono = _read_frames(clip, first * source_rate, (last - first) * source_rate)
+    if target_rate != source_rate:
         mono = np.asarray(soxr.resample(mono, clip.rate, SAMPLE_RATE), dtype=np.float32)
-    offset = start - first * ours
+    offset = start - first * target_rate
     piece = mono[offset : offset + length]
     if not len(piece):
         raise UnreadableError(clip, "is shorter than when it was scanned")
@@ -126,10 +126,10 @@ def excerpts(clips: Sequence[Clip], count: int, seconds: float) -> list[tuple[st
     Raises:
         DataError: no clip can be read.
     """
-    found: list[tuple[str, Wave]] = []
+    chosen: list[tuple[str, Wave]] = []
     failure: DataError = DataError("no clips for validation")
     for clip in _round_robin(clips):
-        if len(found) >= count:
+        if len(chosen) >= count:
             break
         try:
             wave = read_mono(clip, 0, max(1, round(seconds * SAMPLE_RATE)))
@@ -137,10 +137,10 @@ def excerpts(clips: Sequence[Clip], count: int, seconds: float) -> list[tuple[st
             failure = error
             continue
         # Names of files need not be text, those shown have to be.
-        found.append((clip.name.encode("utf-8", "backslashreplace").decode(), wave))
-    if not found and count > 0:
+        chosen.append((clip.name.encode("utf-8", "backslashreplace").decode(), wave))
+    if not chosen and count > 0:
         raise failure
-    return found
+    return chosen
 
 
 def _round_robin(clips: Sequence[Clip]) -> Iterator[Clip]:
@@ -201,7 +201,7 @@ class CropSource:
     Clips up to 5 minutes that fit in `cache_bytes`, from the most often heard source down, stay
     in memory once decoded, as 16-bit samples; of others each crop is read by seeking.
 
-    A clip that cannot be read any more is passed over and `failed`, if given, told of its path and
+    A clip that cannot be read any more is skipped and `failed`, if given, called with its path and
     the reason, once a file and perhaps from another thread.
 
     Raises:

@@ -83,18 +83,18 @@ def scan(root: Path, index: Path | None = None, skipped: Report | None = None) -
         raise DataError(f"{root}: not a folder")
     report: Report = skipped or (lambda path, reason: None)
     known = _load(index)
-    found: dict[str, _Entry] = {}
+    scanned: dict[str, _Entry] = {}
     clips: list[Clip] = []
     for path in sorted(_audio_files(root, report)):
         entry = _examine(path, known.get(os.path.abspath(path)))
         if entry.mtime_ns is not None:
-            found[os.path.abspath(path)] = entry
+            scanned[os.path.abspath(path)] = entry
         if entry.reason:
             report(path, entry.reason)
         else:
             clips.append(Clip(path=path, frames=entry.frames, rate=entry.rate, root=root))
     if index is not None:
-        _update(index, known, found, root, report)
+        _update(index, known, scanned, root, report)
     if not clips:
         raise DataError(f"{root}: no readable audio files")
     return clips
@@ -199,11 +199,11 @@ def _checked(entry: _Entry) -> _Entry:
 
 
 def _update(
-    index: Path, known: dict[str, _Entry], found: dict[str, _Entry], root: Path, report: Report
+    index: Path, known: dict[str, _Entry], scanned: dict[str, _Entry], root: Path, report: Report
 ) -> None:
     """Replace what the index says of `root`, if that changed anything."""
     inside = os.path.join(os.path.abspath(root), "")
-    entries = {p: entry for p, entry in known.items() if not p.startswith(inside)} | found
+    entries = {p: entry for p, entry in known.items() if not p.startswith(inside)} | scanned
     if entries == known and index.exists():
         return
     files = {path: dataclasses.asdict(entry) for path, entry in sorted(entries.items())}

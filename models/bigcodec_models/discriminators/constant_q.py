@@ -91,13 +91,13 @@ class ConstantQ(nn.Module):
         lead = -(-(_HALF_TAPS << (self.octaves - 2)) // self.hop)
         with torch.autocast(wave.device.type, enabled=False):
             wave = F.pad(wave.float(), (lead * self.hop, lead * self.hop))
-            found = [_frames(wave, self.upper, self.hop)[:, lead : lead + count]]
+            octaves = [_frames(wave, self.upper, self.hop)[:, lead : lead + count]]
             for index in range(self.octaves - 1):
                 if index:
                     wave = F.conv1d(wave, self.low_pass, stride=2, padding=_HALF_TAPS)
                 part = _frames(wave, self.lower, self.hop >> index)[:, lead : lead + count]
-                found.append(part * 2 ** (index / 2))
-            parts = [part.reshape(len(wave), count, 2, self.bins) for part in found[::-1]]
+                octaves.append(part * 2 ** (index / 2))
+            parts = [part.reshape(len(wave), count, 2, self.bins) for part in octaves[::-1]]
             return torch.cat(parts, dim=3).transpose(1, 2)
 
 
@@ -122,7 +122,7 @@ def _half_band() -> Tensor:
 
 
 def _frames(wave: Tensor, kernels: Tensor, hop: int) -> Tensor:
-    """(B, 1, N) times kernels centred at every hop-th sample: (B, at least 1 + N // hop, K)."""
+    """(B, 1, N) times kernels centered at every hop-th sample: (B, at least 1 + N // hop, K)."""
     half = len(kernels) // 2
     padded = F.pad(wave.squeeze(1), (half, half + hop))
     return padded.unfold(1, len(kernels), hop) @ kernels

@@ -45,7 +45,7 @@ class WeightNormConv2d(_WeightNorm):
     """Convolution with half padding: (B, in, H, W) to (B, out, H', W').
 
     It starts as PyTorch's own convolution does, bias included: the published code draws other
-    weights, but weight normalisation overwrites them at the first forward.
+    weights, but weight normalization overwrites them at the first forward.
     """
 
     def __init__(

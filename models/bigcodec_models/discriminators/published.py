@@ -22,9 +22,9 @@ _PUBLISHED_NAMES = (
 
 def our_name(published: str) -> str | None:
     """Where `build_discriminators` has a tensor that the published code calls `published`."""
-    for pattern, ours in _PUBLISHED_NAMES:
+    for pattern, target in _PUBLISHED_NAMES:
         if match := pattern.fullmatch(published):
-            return match.expand(ours)
+            return match.expand(target)
     return None
 
 
@@ -43,8 +43,8 @@ def adapt_discriminators(upstream: Mapping[str, Tensor]) -> dict[str, Tensor]:
         bare = name.removeprefix("model.")
         if not bare.startswith(("discriminator.", "spec_discriminator.")):
             continue
-        ours = our_name(bare)
-        if ours is None or ours in adapted:
+        target = our_name(bare)
+        if target is None or target in adapted:
             raise ConfigError(f"tensor {name} has no place in the known discriminators")
-        adapted[ours] = tensor
+        adapted[target] = tensor
     return adapted

@@ -88,7 +88,7 @@ class MultiResolutionConfig:
 
 
 class Magnitude(nn.Module):
-    """Magnitude spectrogram, Hann window, frames centred with reflected ends, always float32.
+    """Magnitude spectrogram, Hann window, frames centered with reflected ends, always float32.
 
     (B, 1, N) to (B, 1, fft_size/2 + 1, 1 + N // hop), the hop a quarter of `fft_size`; N must be
     above fft_size/2. The power is clamped before its root, whose slope at 0 is infinite.
@@ -114,7 +114,7 @@ class Magnitude(nn.Module):
 class ComplexSpectrum(nn.Module):
     """Real and imaginary parts of a spectrogram as two channels, always float32.
 
-    (B, 1, N) to (B, 2, frames, fft_size/2 + 1), the hop a quarter of `fft_size`. `centred` frames
+    (B, 1, N) to (B, 2, frames, fft_size/2 + 1), the hop a quarter of `fft_size`. `centered` frames
     are 1 + N // hop with reflected ends, and N must be above fft_size/2; others lie inside the
     wave and are 1 + (N - fft_size) // hop, a shorter wave being filled up with silence. The Hann
     window is scaled to unit energy, so that noise is as loud at every size.
@@ -122,9 +122,9 @@ class ComplexSpectrum(nn.Module):
 
     window: Tensor
 
-    def __init__(self, fft_size: int, centred: bool) -> None:
+    def __init__(self, fft_size: int, centered: bool) -> None:
         super().__init__()
-        self.fft_size, self.centred = fft_size, centred
+        self.fft_size, self.centered = fft_size, centered
         window = torch.hann_window(fft_size)
         self.register_buffer("window", window / window.norm(), persistent=False)
 
@@ -132,14 +132,14 @@ class ComplexSpectrum(nn.Module):
         size = self.fft_size
         with torch.autocast(wave.device.type, enabled=False):
             wave = wave.squeeze(1).float()
-            if not self.centred:
+            if not self.centered:
                 wave = F.pad(wave, (0, max(0, size - wave.shape[-1])))
             spectrum = torch.stft(
                 wave,
                 size,
                 size // 4,
                 window=self.window,
-                center=self.centred,
+                center=self.centered,
                 return_complex=True,
             )
             return torch.stack([spectrum.real, spectrum.imag], 1).transpose(2, 3)
@@ -163,7 +163,7 @@ class ComplexStftDiscriminator(Discriminator):
     def __init__(self, config: ComplexStftConfig) -> None:
         super().__init__(
             SubDiscriminator(
-                ComplexSpectrum(size, centred=False),
+                ComplexSpectrum(size, centered=False),
                 time_frequency_layers(config.width, _DILATIONS),
                 WeightNormConv2d(config.width, 1, (3, 3)),
                 _STFT_SLOPE,
@@ -210,7 +210,7 @@ def _band_part(config: MultiResolutionConfig, fft_size: int) -> BandDiscriminato
     frequencies = [int(edge * (fft_size // 2 + 1)) for edge in _BAND_EDGES]
     edges = list(itertools.pairwise(frequencies))
     return BandDiscriminator(
-        ComplexSpectrum(fft_size, centred=True),
+        ComplexSpectrum(fft_size, centered=True),
         edges,
         [time_frequency_layers(config.width, (1, 1, 1)) for _ in edges],
         WeightNormConv2d(config.width, 1, (3, 3)),

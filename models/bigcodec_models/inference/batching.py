@@ -8,15 +8,15 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor
 
-from bigcodec_models.inference.chunking import Pipeline, Stream, Wanted
+from bigcodec_models.inference.chunking import FrameRange, Pipeline, Stream
 
 
 @dataclasses.dataclass(frozen=True)
 class Advance:
-    """What a source's stream put out in one round.
+    """The outputs of one source's stream in one round.
 
-    `index` counts the sources from 0 in the order in which they were taken. `last` is true of
-    exactly one a source, `error` then holds what the source raised, if it did.
+    `index` counts the sources from 0 in the order in which they were taken. `last` is true
+    exactly once per source; `error` is then the exception that the source raised, if any.
     """
 
     index: int
@@ -55,7 +55,7 @@ def run_streams(
     sources: Iterable[Iterable[Tensor]],
     device: torch.device,
     batch_size: int = 1,
-    wanted: Wanted = (0, None),
+    output_range: FrameRange = (0, None),
 ) -> Iterator[Advance]:
     """Run sources of whole frames through a pipeline, up to `batch_size` of them side by side.
 
@@ -66,8 +66,8 @@ def run_streams(
     waiting = enumerate(sources)
     active: list[_Active] = []
     while True:
-        while len(active) < batch_size and (found := next(waiting, None)) is not None:
-            active.append(_Active(found[0], found[1], pipeline.stream(wanted)))
+        while len(active) < batch_size and (source := next(waiting, None)) is not None:
+            active.append(_Active(*source, pipeline.stream(output_range)))
         if not active:
             return
         for one in active:
@@ -81,8 +81,8 @@ def _round(pipeline: Pipeline, active: list[_Active], batch_size: int) -> Iterat
     with torch.inference_mode():
         at_once = max(1, batch_size // max(1, len(going)))
         outputs = pipeline.advance([one.stream for one in going], at_once)
-    found = {one.index: pieces for one, pieces in zip(going, outputs, strict=True)}
+    by_index = {one.index: pieces for one, pieces in zip(going, outputs, strict=True)}
     for one in active:
-        pieces = found.get(one.index, [])
+        pieces = by_index.get(one.index, [])
         if pieces or one.over():
             yield Advance(one.index, pieces, one.over(), one.error)

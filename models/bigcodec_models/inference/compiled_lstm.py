@@ -152,7 +152,7 @@ def _run_layers(runs: Sequence[_Run], inputs: Floats) -> None:
 
 @functools.cache
 def _pool(workers: int) -> ThreadPoolExecutor:
-    """Threads that do matrix products by themselves, without torch's team of threads."""
+    """Threads that do matrix products by themselves, without torch's process_group of threads."""
     pool = ThreadPoolExecutor(workers, thread_name_prefix="lstm")
     threads, meeting = torch.get_num_threads(), Barrier(workers)
 

@@ -21,7 +21,7 @@ from bigcodec_models.layers.weight_norm import fold_weight_norm
 def prepare(network: CodecNetwork, device: torch.device, half: bool) -> CodecNetwork:
     """The network on a device, ready for inference only.
 
-    `half` acts on the decoder; the encoder and the quantiser stay in float32, since half
+    `half` acts on the decoder; the encoder and the quantizer stay in float32, since half
     precision changes tokens.
     """
     fold_weight_norm(network)
@@ -46,7 +46,9 @@ def pipelines(
     batched = device.type != "cpu"
     encoder, decoder = encoder_pipeline(network, batched, f0), decoder_pipeline(network, batched)
     if half and precision.bfloat16_pays(device):
-        decoder = dataclasses.replace(decoder, back=_in_half_precision(decoder.back, device))
+        decoder = dataclasses.replace(
+            decoder, post_recurrence=_in_half_precision(decoder.post_recurrence, device)
+        )
     return _with_late_start(encoder), _with_late_start(decoder)
 
 

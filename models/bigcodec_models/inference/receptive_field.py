@@ -1,11 +1,11 @@
-"""How far each part of a network looks to either side: what exact chunking rests on."""
+"""Receptive fields of the parts of a network, on which exact chunking depends."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
 from bigcodec_models.config import BigCodecConfig, LiteConfig
-from bigcodec_models.layers.f0 import TAPS, PitchTracker
+from bigcodec_models.layers.f0 import TAPS, F0Tracker
 
 _ACTIVATION = {
     "snake_beta": 5,  # alias-free: two filters of 12 taps at twice the rate
@@ -14,65 +14,71 @@ _ACTIVATION = {
 _FIRST_CONV = _LAST_CONV = 3  # kernel 7
 
 
-class Context(NamedTuple):
+class ReceptiveField(NamedTuple):
     """Frames before and after a chunk that its outputs depend on."""
 
     left: int
     right: int
 
 
-class Contexts(NamedTuple):
-    """Contexts of the four parts that have any: before and after the LSTM, on each side."""
+class ReceptiveFields(NamedTuple):
+    """ReceptiveFields of the four parts that have any: before and after the LSTM, on each side."""
 
-    encoder_front: Context
-    encoder_back: Context
-    decoder_front: Context
-    decoder_back: Context
+    encoder_pre: ReceptiveField
+    encoder_post: ReceptiveField
+    decoder_pre: ReceptiveField
+    decoder_post: ReceptiveField
 
 
-def contexts_of(config: BigCodecConfig | LiteConfig) -> Contexts:
-    """Contexts of a model, in frames."""
+def receptive_fields(config: BigCodecConfig | LiteConfig) -> ReceptiveFields:
+    """The receptive fields of a model, in frames."""
     return _lite(config) if isinstance(config, LiteConfig) else _bigcodec(config)
 
 
-def _lite(config: LiteConfig) -> Contexts:
+def _lite(config: LiteConfig) -> ReceptiveFields:
     half = config.kernel_size // 2
     # A frame's window reaches (n_fft - hop) / 2 samples beyond the hop on both sides.
     spectrum = -(-(config.n_fft // 2 - config.hop // 2) // config.hop)
-    front = spectrum + 1 + config.encoder_blocks * half
+    encoder_pre = spectrum + 1 + config.encoder_blocks * half
     latent = half
-    made = -(-(config.n_fft // 2 - config.hop // 2) // (config.subframes * config.hop))
-    back = config.decoder_blocks * half + made
-    encoder_back = Context(0, 0)
+    overlap = -(-(config.n_fft // 2 - config.hop // 2) // (config.subframes * config.hop))
+    decoder_post = config.decoder_blocks * half + overlap
+    encoder_post = ReceptiveField(0, 0)
     past = future = latent
     if config.attention_lookahead:
         layers = config.lstm_layers
         reach = layers * (config.attention_window - 1), layers * config.attention_lookahead
-        encoder_back = Context(*reach)
+        encoder_post = ReceptiveField(*reach)
         past, future = latent + reach[0], latent + reach[1]
     if config.predict_f0:
         # The F0 head's convolution, and the smoothing of what it predicts.
         past, future = past + half + len(TAPS) // 2, future + half + len(TAPS) // 2
     if config.harmonics:
-        front = max(front, PitchTracker.context(config.hop))
+        encoder_pre = max(encoder_pre, F0Tracker.receptive_field(config.hop))
         past, future = max(past, len(TAPS) // 2), max(future, len(TAPS) // 2)
-        back = max(back, 2 * made)  # the tone's windows, and those of what is made of it
-    return Contexts(Context(front, front), encoder_back, Context(past, future), Context(back, back))
-
-
-def _bigcodec(config: BigCodecConfig) -> Contexts:
-    activation = _ACTIVATION[config.activation]
-    units = sum(2 * activation + 3 * dilation for dilation in config.dilations)
-    around = activation + 1
-    return Contexts(
-        _encoder_front(config, units),
-        Context(around, around),
-        Context(_FIRST_CONV, _FIRST_CONV),
-        _decoder_back(config, units),
+        # Windows of the excitation, then those of the synthesis.
+        decoder_post = max(decoder_post, 2 * overlap)
+    return ReceptiveFields(
+        ReceptiveField(encoder_pre, encoder_pre),
+        encoder_post,
+        ReceptiveField(past, future),
+        ReceptiveField(decoder_post, decoder_post),
     )
 
 
-def _encoder_front(config: BigCodecConfig, units: int) -> Context:
+def _bigcodec(config: BigCodecConfig) -> ReceptiveFields:
+    activation = _ACTIVATION[config.activation]
+    units = sum(2 * activation + 3 * dilation for dilation in config.dilations)
+    around = activation + 1
+    return ReceptiveFields(
+        _encoder_pre(config, units),
+        ReceptiveField(around, around),
+        ReceptiveField(_FIRST_CONV, _FIRST_CONV),
+        _decoder_post(config, units),
+    )
+
+
+def _encoder_pre(config: BigCodecConfig, units: int) -> ReceptiveField:
     """Walks from the frames back to the samples, at each rate in its own unit."""
     left = right = 0
     activation = _ACTIVATION[config.activation]
@@ -81,10 +87,10 @@ def _encoder_front(config: BigCodecConfig, units: int) -> Context:
         left = left * stride + padding + activation + units
         right = right * stride + (stride - padding) + activation + units
     left, right = left + _FIRST_CONV, right + _FIRST_CONV
-    return Context(-(-left // config.hop), -(-right // config.hop))
+    return ReceptiveField(-(-left // config.hop), -(-right // config.hop))
 
 
-def _decoder_back(config: BigCodecConfig, units: int) -> Context:
+def _decoder_post(config: BigCodecConfig, units: int) -> ReceptiveField:
     """Walks from the samples back to the frames."""
     activation = _ACTIVATION[config.activation]
     left = right = _LAST_CONV + activation
@@ -96,4 +102,4 @@ def _decoder_back(config: BigCodecConfig, units: int) -> Context:
         padding = (stride + 1) // 2
         left = (left + units + 2 * stride - 1 - padding) // stride + activation
         right = (right + units + padding - 1) // stride + last + activation
-    return Context(left, right)
+    return ReceptiveField(left, right)

@@ -359,9 +359,9 @@ def _run(kernel: Callable[[], int], tensors: list[Tensor]) -> None:
     sizes = (ctypes.c_ssize_t * 5)(0, rows, length, channels, share)
     addresses = [ctypes.addressof(sizes), *(tensor.data_ptr() for tensor in tensors)]
     job = (ctypes.c_void_p * len(addresses))(*addresses)
-    team = _team()
-    if threads > 1 and team is not None:
-        team(kernel(), job, threads, 0)
+    process_group = _team()
+    if threads > 1 and process_group is not None:
+        process_group(kernel(), job, threads, 0)
         return
     entry = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(kernel())
     if threads == 1:

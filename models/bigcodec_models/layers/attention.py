@@ -168,7 +168,7 @@ class WindowedAttention(nn.Module):
     def step_many(
         self, pieces: Sequence[Tensor], states: Sequence[SequenceState | None]
     ) -> list[tuple[Tensor, SequenceState]]:
-        """Advance streams that do not know of each other: (1, width, T) each, T at least 1.
+        """Advance independent streams: (1, width, T) each, T at least 1.
 
         One after another: each is one large product by itself, unlike the steps of an LSTM.
         """

@@ -1,4 +1,4 @@
-"""Pitch of speech: the tokens that name it, and the tone that a decoder filters.
+"""F0 of speech: its tokens, and the harmonic excitation of a decoder.
 
 The tracker is that of P. Boersma, "Accurate short-term analysis of the fundamental frequency and
 the harmonics-to-noise ratio of a sampled sound", IFA Proceedings 17 (1993): autocorrelation
@@ -15,19 +15,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bigcodec_models.config import PITCH_TOKENS, SAMPLE_RATE
+from bigcodec_models.config import F0_BINS, SAMPLE_RATE
 
 LOWEST = 55.0
-"""Hertz of token 1; token 0 is "no pitch"."""
+"""Hertz of token 1; token 0 is "unvoiced"."""
 STEPS_AN_OCTAVE = 48
-HIGHEST = LOWEST * 2 ** ((PITCH_TOKENS - 2) / STEPS_AN_OCTAVE)
+HIGHEST = LOWEST * 2 ** ((F0_BINS - 2) / STEPS_AN_OCTAVE)
 PHASE_UNITS = 1 << 20
-"""Parts of a cycle that phases are summed up in, which float32 holds exactly."""
+"""Units per cycle in which phases are summed: integers that float32 represents exactly."""
 TAPS = (1, 3, 5, 6, 5, 3, 1)
-"""Weights of a frame and its neighbours in a smoothed pitch."""
+"""Weights of a frame and its neighbors in the smoothed F0."""
 
 _REACH = 8  # frames on either side that a frame's path runs over
-_WINDOW = 960  # 60 ms: more than three periods of the lowest pitch
+_WINDOW = 960  # 60 ms: more than three periods of the lowest F0
 _FFT = 1280  # room for the window and the longest lag
 _FINER = 4  # lags a sample: short periods fall between samples, their multiples less so
 _LAG_RATE = _FINER * SAMPLE_RATE
@@ -36,14 +36,15 @@ _CANDIDATES = 5
 # Costs of the paper's method, at their usual values for speech; what is below -60 dB is silent.
 _VOICED_FROM, _HIGHER, _JUMP, _CHANGE, _SILENCE = 0.45, 0.05, 0.35, 0.14, 1e-3
 _NEVER = 1e3
-_BAND = 0.48  # of the sample rate: how far up the harmonics of a tone go
-_ANY = 1 + STEPS_AN_OCTAVE  # where no frame near has a pitch
+_BAND = 0.48  # of the sample rate: upper limit of the harmonics
+_ANY = 1 + STEPS_AN_OCTAVE  # where no nearby frame is voiced
 
 
-class PitchTracker(nn.Module):
-    """Tokens of pitch of waves: (B, N) to int64 (B, N // hop), each in [0, PITCH_TOKENS).
+class F0Tracker(nn.Module):
+    """F0 tokens of waves: (B, N) to int64 (B, N // hop), each in [0, F0_BINS).
 
-    Frame t is centred on sample (t + 1/2) * hop, and depends on `context(hop)` frames around it.
+    Frame t is centered on sample (t + 1/2) * hop, and depends on `receptive_field(hop)` frames on
+    either side.
     """
 
     window: Tensor
@@ -64,14 +65,14 @@ class PitchTracker(nn.Module):
         silent = _VOICED_FROM + (2 - peak / _SILENCE).clamp(min=0)
         strengths = torch.cat([silent.unsqueeze(-1), strengths], dim=-1)
         octaves = F.pad(torch.log2(_LAG_RATE / lags / LOWEST), (1, 0))
-        tokens = 1 + (STEPS_AN_OCTAVE * octaves).round().long().clamp(0, PITCH_TOKENS - 2)
+        tokens = 1 + (STEPS_AN_OCTAVE * octaves).round().long().clamp(0, F0_BINS - 2)
         tokens[..., :1].zero_()
         chosen = _cheapest_path(octaves, strengths).unsqueeze(-1)
-        found: Tensor = tokens.gather(-1, chosen).squeeze(-1)
-        return found
+        f0: Tensor = tokens.gather(-1, chosen).squeeze(-1)
+        return f0
 
     @staticmethod
-    def context(hop: int) -> int:
+    def receptive_field(hop: int) -> int:
         """Frames before and after a frame that its token depends on."""
         return _REACH + -(-(_WINDOW - hop) // (2 * hop))
 
@@ -81,15 +82,15 @@ class PitchTracker(nn.Module):
         padded = F.pad(wave, ((_WINDOW - hop) // 2, _WINDOW))
         pieces = padded.unfold(1, _WINDOW, hop)[:, :frames]
         pieces = pieces - pieces.mean(dim=-1, keepdim=True)
-        found = _correlated(torch.fft.rfft(pieces * self.window, _FFT))
-        found = found / found[..., :1].clamp(min=1e-12) * self.weight
-        return found, pieces.abs().amax(dim=-1)
+        correlation = _correlated(torch.fft.rfft(pieces * self.window, _FFT))
+        correlation = correlation / correlation[..., :1].clamp(min=1e-12) * self.weight
+        return correlation, pieces.abs().amax(dim=-1)
 
 
 def _correlated(spectrum: Tensor) -> Tensor:
     """Autocorrelation at lags from 0, a `_FINER`-th of a sample apart: (..., lags)."""
-    found: Tensor = torch.fft.irfft(spectrum.abs().square(), _FINER * _FFT)
-    return found[..., : _LONGEST + 2]
+    correlation: Tensor = torch.fft.irfft(spectrum.abs().square(), _FINER * _FFT)
+    return correlation[..., : _LONGEST + 2]
 
 
 def _peaks(correlation: Tensor) -> tuple[Tensor, Tensor]:
@@ -107,8 +108,8 @@ def _peaks(correlation: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _cheapest_path(octaves: Tensor, strengths: Tensor) -> Tensor:
-    """What each frame is on the best path through it and `_REACH` frames on either side, of
-    candidates (B, T, C) of which the first is "no pitch": indices (B, T)."""
+    """Indices (B, T) of each frame's candidate on the best path through it and `_REACH` frames on
+    either side, given candidates (B, T, C), of which the first is "unvoiced"."""
     batch, frames, _ = octaves.shape
     around = (0, 0, _REACH, _REACH)
     octaves = F.pad(octaves, around).unfold(1, 2 * _REACH + 1, 1).flatten(0, 1).movedim(-1, 0)
@@ -129,10 +130,10 @@ def _cheapest_path(octaves: Tensor, strengths: Tensor) -> Tensor:
     return place.view(batch, frames)
 
 
-def source(tokens: Tensor, hop: int) -> Tensor:
-    """Cycles a frame of tokens int64 (B, T), smoothed, in `PHASE_UNITS`: int64 (B, T).
+def phase_increments(tokens: Tensor, hop: int) -> Tensor:
+    """Phase increments per frame, in `PHASE_UNITS`, of smoothed F0 tokens: int64 (B, T) twice.
 
-    Whole numbers throughout, and so the same on every machine. Depends on `len(TAPS) // 2`
+    Integers throughout, and so the same on every machine. Depends on `len(TAPS) // 2`
     frames on either side.
     """
     table, taps = _tables(hop, tokens.device)
@@ -145,28 +146,28 @@ def source(tokens: Tensor, hop: int) -> Tensor:
 
 @functools.lru_cache
 def _tables(hop: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Cycles a frame by token, and `TAPS`. Made once: a copy to a device would wait for it."""
-    hertz = [LOWEST * 2 ** ((token - 1) / STEPS_AN_OCTAVE) for token in range(PITCH_TOKENS)]
-    cycles = [round(PHASE_UNITS * pitch * hop / SAMPLE_RATE) for pitch in hertz]
-    return torch.tensor(cycles, device=device), torch.tensor(TAPS, device=device)
+    """Phase increments by token, and `TAPS`. Cached, because copies to a device are slow."""
+    hertz = [LOWEST * 2 ** ((token - 1) / STEPS_AN_OCTAVE) for token in range(F0_BINS)]
+    increments = [round(PHASE_UNITS * f0 * hop / SAMPLE_RATE) for f0 in hertz]
+    return torch.tensor(increments, device=device), torch.tensor(TAPS, device=device)
 
 
-def phases(steps: Tensor, before: Tensor | int = 0) -> Tensor:
-    """Phase at the begin of frames and step, in cycles (B, 2, T), of steps in `PHASE_UNITS`,
-    int64 (B, T). Sums are of whole numbers: they do not depend on how a stream is cut."""
-    begins = (before + steps.cumsum(dim=1) - steps) % PHASE_UNITS
-    return torch.stack([begins, steps], dim=1).float() / PHASE_UNITS
+def phases(increments: Tensor, before: Tensor | int = 0) -> Tensor:
+    """Phase at the start of frames and increment, in cycles (B, 2, T), of phase increments in
+    `PHASE_UNITS`, int64 (B, T). Sums of integers do not depend on how a stream is split."""
+    starts = (before + increments.cumsum(dim=1) - increments) % PHASE_UNITS
+    return torch.stack([starts, increments], dim=1).float() / PHASE_UNITS
 
 
-def tone(phase: Tensor, step: Tensor, hop: int) -> Tensor:
+def harmonic_excitation(phase: Tensor, increment: Tensor, hop: int) -> Tensor:
     """Cosines of all harmonics below 0.48 of the sample rate, at amplitude 1: (B, T * hop).
 
-    `phase` (B, T): cycles at the begin of each frame; `step` (B, T): cycles in it, above 0.
+    `phase` (B, T): cycles at the start of each frame; `increment` (B, T): cycles in it, above 0.
     The sum has a closed form, Dirichlet's kernel.
     """
     ramp = torch.arange(hop, dtype=phase.dtype, device=phase.device) / hop
-    cycles = phase.unsqueeze(-1) + step.unsqueeze(-1) * ramp
+    cycles = phase.unsqueeze(-1) + increment.unsqueeze(-1) * ramp
     angle = math.tau * (cycles - cycles.round())
-    count = (_BAND * hop / step).floor().unsqueeze(-1)
+    count = (_BAND * hop / increment).floor().unsqueeze(-1)
     ratio = torch.sin((count + 0.5) * angle) / (2 * torch.sin(angle / 2))
     return torch.where(angle.abs() < 1e-6, count, ratio - 0.5).flatten(1)

@@ -1,5 +1,4 @@
-"""What both families put on either side of their quantiser: the residual LSTM, or what stands in
-its place."""
+"""The recurrent stage on either side of the quantizer: the residual LSTM, or a replacement."""
 
 from __future__ import annotations
 
@@ -16,7 +15,7 @@ _ALONE_ON_CPU = True
 LSTMState = tuple[Tensor, Tensor]
 """Hidden and cell state, each (layers, B, width)."""
 SequenceState = tuple[Tensor, Tensor]
-"""What a sequence layer carries on: an LSTM's state, or keys and values (see `attention`)."""
+"""The state of a sequence layer: an LSTM's, or keys and values (see `attention`)."""
 
 
 class Recurrence(Protocol):
@@ -25,12 +24,12 @@ class Recurrence(Protocol):
     def step_many(
         self, pieces: Sequence[Tensor], states: Sequence[SequenceState | None]
     ) -> list[tuple[Tensor, SequenceState]]:
-        """Advance streams that do not know of each other: (1, width, T) each, T at least 1."""
+        """Advance independent streams: (1, width, T) each, T at least 1."""
         ...
 
 
 def find_recurrence(module: nn.Module) -> Recurrence | None:
-    """The sequence layer inside a module, whichever does it, or None."""
+    """The first sequence layer inside a module, or None."""
     for part in module.modules():
         if hasattr(part, "step_many"):
             return cast(Recurrence, part)
@@ -68,7 +67,7 @@ class ResidualLSTM(nn.Module):
     def step_many(
         self, pieces: Sequence[Tensor], states: Sequence[LSTMState | None]
     ) -> list[tuple[Tensor, LSTMState]]:
-        """Advance streams that do not know of each other: (1, width, T) each, T at least 1.
+        """Advance independent streams: (1, width, T) each, T at least 1.
 
         On a CPU one after another, so that each has the results it has alone; elsewhere those of
         one length go together.

@@ -1,8 +1,8 @@
-"""Running a sequence layer along streams, with what it carries on.
+"""Running a sequence layer along streams, with the state that each stream keeps.
 
-A layer may start anew every so many frames: then a part of a long file needs no more than what
-lies a little before it. So that it is no start from nothing, the new start runs up over the frames
-before, beside the old run.
+A layer may reset its state every so many frames: then decoding a part of a long file needs only
+the frames shortly before it. The new state is warmed up on the frames before the reset, while the
+old one still gives the outputs.
 """
 
 from __future__ import annotations
@@ -16,88 +16,96 @@ from torch import Tensor
 from bigcodec_models.layers.f0 import PHASE_UNITS, phases
 from bigcodec_models.layers.lstm import Recurrence, SequenceState
 
-RUN_UP = 640
-"""Frames before a new start that it runs over: 8 s, after which lite-2 was as near to the original
-as after a run over everything (docs/performance.md)."""
+WARM_UP_FRAMES = 640
+"""Frames before a reset on which the new state is warmed up: 8 s, after which lite-2 was as near
+to the original as after a run over everything (docs/performance.md)."""
 
 
 @dataclasses.dataclass
-class Carried:
-    """What a stream carries on: the frame that comes next, the layer's state, that of the run
-    which will take its place, and a tone's phase in `PHASE_UNITS`."""
+class StreamState:
+    """The state of a stream between chunks: the next frame, the layer's state, the state that is
+    being warmed up to replace it, and the phase of the harmonic excitation in `PHASE_UNITS`."""
 
     position: int = 0
-    state: SequenceState | None = None
-    next_state: SequenceState | None = None
+    layer: SequenceState | None = None
+    warming: SequenceState | None = None
     phase: int = 0
 
-    def until_change(self, restart: int) -> int:
-        """Frames from here to the next new start, or to the begin of its run-up."""
-        left = restart - self.position % restart
-        return left - RUN_UP if left > RUN_UP else left
+    def frames_until_change(self, reset_every: int) -> int:
+        """Frames from here to the next reset, or to the start of its warm-up."""
+        left = reset_every - self.position % reset_every
+        return left - WARM_UP_FRAMES if left > WARM_UP_FRAMES else left
 
-    def runs_up(self, restart: int) -> bool:
-        """Whether the frame that comes next belongs to a run-up."""
-        return restart > 0 and restart - self.position % restart <= RUN_UP
+    def in_warm_up(self, reset_every: int) -> bool:
+        """Whether the next frame belongs to a warm-up."""
+        return reset_every > 0 and reset_every - self.position % reset_every <= WARM_UP_FRAMES
 
 
-def starts_before(frame: int, restart: int) -> int:
-    """From which frame on a stream has to run, so that `frame` is what it is in all of it."""
-    return max(0, frame // restart * restart - RUN_UP)
+def warm_up_start(frame: int, reset_every: int) -> int:
+    """The frame at which a stream must start, so that `frame` is the same as in a full run."""
+    return max(0, frame // reset_every * reset_every - WARM_UP_FRAMES)
 
 
 def run(
-    layer: Recurrence | None, carried: Sequence[Carried], pieces: Sequence[Tensor], restart: int
+    layer: Recurrence | None,
+    states: Sequence[StreamState],
+    chunks: Sequence[Tensor],
+    reset_every: int,
 ) -> list[Tensor]:
-    """The next frames (1, width, n) of streams that do not know of each other, through a layer
-    that starts anew every `restart` frames (0: never); without a layer, past it."""
+    """Run a layer over the next frames (1, width, n) of independent streams, updating `states`.
+
+    The layer's state is reset every `reset_every` frames (0: never). Without a layer, frames are
+    returned as they are.
+    """
     if layer is None:
-        for one, piece in zip(carried, pieces, strict=True):
-            one.position += piece.shape[-1]
-        return list(pieces)
-    outputs: list[list[Tensor]] = [[] for _ in pieces]
-    rest = list(pieces)
-    while going := [index for index, piece in enumerate(rest) if piece.shape[-1]]:
+        for state, chunk in zip(states, chunks, strict=True):
+            state.position += chunk.shape[-1]
+        return list(chunks)
+    outputs: list[list[Tensor]] = [[] for _ in chunks]
+    rest = list(chunks)
+    while active := [index for index, chunk in enumerate(rest) if chunk.shape[-1]]:
         counts = {
-            k: carried[k].until_change(restart) if restart else rest[k].shape[-1] for k in going
+            k: states[k].frames_until_change(reset_every) if reset_every else rest[k].shape[-1]
+            for k in active
         }
-        now = {k: rest[k][..., : counts[k]] for k in going}
-        ahead = [k for k in going if carried[k].runs_up(restart)]
-        states = [*(carried[k].state for k in going), *(carried[k].next_state for k in ahead)]
-        after = layer.step_many([now[k] for k in (*going, *ahead)], states)
-        for k, (output, state) in zip(going, after, strict=False):
+        now = {k: rest[k][..., : counts[k]] for k in active}
+        warming = [k for k in active if states[k].in_warm_up(reset_every)]
+        before = [*(states[k].layer for k in active), *(states[k].warming for k in warming)]
+        after = layer.step_many([now[k] for k in (*active, *warming)], before)
+        for k, (output, layer_state) in zip(active, after, strict=False):
             outputs[k].append(output)
-            carried[k].state = state
-            carried[k].position += now[k].shape[-1]
+            states[k].layer = layer_state
+            states[k].position += now[k].shape[-1]
             rest[k] = rest[k][..., counts[k] :]
-        for k, (_, state) in zip(ahead, after[len(going) :], strict=True):
-            carried[k].next_state = state
-        for k in going:
-            if restart and carried[k].position % restart == 0:
-                carried[k].state, carried[k].next_state = carried[k].next_state, None
+        for k, (_, layer_state) in zip(warming, after[len(active) :], strict=True):
+            states[k].warming = layer_state
+        for k in active:
+            if reset_every and states[k].position % reset_every == 0:
+                states[k].layer, states[k].warming = states[k].warming, None
     return [torch.cat(parts, dim=-1) if len(parts) > 1 else parts[0] for parts in outputs]
 
 
-def tone_phases(carried: Carried, steps: Tensor, restart: int) -> Tensor:
-    """Phases and steps (1, 2, n), in cycles, of the next steps int64 (1, n) in `PHASE_UNITS`."""
-    found, at = [], carried.position
-    while steps.shape[-1]:
-        count = restart - at % restart if restart else steps.shape[-1]
-        now, steps = steps[:, :count], steps[:, count:]
-        if restart and at % restart == 0:
-            carried.phase = 0
-        found.append(phases(now, carried.phase))
-        carried.phase = int(carried.phase + now.sum()) % PHASE_UNITS
-        at += now.shape[-1]
-    return torch.cat(found, dim=-1)
+def excitation_phases(state: StreamState, increments: Tensor, reset_every: int) -> Tensor:
+    """Phases and increments (1, 2, n), in cycles, of the next frames' phase increments, int64
+    (1, n) in `PHASE_UNITS`; updates the phase in `state`."""
+    parts, position = [], state.position
+    while increments.shape[-1]:
+        count = reset_every - position % reset_every if reset_every else increments.shape[-1]
+        now, increments = increments[:, :count], increments[:, count:]
+        if reset_every and position % reset_every == 0:
+            state.phase = 0
+        parts.append(phases(now, state.phase))
+        state.phase = int(state.phase + now.sum()) % PHASE_UNITS
+        position += now.shape[-1]
+    return torch.cat(parts, dim=-1)
 
 
-def whole(layer: Callable[[Tensor], Tensor], frames: Tensor, restart: int) -> Tensor:
-    """All frames (B, width, T) in a single pass for each new start, what `run` gives of them."""
-    if not restart or frames.shape[-1] <= restart:
+def run_whole(layer: Callable[[Tensor], Tensor], frames: Tensor, reset_every: int) -> Tensor:
+    """All frames (B, width, T) at once, one pass per reset; the same result as `run`."""
+    if not reset_every or frames.shape[-1] <= reset_every:
         return layer(frames)
     parts = []
-    for start in range(0, frames.shape[-1], restart):
-        before = max(0, start - RUN_UP)
-        parts.append(layer(frames[..., before : start + restart])[..., start - before :])
+    for start in range(0, frames.shape[-1], reset_every):
+        before = max(0, start - WARM_UP_FRAMES)
+        parts.append(layer(frames[..., before : start + reset_every])[..., start - before :])
     return torch.cat(parts, dim=-1)

@@ -1,4 +1,4 @@
-"""Layers with weight normalisation (arXiv 1602.07868) kept as two plain parameters.
+"""Layers with weight normalization (arXiv 1602.07868) kept as two plain parameters.
 
 `weight_g` and `weight_v` are the names that both published checkpoint layouts use. Keeping them
 as ordinary parameters (rather than a parametrisation) keeps the names stable, and lets

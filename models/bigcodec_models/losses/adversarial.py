@@ -27,7 +27,7 @@ with the score as logit and the generator's term that does not saturate (GAN, 14
 
 
 class DiscriminatorLoss(NamedTuple):
-    """Two scalars to minimise the sum of: on the real waves, and on the generated ones."""
+    """Two scalars, whose sum is minimized: on the real waves, and on the generated ones."""
 
     real: Tensor
     fake: Tensor
@@ -70,16 +70,18 @@ def feature_matching_loss(real: Outputs, fake: Outputs, weights: Weights = None)
     """
     return torch.stack(
         [
-            weight * mean_distance(ours.float(), target.detach().float())
+            weight * mean_distance(generated.float(), target.detach().float())
             for weight, reals, fakes in zip(_each(weights, fake), real, fake, strict=True)
-            for target, ours in zip(reals[:-1], fakes[:-1], strict=True)
+            for target, generated in zip(reals[:-1], fakes[:-1], strict=True)
         ]
     ).sum()
 
 
 def _total(outputs: Outputs, term: _Term, weights: Weights) -> Tensor:
     pairs = zip(_each(weights, outputs), outputs, strict=True)
-    return torch.stack([weight * term(found[-1].float()).mean() for weight, found in pairs]).sum()
+    return torch.stack(
+        [weight * term(features[-1].float()).mean() for weight, features in pairs]
+    ).sum()
 
 
 def _each(weights: Weights, outputs: Outputs) -> Sequence[float]:
@@ -88,8 +90,8 @@ def _each(weights: Weights, outputs: Outputs) -> Sequence[float]:
 
 class _MeanDistance(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, ours: Tensor, target: Tensor) -> Tensor:
-        difference = ours - target
+    def forward(ctx: Any, generated: Tensor, target: Tensor) -> Tensor:
+        difference = generated - target
         ctx.save_for_backward(difference)
         return difference.abs().mean()
 
@@ -100,10 +102,10 @@ class _MeanDistance(torch.autograd.Function):
         return difference.sign().mul_(grad / difference.numel()), None
 
 
-def mean_distance(ours: Tensor, target: Tensor) -> Tensor:
-    """`l1_loss` with a gradient to `ours` only, made in one pass and in the layout of its input.
+def mean_distance(generated: Tensor, target: Tensor) -> Tensor:
+    """`l1_loss` with a gradient to `generated` only, in one pass that keeps the memory layout.
 
-    PyTorch's own takes three passes and forgets the layout, which slows down all that follows.
+    PyTorch's own takes three passes and loses the layout, which slows down what follows.
     """
-    result: Tensor = _MeanDistance.apply(ours, target)  # type: ignore[no-untyped-call]
+    result: Tensor = _MeanDistance.apply(generated, target)  # type: ignore[no-untyped-call]
     return result

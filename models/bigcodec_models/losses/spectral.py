@@ -41,7 +41,7 @@ def mel_to_hertz(mel: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 
 def mel_filters(n_fft: int, n_mels: int) -> Tensor:
-    """Triangular mel filters with Slaney's area normalisation: (n_fft/2 + 1, n_mels)."""
+    """Triangular mel filters with Slaney's area normalization: (n_fft/2 + 1, n_mels)."""
     nyquist = SAMPLE_RATE / 2
     frequencies = np.linspace(0, nyquist, n_fft // 2 + 1)[:, None]
     edges = mel_to_hertz(np.linspace(0, hertz_to_mel(nyquist), n_mels + 2))
@@ -53,7 +53,7 @@ def mel_filters(n_fft: int, n_mels: int) -> Tensor:
 
 
 class MelSpectrogram(nn.Module):
-    """Mel magnitudes (power 1), centred frames, hop a quarter window: (B, N) to (B, F, n_mels)."""
+    """Mel magnitudes (power 1), centered frames, hop a quarter window: (B, N) to (B, F, n_mels)."""
 
     window: Tensor
     filters: Tensor
@@ -72,11 +72,11 @@ class MelSpectrogram(nn.Module):
 def magnitudes(wave: Tensor, window: Tensor) -> Tensor:
     """Magnitudes of windowed frames a quarter window apart: (B, N) to (B, F, n_fft/2 + 1).
 
-    As torch would have it, but for the cost: the gradient goes back through a real transform, and
-    a sum of shifted frames. It is 0 where a magnitude is.
+    Equal to torch's result, but faster: the gradient goes through a real transform and a sum of
+    shifted frames. It is 0 where a magnitude is 0.
     """
-    found: Tensor = _Magnitudes.apply(wave, window)  # type: ignore[no-untyped-call]
-    return found
+    result: Tensor = _Magnitudes.apply(wave, window)  # type: ignore[no-untyped-call]
+    return result
 
 
 class _Magnitudes(torch.autograd.Function):
@@ -85,17 +85,17 @@ class _Magnitudes(torch.autograd.Function):
         size = len(window)
         spectrum = torch.fft.rfft(wave.unfold(1, size, size // 4) * window)
         parts = torch.view_as_real(spectrum)
-        found: Tensor = torch.linalg.vector_norm(parts, dim=-1)
-        ctx.save_for_backward(spectrum, found, window)
+        result: Tensor = torch.linalg.vector_norm(parts, dim=-1)
+        ctx.save_for_backward(spectrum, result, window)
         ctx.samples = wave.shape[1]
-        return found
+        return result
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        spectrum, found, window = ctx.saved_tensors
+        spectrum, result, window = ctx.saved_tensors
         size, samples = len(window), ctx.samples
-        scale = gradient / found.clamp(min=_SMALLEST) * size
+        scale = gradient / result.clamp(min=_SMALLEST) * size
         scale[..., 1:-1] *= 0.5  # the inverse transform counts these twice
         frames = torch.fft.irfft(spectrum * scale, size) * window
         hop, count = size // 4, frames.shape[1]
@@ -108,9 +108,8 @@ class _Magnitudes(torch.autograd.Function):
 def f0_loss(logits: Tensor, tokens: Tensor) -> Tensor:
     """Cross entropy of predicted F0, a scalar: logits (B, T, n), tokens int64 (B, T) in [0, n).
 
-    What a voiced frame is to have spreads over the tokens near its own, as a Gaussian with a
-    standard deviation of one token: a near miss is better than a far one. Token 0, unvoiced, has no
-    neighbors.
+    The target of a voiced frame is a Gaussian over the tokens around its own, with a standard
+    deviation of one token, so that near misses cost less. Token 0, unvoiced, has no neighbors.
     """
     places = torch.arange(logits.shape[-1], device=logits.device)
     near = torch.exp(-0.5 * (places - tokens.unsqueeze(-1)).float().square()) * (places > 0)
@@ -120,7 +119,7 @@ def f0_loss(logits: Tensor, tokens: Tensor) -> Tensor:
 
 
 class MelDistances(NamedTuple):
-    """What `MultiScaleMelLoss` finds: scalars."""
+    """The two distances of `MultiScaleMelLoss`: scalars."""
 
     log: Tensor
     loudness: Tensor
@@ -139,16 +138,16 @@ class MultiScaleMelLoss(nn.Module):
 
     def forward(self, generated: Tensor, real: Tensor) -> Tensor:
         """(B, N) float32 twice to a scalar; the gradient goes to `generated` only."""
-        terms = [F.l1_loss(found, wanted) for found, wanted in self._levels(generated, real)]
+        terms = [F.l1_loss(estimate, target) for estimate, target in self._levels(generated, real)]
         return torch.stack(terms).sum()
 
     def distances(self, generated: Tensor, real: Tensor) -> MelDistances:
-        """That distance, and one of loudness: magnitudes to the power 0.3, in which what is loud
-        counts for more; L1, relative to the real one's mean, and summed over window lengths."""
+        """The distance of `forward`, and one of loudness: L1 between magnitudes to the power 0.3,
+        relative to the mean of the real ones, summed over window lengths. Loud parts count more."""
         logs, loudness = [], []
-        for found, wanted in self._levels(generated, real):
-            logs.append(F.l1_loss(found, wanted))
-            louder, loud = _loudness(found), _loudness(wanted)
+        for estimate, target in self._levels(generated, real):
+            logs.append(F.l1_loss(estimate, target))
+            louder, loud = _loudness(estimate), _loudness(target)
             loudness.append(F.l1_loss(louder, loud) / loud.mean())
         return MelDistances(torch.stack(logs).sum(), torch.stack(loudness).sum())
 
@@ -157,9 +156,9 @@ class MultiScaleMelLoss(nn.Module):
         for scale in self.scales:
             with torch.autocast(generated.device.type, enabled=False):
                 with torch.no_grad():
-                    wanted = scale(real.float()).clamp(min=_MEL_FLOOR).log10()
-                found = scale(generated.float()).clamp(min=_MEL_FLOOR).log10()
-            yield found, wanted
+                    target = scale(real.float()).clamp(min=_MEL_FLOOR).log10()
+                estimate = scale(generated.float()).clamp(min=_MEL_FLOOR).log10()
+            yield estimate, target
 
 
 def _loudness(log10: Tensor) -> Tensor:
@@ -170,7 +169,7 @@ class MultiResolutionStftLoss(nn.Module):
     """Spectral convergence plus log-magnitude distance, the mean over window lengths (Parallel
     WaveGAN, arXiv 1910.11480, section 2.2).
 
-    Hann windows, a fifth of their length apart, frames centred with reflected ends. Magnitudes
+    Hann windows, a fifth of their length apart, frames centered with reflected ends. Magnitudes
     are the roots of powers not below 1e-7. Waves must be longer than half of the longest FFT.
     """
 
@@ -185,10 +184,10 @@ class MultiResolutionStftLoss(nn.Module):
             for scale in self.scales:
                 with torch.no_grad():
                     target = scale(real.float())
-                found = scale(generated.float())
-                error = (target - found).flatten(1).norm(dim=1)
+                estimate = scale(generated.float())
+                error = (target - estimate).flatten(1).norm(dim=1)
                 terms.append((error / target.flatten(1).norm(dim=1)).mean())
-                terms.append(F.l1_loss(found.log(), target.log()))
+                terms.append(F.l1_loss(estimate.log(), target.log()))
             return torch.stack(terms).sum() / len(self.scales)
 
 

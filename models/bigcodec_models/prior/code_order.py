@@ -1,4 +1,4 @@
-"""An order of a codebook in which similar codes are neighbours."""
+"""An order of a codebook in which similar codes are neighbors."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def similar_order(codes: npt.NDArray[np.floating]) -> npt.NDArray[np.int64]:
 def _ordered(codes: npt.NDArray[np.float64], some: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     if len(some) < 2:
         return some
-    centred = codes[some] - codes[some].mean(axis=0)
-    axis = np.linalg.eigh(centred.T @ centred)[1][:, -1]
+    centered = codes[some] - codes[some].mean(axis=0)
+    axis = np.linalg.eigh(centered.T @ centered)[1][:, -1]
     # A sign that does not depend on the library: the largest part points up.
-    along = centred @ (axis * np.sign(axis[np.abs(axis).argmax()]))
+    along = centered @ (axis * np.sign(axis[np.abs(axis).argmax()]))
     ranked = some[np.argsort(along, kind="stable")]
     half = 1 << ((len(some) - 1).bit_length() - 1)
     return np.concatenate([_ordered(codes, ranked[:half]), _ordered(codes, ranked[half:])])

@@ -51,24 +51,26 @@ def code_vectors(model: LoadedModel, f0: str | None = None) -> list[npt.NDArray[
     first, (size, d) each: the codes of codebooks as the decoder sees them; of an F0 token its
     height, and whether it is voiced."""
     quantizer = model.config.quantizer
-    found = []
+    vectors = []
     if quantizer.kind == "fsq":
-        found = [grid(quantizer.levels).numpy() for _ in range(quantizer.num_codebooks)]
-        return found + _f0_vectors(model.config, f0)
+        vectors = [grid(quantizer.levels).numpy() for _ in range(quantizer.num_codebooks)]
+        return vectors + _f0_vectors(model.config, f0)
     for k in range(quantizer.num_codebooks):
         codes = model.tensors[f"quantizer.codebooks.{k}.codes"].float()
-        found.append((F.normalize(codes, dim=-1) if quantizer.unit_codes else codes).numpy())
-    return found + _f0_vectors(model.config, f0)
+        vectors.append(
+            (F.normalize(codes, dim=-1) if quantizer.l2_normalized_codes else codes).numpy()
+        )
+    return vectors + _f0_vectors(model.config, f0)
 
 
 def _f0_vectors(config: ModelConfig, f0: str | None) -> list[npt.NDArray[np.float32]]:
-    found, sizes = [], config.token_sizes_with(f0 or config.default_f0)
+    tables, sizes = [], config.token_sizes_with(f0 or config.default_f0)
     for size in sizes[config.quantizer.num_codebooks :]:
         vectors = np.zeros((size, config.quantizer.codebook_dim), np.float32)
         vectors[:, 0] = np.linspace(-1, 1, size)
         vectors[1:, 1:2] = 1.0
-        found.append(vectors)
-    return found
+        tables.append(vectors)
+    return tables
 
 
 def varied(wave: Wave, hop: int, version: int, name: str) -> Wave:

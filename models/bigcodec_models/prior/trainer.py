@@ -156,12 +156,12 @@ def _check(sequences: Sequence[Tokens], codes: Sequence[npt.NDArray[np.floating]
 
 def _places(tokens: Tokens, orders: Sequence[npt.NDArray[np.int64]]) -> npt.NDArray[np.int64]:
     """Where each of tokens (T, K) stands in its codebook's order."""
-    found = np.empty(tokens.shape, dtype=np.int64)
+    ordered = np.empty(tokens.shape, dtype=np.int64)
     for k, order in enumerate(orders):
         place = np.empty(len(order), dtype=np.int64)
         place[order] = np.arange(len(order))
-        found[:, k] = place[tokens[:, k]]
-    return found
+        ordered[:, k] = place[tokens[:, k]]
+    return ordered
 
 
 def _cut(

@@ -1,6 +1,6 @@
 """Codebooks, of which each gives a frame one token.
 
-`Codebook` learns by gradient, `AveragedCodebook` by moving averages, `GridCodebook` not at all.
+`Codebook` learns by gradient, `EMACodebook` by moving averages; `FSQCodebook` is a fixed grid.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from bigcodec_models.layers.weight_norm import WeightNormLinear
 _SCORES_AT_ONCE = 1 << 20
 _FEWEST = 1e-20
 
-AddUp = Callable[[Tensor], Tensor]
+AllReduceSum = Callable[[Tensor], Tensor]
 """Gives the sum of a tensor over all processes that train."""
 
 
@@ -26,8 +26,8 @@ class Stage(NamedTuple):
     """What one codebook makes of a latent (B, T, dim).
 
     `latent`: (B, T, dim), with a straight-through gradient; `tokens`: int64 (B, T); `loss`: scalar;
-    `projected`: (B, T, codebook_dim), what the search saw; `target`: of the same shape, what the
-    chosen codes should be near to. The last two are detached.
+    `projected`: (B, T, codebook_dim), the input of the search; `target`: same shape, what the
+    chosen codes should be close to. The last two are detached.
     """
 
     latent: Tensor
@@ -38,7 +38,7 @@ class Stage(NamedTuple):
 
 
 class Codebook(nn.Module):
-    """One lookup table between two linear projections, learnt by gradient.
+    """One lookup table between two linear projections, learned by gradient.
 
     The search is by cosine similarity, ties to the lowest index; all of it runs in float32.
     `distance` is the loss between codes and latents: squared in the released code, and so by
@@ -46,8 +46,8 @@ class Codebook(nn.Module):
     """
 
     codes: Tensor
-    revivable = True
-    """Whether codes that nothing draws may be moved."""
+    replaceable = True
+    """Whether dead codes may be replaced."""
 
     def __init__(self, dim: int, config: QuantizerConfig) -> None:
         super().__init__()
@@ -66,7 +66,7 @@ class Codebook(nn.Module):
 
     def embed(self, tokens: Tensor) -> Tensor:
         """Codes as the decoder sees them: int64 (B, T) to (B, T, codebook_dim)."""
-        codes = F.normalize(self.codes, dim=-1) if self.config.unit_codes else self.codes
+        codes = F.normalize(self.codes, dim=-1) if self.config.l2_normalized_codes else self.codes
         return F.embedding(tokens, codes)
 
     def vectors(self) -> Tensor:
@@ -74,7 +74,7 @@ class Codebook(nn.Module):
         return self.embed(torch.arange(self.config.codebook_size, device=self.codes.device))
 
     def forward(self, latent: Tensor) -> Stage:
-        """Quantise a latent (B, T, dim)."""
+        """Quantize a latent (B, T, dim)."""
         with torch.autocast(latent.device.type, enabled=False):
             projected = self.in_proj(latent.float())
             target = self._target(projected)
@@ -86,28 +86,29 @@ class Codebook(nn.Module):
             return Stage(latent, tokens, loss, projected.detach(), target.detach())
 
     def _target(self, projected: Tensor) -> Tensor:
-        """What codes are to be near to."""
-        return F.normalize(projected, dim=-1) if self.config.unit_codes else projected
+        """What the codes should be close to."""
+        return F.normalize(projected, dim=-1) if self.config.l2_normalized_codes else projected
 
     def _loss(self, codes: Tensor, target: Tensor) -> Tensor:
         loss = self.distance(codes, target.detach())
         return loss + self.config.commitment * self.distance(target, codes.detach())
 
-    def learn(self, target: Tensor, tokens: Tensor, add_up: AddUp) -> None:
-        """Learn what is not learnt by gradient from what a forward pass saw and chose."""
+    def update_ema(self, target: Tensor, tokens: Tensor, all_reduce_sum: AllReduceSum) -> None:
+        """Update moving averages from the targets (B, T, codebook_dim) and tokens (B, T) of a pass,
+        if the codebook has any."""
 
-    def move(self, which: Tensor, codes: Tensor) -> None:
-        """Put `codes` (n, codebook_dim) in the place of those numbered `which` (n,)."""
+    def replace(self, which: Tensor, codes: Tensor) -> None:
+        """Replace the codes with indices `which` (n,) by `codes` (n, codebook_dim)."""
         self.codes[which] = codes
 
 
-class AveragedCodebook(Codebook):
-    """Codes that are moving averages of the latents that drew them (arXiv 1711.00937, appendix A,
+class EMACodebook(Codebook):
+    """Codes that are moving averages of the latents assigned to them (arXiv 1711.00937, appendix A,
     and EnCodec, arXiv 2210.13438); only the commitment term is left as a loss.
 
-    `counts` are the averaged numbers of latents a code. The papers average sums beside them; code
-    times count is that sum, so that it need not be kept. They start at 0: the first latents that
-    draw a code become it.
+    `counts` are the moving averages of the number of latents per code. The papers also keep
+    averaged sums; here they are code times count. Counts start at 0, so that the first
+    latents assigned to a code replace it.
     """
 
     counts: Tensor
@@ -120,33 +121,33 @@ class AveragedCodebook(Codebook):
         return self.config.commitment * self.distance(target, codes)
 
     @torch.no_grad()
-    def learn(self, target: Tensor, tokens: Tensor, add_up: AddUp) -> None:
-        """Take (B, T, codebook_dim) and (B, T) of one step, of all processes together."""
+    def update_ema(self, target: Tensor, tokens: Tensor, all_reduce_sum: AllReduceSum) -> None:
+        """Update from (B, T, codebook_dim) and (B, T) of one step, summed over all processes."""
         size, dim = self.codes.shape
         vectors, chosen = target.reshape(-1, dim), tokens.flatten()
         # One table for both, which is one sum over the processes.
         sums = vectors.new_zeros(size, dim + 1)
         sums.index_add_(0, chosen, F.pad(vectors, (0, 1), value=1.0))
-        sums = add_up(sums)
-        drawn, fresh = sums[:, dim], 1 - self.config.ema_decay
-        self.counts.lerp_(drawn, fresh)
-        step = fresh * (sums[:, :dim] - drawn.unsqueeze(1) * self.codes)
+        sums = all_reduce_sum(sums)
+        assigned, fresh = sums[:, dim], 1 - self.config.ema_decay
+        self.counts.lerp_(assigned, fresh)
+        step = fresh * (sums[:, :dim] - assigned.unsqueeze(1) * self.codes)
         self.codes += step / self.counts.clamp(min=_FEWEST).unsqueeze(1)
 
-    def move(self, which: Tensor, codes: Tensor) -> None:
-        """Moved codes have no past: the next latents that draw one become it."""
-        super().move(which, codes)
+    def replace(self, which: Tensor, codes: Tensor) -> None:
+        """Counts of replaced codes are set to 0: the next latents assigned to one replace it."""
+        super().replace(which, codes)
         self.counts[which] = 0.0
 
 
-class GridCodebook(Codebook):
-    """Finite scalar quantisation (arXiv 2309.15505): each axis bounded, and rounded to its levels.
+class FSQCodebook(Codebook):
+    """Finite scalar quantization (arXiv 2309.15505): each axis bounded, and rounded to its levels.
 
-    Nothing is learnt besides the projections, and there is no loss. Token
+    Only the projections are learned, and there is no loss. Token
     i = i_0 + levels_0 * (i_1 + levels_1 * (...)), of the place i_k along each axis.
     """
 
-    revivable = False
+    replaceable = False
     steps: Tensor
 
     def _set_up(self, config: QuantizerConfig) -> None:
@@ -170,11 +171,10 @@ class GridCodebook(Codebook):
         return target.new_zeros(())
 
     def _bounded(self, x: Tensor) -> Tensor:
-        """Each axis into the range that rounds to its levels, 0 staying where it is.
+        """Bound each axis to the range that rounds to its levels; 0 maps to 0.
 
-        An even number of levels has one more below 0 than above: the range is moved by a half. It
-        is a hair wider than the levels are, or an input would have to be infinite to come to rest
-        on the outermost.
+        An even number of levels has one more below 0 than above: the range is shifted by a half.
+        It is slightly wider than the levels, so that finite inputs reach the outermost ones.
         """
         levels = torch.tensor(self.config.levels, dtype=x.dtype, device=x.device)
         half = (levels - 1) / 2 * (1 + 1e-3)
@@ -194,8 +194,8 @@ def grid(levels: tuple[int, ...]) -> Tensor:
 
 KINDS: dict[str, type[Codebook]] = {
     "vq": Codebook,
-    "ema": AveragedCodebook,
-    "fsq": GridCodebook,
+    "ema": EMACodebook,
+    "fsq": FSQCodebook,
 }
 
 
@@ -209,5 +209,9 @@ def nearest(projected: Tensor, codes: Tensor) -> Tensor:
         vectors = F.normalize(projected.float(), dim=-1).flatten(0, -2)
         table = F.normalize(codes.float(), dim=-1).t().contiguous()
         rows = max(1, _SCORES_AT_ONCE // table.shape[1])
-        found = [(piece @ table).max(dim=-1).indices for piece in torch.split(vectors, rows)]
-        return torch.cat(found).view(projected.shape[:-1]) if found else vectors.new_zeros(0).long()
+        indices = [(piece @ table).max(dim=-1).indices for piece in torch.split(vectors, rows)]
+        return (
+            torch.cat(indices).view(projected.shape[:-1])
+            if indices
+            else vectors.new_zeros(0).long()
+        )

@@ -1,4 +1,4 @@
-"""Quantisation of latents (paper section 2.2): one codebook, or several, residual and in groups."""
+"""Quantization of latents (paper section 2.2): one codebook, or several, residual and in groups."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ import torch
 from torch import Tensor, nn
 
 from bigcodec_models.config import QuantizerConfig
-from bigcodec_models.quantization.codebooks import KINDS, AddUp, Codebook, nearest
+from bigcodec_models.quantization.codebooks import KINDS, AllReduceSum, Codebook, nearest
 
 __all__ = ["Codebook", "Quantized", "Quantizer", "nearest"]
 
 
 class Quantized(NamedTuple):
-    """What quantising a latent gives.
+    """The result of quantizing a latent.
 
     `latent`: (B, dim, T), with a straight-through gradient; `tokens`: int64 (B, T, K), each in
     [0, codebook_size); `loss`: scalar, codebook plus commitment loss, summed over codebooks;
-    for each codebook, (B, T, codebook_dim) and detached: `searched`, what its search saw, and
-    `targets`, what its codes are to be near to.
+    for each codebook, (B, T, codebook_dim) and detached: `searched`, the input of its search, and
+    `targets`, what its codes should be close to.
     """
 
     latent: Tensor
@@ -31,7 +31,7 @@ class Quantized(NamedTuple):
 
 
 class Quantizer(nn.Module):
-    """Codebooks, each quantising what the ones before it left over of its group of channels.
+    """Codebooks, each quantizing the residual of the ones before it, within its group of channels.
 
     Groups (GVQ in HiFi-Codec, arXiv 2305.02765) are equal parts of the channels; codebooks and
     tokens go by group, and in a group by stage.
@@ -45,13 +45,13 @@ class Quantizer(nn.Module):
 
     def groups(self) -> Iterator[list[Codebook]]:
         """The codebooks of each group of channels."""
-        found = [part for part in self.codebooks if isinstance(part, Codebook)]
-        stages = len(found) // self.config.groups
-        for start in range(0, len(found), stages):
-            yield found[start : start + stages]
+        codebooks = [part for part in self.codebooks if isinstance(part, Codebook)]
+        stages = len(codebooks) // self.config.groups
+        for start in range(0, len(codebooks), stages):
+            yield codebooks[start : start + stages]
 
     def forward(self, latent: Tensor) -> Quantized:
-        """Quantise a latent (B, dim, T)."""
+        """Quantize a latent (B, dim, T)."""
         parts = latent.transpose(1, 2).chunk(self.config.groups, dim=-1)
         loss = latent.new_zeros((), dtype=torch.float32)
         totals, tokens, searched, targets = [], [], [], []
@@ -95,9 +95,9 @@ class Quantizer(nn.Module):
             totals.append(total)
         return torch.cat(totals, dim=-1).transpose(1, 2)
 
-    def learn(self, quantized: Quantized, add_up: AddUp) -> None:
-        """After a training step: what codebooks learn without a gradient. `quantized` is what the
-        step's pass gave in this process."""
+    def update_ema(self, quantized: Quantized, all_reduce_sum: AllReduceSum) -> None:
+        """After a training step: update the codebooks that learn by moving averages. `quantized` is
+        the result of the step's forward pass in this process."""
         codebooks = [codebook for group in self.groups() for codebook in group]
         for index, (codebook, target) in enumerate(zip(codebooks, quantized.targets, strict=True)):
-            codebook.learn(target, quantized.tokens[..., index], add_up)
+            codebook.update_ema(target, quantized.tokens[..., index], all_reduce_sum)

@@ -68,7 +68,7 @@ def save_checkpoint(run: Path, checkpoint: Checkpoint) -> Path:
         shutil.rmtree(leftover)  # of a process that was killed while it saved
     partial = folder.with_name(folder.name + ".partial")
     partial.mkdir(parents=True)
-    info = ModelInfo(name=run.name, licence="unreleased", training=checkpoint.facts)
+    info = ModelInfo(name=run.name, license="unreleased", training=checkpoint.facts)
     save_model(partial / "model.safetensors", checkpoint.weights, checkpoint.model, info)
     save_model(partial / "ema.safetensors", checkpoint.ema, checkpoint.model, info)
     for name in ("discriminators", "optimizer"):
@@ -89,8 +89,8 @@ def save_checkpoint(run: Path, checkpoint: Checkpoint) -> Path:
 
 def find_checkpoints(run: Path) -> list[Path]:
     """Folders of the complete checkpoints of a run, oldest first."""
-    found = (run / "checkpoints").glob("step-*")
-    return sorted((p for p in found if _STEP_FOLDER.fullmatch(p.name)), key=_step_of)
+    folders = (run / "checkpoints").glob("step-*")
+    return sorted((p for p in folders if _STEP_FOLDER.fullmatch(p.name)), key=_step_of)
 
 
 def load_checkpoint(run: Path) -> Checkpoint | None:

@@ -24,7 +24,7 @@ _NOT_NEGATIVE = (
     "gain_db",
     "noise_probability",
     "warmup_steps",
-    "generator_only_steps",
+    "discriminator_start_step",
     "weight_decay",
     "mel_weight",
     "vq_weight",
@@ -33,11 +33,11 @@ _NOT_NEGATIVE = (
     "stft_weight",
     "loudness_weight",
     "f0_weight",
-    "adversarial_seconds",
+    "discriminator_segment_seconds",
     "adversarial_weight",
     "feature_weight",
     "validation_clips",
-    "revive_every",
+    "replace_dead_codes_every",
 )
 _ABOVE_ZERO = (
     "crop_seconds",
@@ -97,11 +97,11 @@ class TrainConfig:
     adversarial_loss: str = "least_squares"
     adversarial_weight: float = 1.0
     feature_weight: float = 1.0
-    generator_only_steps: int = 0
+    discriminator_start_step: int = 0
     discriminator_every: int = 1
-    adversarial_seconds: float = 0.0
+    discriminator_segment_seconds: float = 0.0
     ema_decay: float = 0.999
-    revive_every: int = 0
+    replace_dead_codes_every: int = 0
     freeze_encoder: bool = False
     checkpoint_minutes: float = 5.0
     keep_every: int = 50_000
@@ -128,8 +128,8 @@ class TrainConfig:
             _require(finite, f"{name} must be finite")
         _require(self.seed < 1 << 31, "seed must be below 2^31")
         _require(self.noise_probability <= 1, "noise_probability must be at most 1")
-        share = self.predicted_f0_fraction
-        _require(0 <= share <= 1, "predicted_f0_fraction must be between 0 and 1")
+        fraction = self.predicted_f0_fraction
+        _require(0 <= fraction <= 1, "predicted_f0_fraction must be between 0 and 1")
         low_high = self.noise_snr_db
         _require(
             len(low_high) == 2 and low_high[0] <= low_high[1],
@@ -140,8 +140,8 @@ class TrainConfig:
             "final_learning_rate must be between 0 and learning_rate",
         )
         _require(
-            not (self.freeze_encoder and self.revive_every),
-            "freeze_encoder keeps the codes as they are: revive_every must be 0",
+            not (self.freeze_encoder and self.replace_dead_codes_every),
+            "freeze_encoder keeps the codes as they are: replace_dead_codes_every must be 0",
         )
         choose_discriminators(self.discriminators)
         self._check_windows()
@@ -160,20 +160,21 @@ class TrainConfig:
             self.crop_seconds > longest,
             f"crop_seconds must be longer than the longest window, {longest:.3f}",
         )
-        judged = self.adversarial_seconds
+        segment = self.discriminator_segment_seconds
         _require(
-            judged == 0 or longest < judged <= self.crop_seconds,
-            f"adversarial_seconds must be 0, or above {longest:.3f} and at most crop_seconds",
+            segment == 0 or longest < segment <= self.crop_seconds,
+            f"discriminator_segment_seconds must be 0, or above {longest:.3f} "
+            "and at most crop_seconds",
         )
         _require(self.validation_seconds >= 0.5, "validation_seconds must be at least 0.5")
 
     def adversarial_at(self, step: int) -> bool:
         """Whether the discriminators take part in the step numbered `step` from 0."""
-        return self.discriminators != "none" and step >= self.generator_only_steps
+        return self.discriminators != "none" and step >= self.discriminator_start_step
 
-    def judged_samples(self) -> int:
+    def segment_samples(self) -> int:
         """Samples of a crop that the discriminators are shown; 0 for all of them."""
-        return round(self.adversarial_seconds * SAMPLE_RATE)
+        return round(self.discriminator_segment_seconds * SAMPLE_RATE)
 
 
 def _require(condition: bool, message: str) -> None:
@@ -197,8 +198,8 @@ def recipe_for(model: ModelConfig) -> TrainConfig:
             mel_windows=(64, 128, 256, 512, 1024, 2048),
             vq_weight=4.0,
             discriminators="small",
-            generator_only_steps=7_000,
+            discriminator_start_step=7_000,
             discriminator_every=2,
-            revive_every=50,
+            replace_dead_codes_every=50,
         )
     return TrainConfig()

@@ -14,8 +14,8 @@ class Progress:
     """One report, over the steps since the last one.
 
     `losses` and `gradient_norms` are means. `codes_used` and `perplexity` are those of the first
-    codebook, over the tokens drawn since the last revival check. `data_wait` is the share of the
-    time, 0 to 1, that was spent waiting for training data.
+    codebook, over the tokens since the last check for dead codes. `data_wait` is the fraction of
+    the time, 0 to 1, that was spent waiting for training data.
     """
 
     step: int
@@ -53,9 +53,9 @@ class Validation:
     """One validation of the averaged weights.
 
     `mel` is the mean multi-scale mel distance; `stoi` and `pesq` (wide band) are means, or None
-    where the package is not installed or the measure failed on every clip. `best` says that no
-    earlier validation of the run had a lower mel distance. Models that predict F0 do so for all of
-    these, and have `f0` beside them.
+    where the package is not installed or the metric failed on every clip. `best` says that no
+    earlier validation of the run had a lower mel distance. For models that predict F0, all of these
+    use the predicted one, and `f0` is set.
     """
 
     step: int

@@ -1,4 +1,4 @@
-"""What updates the parameters of a module: AdamW, or Muon for its inner matrices beside AdamW."""
+"""The optimizers of a module: AdamW, or Muon for inner matrices and AdamW for the rest."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _STATES = ("step", "exp_avg", "exp_avg_sq", "momentum_buffer")
 
 
 class Optimizers:
-    """The optimisers of a module, as one.
+    """The optimizers of a module, as one.
 
     Muon has the inner matrices, where it is asked for; one learning rate serves both.
     """
@@ -36,7 +36,7 @@ class Optimizers:
         self._named = dict(module.named_parameters())
         decay, betas = config.weight_decay, (config.beta1, config.beta2)
         inner = self._inner() if config.optimizer == "muon" else {}
-        others = [found for name, found in self._named.items() if name not in inner]
+        others = [parameter for name, parameter in self._named.items() if name not in inner]
         # Fused: one pass over parameters and moments in place of a dozen, on CPUs and GPUs alike.
         self._parts: list[torch.optim.Optimizer] = [
             torch.optim.AdamW(others, betas=betas, weight_decay=decay, fused=True)
@@ -77,9 +77,9 @@ class Optimizers:
         """Take up what `moments` gave."""
         for name, parameter in self._named.items():
             for key in _STATES:
-                found = tensors.get(f"{key}/{name}")
-                if found is not None:
-                    value = found.clone() if key == "step" else found.to(parameter.device)
+                moment = tensors.get(f"{key}/{name}")
+                if moment is not None:
+                    value = moment.clone() if key == "step" else moment.to(parameter.device)
                     self._of(parameter).state[parameter][key] = value
 
     def _of(self, parameter: nn.Parameter) -> torch.optim.Optimizer:

@@ -1,9 +1,9 @@
-"""Portable checkpoints: a run without its optimiser, in bfloat16, in pieces that travel.
+"""Portable checkpoints: a run without its optimizer, in bfloat16, in pieces that travel.
 
     FOLDER/portable.json            step, configurations, facts, number of pieces
     FOLDER/piece-00.safetensors     at most 15 MiB each
 
-Going on from one is not exact: weights are rounded and the optimiser starts anew.
+Going on from one is not exact: weights are rounded and the optimizer starts anew.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def is_portable(folder: Path) -> bool:
 
 
 def load_portable(folder: Path) -> Checkpoint:
-    """Read a portable checkpoint; tensors come back in float32, without an optimiser.
+    """Read a portable checkpoint; tensors come back in float32, without an optimizer.
 
     Raises:
         ModelFileError: a piece is missing or damaged.
@@ -109,6 +109,6 @@ def _join(stored: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
             name, _, number = key.removeprefix(part + "/").rpartition("@")
             slices.setdefault(name, {})[int(number)] = tensor.float()
     return {
-        name: found[0] if len(found) == 1 else torch.cat([found[i] for i in range(len(found))])
-        for name, found in slices.items()
+        name: parts[0] if len(parts) == 1 else torch.cat([parts[i] for i in range(len(parts))])
+        for name, parts in slices.items()
     }

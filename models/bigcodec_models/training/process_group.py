@@ -1,9 +1,9 @@
 """The processes that train one model together, on one machine or many (torch.distributed).
 
-A step's batch is shared out, gradients are averaged over the processes, and everything else is
-computed by each of them alike: the result is that of one process with the whole batch. Gradients
-are averaged here rather than by DistributedDataParallel, whose bookkeeping is in the way where
-discriminators are judged by, and trained, in turn.
+Each process takes an equal part of a step's batch, gradients are averaged over the processes, and
+each computes everything else itself: the result is that of one process with the whole batch.
+Gradients are averaged here rather than by DistributedDataParallel, which does not fit alternating
+steps of generator and discriminators.
 """
 
 from __future__ import annotations
@@ -19,36 +19,36 @@ _BUCKET = 1 << 24  # values sent at once: bounds the memory of the copy
 
 
 @dataclasses.dataclass(frozen=True)
-class Team:
-    """This process's number among `size`; alone by default, when nothing is sent anywhere.
+class ProcessGroup:
+    """The rank of this process among `size`; a single process by default, without communication.
 
-    With several, `torch.distributed` must be initialised, with the same numbers.
+    With several, `torch.distributed` must be initialized, with the same rank and size.
     """
 
     rank: int = 0
     size: int = 1
 
     @property
-    def leads(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this is the process that saves, validates and reports."""
         return self.rank == 0
 
-    def share(self, batch: int) -> range:
-        """The items of a batch that this process takes.
+    def local_items(self, batch: int) -> range:
+        """The indices of the batch items that this process takes.
 
         Raises:
-            ValueError: the batch cannot be shared out evenly.
+            ValueError: `size` does not divide the batch.
         """
         if batch % self.size:
             raise ValueError(
-                f"batch_size {batch} cannot be shared out among {self.size} processes; "
+                f"batch_size {batch} cannot be divided among {self.size} processes; "
                 f"choose a multiple of {self.size}"
             )
         each = batch // self.size
         return range(self.rank * each, (self.rank + 1) * each)
 
-    def average(self, tensors: Iterable[Tensor]) -> None:
-        """Replace tensors by their means over all processes; all must bring the same shapes."""
+    def all_reduce_mean(self, tensors: Iterable[Tensor]) -> None:
+        """Replace tensors by their means over all processes; shapes must be the same in all."""
         if self.size == 1:
             return
         for bucket in _buckets([tensor for tensor in tensors if tensor.numel()]):
@@ -59,14 +59,14 @@ class Team:
             for tensor, part in zip(bucket, parts, strict=True):
                 tensor.copy_(part.view_as(tensor))
 
-    def add_up(self, tensor: Tensor) -> Tensor:
+    def all_reduce_sum(self, tensor: Tensor) -> Tensor:
         """The sum of a tensor over all processes, in place."""
         if self.size > 1:
             dist.all_reduce(tensor)
         return tensor
 
-    def follow(self, *tensors: Tensor) -> None:
-        """Replace tensors by those of the process that leads."""
+    def broadcast(self, *tensors: Tensor) -> None:
+        """Replace tensors by those of the main process."""
         if self.size > 1:
             for tensor in tensors:
                 dist.broadcast(tensor, 0)
@@ -75,7 +75,7 @@ class Team:
         """Whether the flag is set in any process."""
         if self.size == 1:
             return flag
-        return bool(self.add_up(torch.tensor(int(flag), device=device)))
+        return bool(self.all_reduce_sum(torch.tensor(int(flag), device=device)))
 
 
 def _buckets(tensors: list[Tensor]) -> Iterable[list[Tensor]]:
@@ -89,4 +89,4 @@ def _buckets(tensors: list[Tensor]) -> Iterable[list[Tensor]]:
         yield bucket
 
 
-ALONE = Team()
+SINGLE_PROCESS = ProcessGroup()

@@ -1,4 +1,4 @@
-"""The trainer: adversarial steps, moving average, code revival, checkpoints, validation."""
+"""The trainer: steps, moving average, dead-code replacement, checkpoints, validation."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from bigcodec_models.data.crops import CropSource
 from bigcodec_models.precision import bfloat16_pays
 from bigcodec_models.quantization.quantizer import Codebook, Quantized
 from bigcodec_models.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from bigcodec_models.training.codebook_usage import UNREVIVED_WINDOW, CodeUsage
-from bigcodec_models.training.codec_loss import NonFiniteError, Objective, apply_gradients
+from bigcodec_models.training.codebook_usage import USAGE_WINDOW, CodeUsage
+from bigcodec_models.training.codec_loss import CodecLoss, NonFiniteError, apply_gradients
 from bigcodec_models.training.config import TrainConfig
 from bigcodec_models.training.events import Progress, Validation
 from bigcodec_models.training.optimizers import Optimizers
-from bigcodec_models.training.process_group import ALONE, Team
+from bigcodec_models.training.process_group import SINGLE_PROCESS, ProcessGroup
 from bigcodec_models.training.running_means import NORM, Clock, Window
 from bigcodec_models.training.schedule import learning_rate
 from bigcodec_models.training.validation import Validator
@@ -47,12 +47,12 @@ class Callbacks:
 
 
 class Trainer:
-    """One run: weights, optimisers and position in the data, kept in the folder `run`.
+    """One run: weights, optimizers and position in the data, kept in the folder `run`.
 
-    With a `team` of several processes each has a trainer of its own, with the same arguments.
+    In a `process_group` of several each process has a trainer of its own, with the same arguments.
 
     Raises:
-        ConfigError: the batch cannot be shared out among them.
+        ConfigError: the processes cannot take equal parts of the batch.
     """
 
     def __init__(
@@ -63,15 +63,18 @@ class Trainer:
         run: Path,
         device: str,
         validator: Validator | None = None,
-        team: Team = ALONE,
+        process_group: ProcessGroup = SINGLE_PROCESS,
     ) -> None:
         torch.manual_seed(train.seed)
         self.config, self.data, self.run_folder = train, data, run
-        self.team, self._items = team, _share(team, train.batch_size)
+        self.process_group, self._items = (
+            process_group,
+            _local_items(process_group, train.batch_size),
+        )
         self.device = torch.device(device)
         self.validator = validator
         self.network = CodecNetwork(model).to(self.device).train()
-        self.objective = Objective(train).to(self.device)
+        self.codec_loss = CodecLoss(train).to(self.device)
         for codebook in self.network.quantizer.codebooks:
             assert isinstance(codebook, Codebook)
             codebook.distance = F.l1_loss if train.codebook_loss == "l1" else F.mse_loss
@@ -79,8 +82,8 @@ class Trainer:
             self.network.encoder.requires_grad_(False)
             self.network.quantizer.requires_grad_(False)
         self.optimizers = {"generator": Optimizers(self.network, train)}
-        if self.objective.discriminators:
-            self.optimizers["discriminators"] = Optimizers(self.objective, train)
+        if self.codec_loss.discriminators:
+            self.optimizers["discriminators"] = Optimizers(self.codec_loss, train)
         self.ema = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
         self.step = 0
         self.seconds = 0.0
@@ -98,18 +101,18 @@ class Trainer:
             TrainingError: the checkpoint is of another model or of other discriminators.
             ModelFileError: the checkpoint is damaged.
         """
-        found = load_checkpoint(self.run_folder)
-        if found is None:
+        checkpoint = load_checkpoint(self.run_folder)
+        if checkpoint is None:
             return False
-        if found.model != self.network.config:
+        if checkpoint.model != self.network.config:
             raise TrainingError(f"{self.run_folder}: holds a run of another model configuration")
-        self._load_discriminators(found.discriminators)
-        self.network.load_state_dict(dict(found.weights))
-        self.ema = {name: found.ema[name].to(self.device) for name in self.ema}
+        self._load_discriminators(checkpoint.discriminators)
+        self.network.load_state_dict(dict(checkpoint.weights))
+        self.ema = {name: checkpoint.ema[name].to(self.device) for name in self.ema}
         for prefix, optimizers in self.optimizers.items():
-            optimizers.load(_under(prefix, found.optimizer))
-        self.usage.counts = found.optimizer["usage"].to(self.device)
-        self._take_facts(found.step, found.facts)
+            optimizers.load(_under(prefix, checkpoint.optimizer))
+        self.usage.counts = checkpoint.optimizer["usage"].to(self.device)
+        self._take_facts(checkpoint.step, checkpoint.facts)
         return True
 
     def start_from(
@@ -134,7 +137,7 @@ class Trainer:
 
     def _load_discriminators(self, tensors: Named) -> None:
         try:
-            self.objective.discriminators.load_state_dict(
+            self.codec_loss.discriminators.load_state_dict(
                 {name: value.float() for name, value in tensors.items()}
             )
         except RuntimeError as error:
@@ -157,7 +160,7 @@ class Trainer:
         tensors = {"usage": self.usage.counts.cpu()}
         for prefix, optimizers in self.optimizers.items():
             tensors |= {f"{prefix}/{key}": value for key, value in optimizers.moments().items()}
-        discriminators = self.objective.discriminators.state_dict()
+        discriminators = self.codec_loss.discriminators.state_dict()
         checkpoint = Checkpoint(
             step=self.step,
             model=self.network.config,
@@ -216,11 +219,11 @@ class Trainer:
             raise TrainingError(f"step {self.step}: {error}; {kept}") from error
         finally:
             batches.close()
-            if not self._in_step and self.team.leads:
+            if not self._in_step and self.process_group.is_main:
                 self.save()
 
     def _stops(self, callbacks: Callbacks) -> bool:
-        return self.team.any(callbacks.should_stop(), self.device)
+        return self.process_group.any(callbacks.should_stop(), self.device)
 
     def _progress(self, window: Window) -> Progress:
         return window.progress(
@@ -231,7 +234,7 @@ class Trainer:
         )
 
     def _save_is_due(self, clock: Clock) -> bool:
-        if not self.team.leads:
+        if not self.process_group.is_main:
             return False
         due = clock.since_save() >= 60 * self.config.checkpoint_minutes
         return due or self.step % self.config.keep_every == 0
@@ -241,15 +244,15 @@ class Trainer:
         return self.step % self.config.validate_every == 0 or self.step == self.config.max_steps
 
     def _validate(self, callbacks: Callbacks) -> None:
-        if not self.validator or not self.team.leads:
+        if not self.validator or not self.process_group.is_main:
             return
-        found = self.validator.measure(self.network, self.ema, self.step, self.best_mel)
-        if found.best:
-            self.best_mel = found.mel
-            info = ModelInfo(name=self.run_folder.name, licence="unreleased", training=self.facts())
+        validation = self.validator.measure(self.network, self.ema, self.step, self.best_mel)
+        if validation.best:
+            self.best_mel = validation.mel
+            info = ModelInfo(name=self.run_folder.name, license="unreleased", training=self.facts())
             path = self.run_folder / "best.safetensors"
             save_model(path, self.ema, self.network.config, info)
-        callbacks.validation(found)
+        callbacks.validation(validation)
 
     def train_step(self, wave: Tensor) -> dict[str, Tensor]:
         """One step on waves (B, 1, N): discriminators first, then the generator against them.
@@ -264,32 +267,36 @@ class Trainer:
         for optimizers in self.optimizers.values():
             optimizers.set_rate(learning_rate(self.step, config))
         adversarial = config.adversarial_at(self.step)
-        judged = self.objective.choose_judged(wave.shape[-1]) if adversarial else None
-        if self.team.rank:  # dropout differs from process to process, as it does within a batch
-            torch.manual_seed((config.seed + 7919 * self.team.rank) * 1_000_003 + self.step)
+        segment = self.codec_loss.random_segment(wave.shape[-1]) if adversarial else None
+        if (
+            self.process_group.rank
+        ):  # dropout differs from process to process, as it does within a batch
+            torch.manual_seed(
+                (config.seed + 7919 * self.process_group.rank) * 1_000_003 + self.step
+            )
         with self._precision():
-            made = self.network(wave, self._use_predicted_f0(len(wave)))
+            output = self.network(wave, self._use_predicted_f0(len(wave)))
         report: dict[str, Tensor] = {}
-        if judged is not None and self.step % config.discriminator_every == 0:
-            report |= self._discriminator_step(wave[..., judged], made.wave[..., judged])
+        if segment is not None and self.step % config.discriminator_every == 0:
+            report |= self._discriminator_step(wave[..., segment], output.wave[..., segment])
         with self._precision():
-            losses = self.objective.generator_losses(wave, made, judged)
+            losses = self.codec_loss.generator_losses(wave, output, segment)
         norm = apply_gradients(
             losses["total"],
             self.network.parameters(),
             self.optimizers["generator"],
             config.clip_norm,
-            self.team,
+            self.process_group,
         )
         if not config.freeze_encoder:
-            self.network.quantizer.learn(made.quantized, self.team.add_up)
+            self.network.quantizer.update_ema(output.quantized, self.process_group.all_reduce_sum)
         self._update_average()
-        self._watch_codes(made.quantized)
+        self._watch_codes(output.quantized)
         self.step += 1
         self._in_step = False
         report |= {**losses, NORM + "generator": norm}
         report = {name: value.detach() for name, value in report.items()}
-        self.team.average(report.values())
+        self.process_group.all_reduce_mean(report.values())
         return report
 
     def _use_predicted_f0(self, crops: int) -> Tensor | None:
@@ -303,23 +310,23 @@ class Trainer:
         return (torch.rand(crops) < self.config.predicted_f0_fraction).to(self.device)
 
     def _watch_codes(self, quantized: Quantized) -> None:
-        self.usage.add(quantized, self.team)
-        every = self.config.revive_every
-        if (self.step + 1) % (every or UNREVIVED_WINDOW) == 0:
+        self.usage.add(quantized, self.process_group)
+        every = self.config.replace_dead_codes_every
+        if (self.step + 1) % (every or USAGE_WINDOW) == 0:
             counts = self.usage.check()
             if every:
-                self.usage.revive(counts, quantized, self.ema, self.team)
+                self.usage.replace_dead_codes(counts, quantized, self.ema, self.process_group)
 
     def _discriminator_step(self, real: Tensor, generated: Tensor) -> dict[str, Tensor]:
         with self._precision():
-            losses = self.objective.discriminator_losses(real, generated)
+            losses = self.codec_loss.discriminator_losses(real, generated)
         total = losses.pop("total")
         norm = apply_gradients(
             total,
-            self.objective.parameters(),
+            self.codec_loss.parameters(),
             self.optimizers["discriminators"],
             self.config.clip_norm,
-            self.team,
+            self.process_group,
         )
         self._in_step = True
         return {**losses, NORM + "discriminators": norm}
@@ -337,9 +344,9 @@ class Trainer:
             self.ema[name].lerp_(value, 1 - decay)
 
 
-def _share(team: Team, batch_size: int) -> range:
+def _local_items(process_group: ProcessGroup, batch_size: int) -> range:
     try:
-        return team.share(batch_size)
+        return process_group.local_items(batch_size)
     except ValueError as error:
         raise ConfigError(str(error)) from error
 

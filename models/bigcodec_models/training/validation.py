@@ -45,12 +45,14 @@ class Validator:
         with torch.no_grad():
             restored = [self._restore(network, weights, wave) for _, wave in self._clips]
             mels = [
-                float(self._mel(self._tensor(ours), self._tensor(wave)))
-                for (_, wave), ours in zip(self._clips, restored, strict=True)
+                float(self._mel(self._tensor(estimate), self._tensor(wave)))
+                for (_, wave), estimate in zip(self._clips, restored, strict=True)
             ]
             f0 = self._f0(network, weights)
         network.train(training)
-        pairs = [(wave, ours) for (_, wave), ours in zip(self._clips, restored, strict=True)]
+        pairs = [
+            (wave, estimate) for (_, wave), estimate in zip(self._clips, restored, strict=True)
+        ]
         mel = float(np.mean(mels))
         return Validation(
             step=step,
@@ -60,8 +62,8 @@ class Validator:
             best=mel < best_mel,
             f0=f0,
             clips=tuple(
-                ValidationClip(name, wave, ours)
-                for (name, wave), ours in zip(self._clips, restored, strict=True)
+                ValidationClip(name, wave, estimate)
+                for (name, wave), estimate in zip(self._clips, restored, strict=True)
             ),
         )
 
@@ -71,15 +73,15 @@ class Validator:
             return None
         mels, voicing, near = [], [], []
         for _, wave in self._clips:
-            made = self._pass(network, weights, wave, predicted=False)
-            restored = made.wave[0, :, : len(wave)].float()
+            output = self._pass(network, weights, wave, predicted=False)
+            restored = output.wave[0, :, : len(wave)].float()
             mels.append(float(self._mel(restored, self._tensor(wave))))
-            assert made.f0 is not None
-            accuracy = f0_accuracy(*made.f0)
+            assert output.f0 is not None
+            accuracy = f0_accuracy(*output.f0)
             voicing.append(accuracy.voicing)
             near.append(accuracy.within_50_cents)
-        found = (value for value in near if not math.isnan(value))
-        return F0Validation(float(np.mean(mels)), float(np.mean(voicing)), _mean(found))
+        known = (value for value in near if not math.isnan(value))
+        return F0Validation(float(np.mean(mels)), float(np.mean(voicing)), _mean(known))
 
     def _tensor(self, wave: Wave) -> Tensor:
         return torch.from_numpy(wave).unsqueeze(0).to(self._device)
@@ -90,12 +92,12 @@ class Validator:
         padded = np.pad(wave, (0, -len(wave) % network.config.hop))
         inputs = self._tensor(padded).unsqueeze(1)
         use = torch.ones(1, dtype=torch.bool, device=self._device) if predicted else None
-        made: Reconstruction = torch.func.functional_call(network, dict(weights), (inputs, use))
-        return made
+        output: Reconstruction = torch.func.functional_call(network, dict(weights), (inputs, use))
+        return output
 
     def _restore(self, network: CodecNetwork, weights: Mapping[str, Tensor], wave: Wave) -> Wave:
-        made = self._pass(network, weights, wave, predicted=network.predicts_f0)
-        restored: Wave = made.wave[0, 0, : len(wave)].float().cpu().numpy()
+        output = self._pass(network, weights, wave, predicted=network.predicts_f0)
+        restored: Wave = output.wave[0, 0, : len(wave)].float().cpu().numpy()
         return restored
 
 
@@ -122,8 +124,8 @@ def _at_least(wave: Wave, length: int) -> Wave:
 
 
 def _mean(values: Iterable[float | None]) -> float | None:
-    found = [value for value in values if value is not None]
-    return float(np.mean(found)) if found else None
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
 
 
 def _stoi(original: Wave, restored: Wave) -> float | None:

@@ -15,7 +15,7 @@ import soundfile
 
 import bcdc
 from bigcodec_models import Codec
-from bigcodec_models.config import F0_MODES, PITCH_TOKENS, PRESETS
+from bigcodec_models.config import F0_BINS, F0_MODES, PRESETS
 from bigcodec_models.layers.f0 import LOWEST, STEPS_AN_OCTAVE
 
 Here = Callable[..., Any]
@@ -44,9 +44,9 @@ def read(path: Path) -> bcdc.Container:
 
 def test_models_format_and_specification_mean_the_same_tokens() -> None:
     text = (ROOT / "format" / "SPEC.md").read_text(encoding="utf-8")
-    assert bcdc.F0_BINS == PITCH_TOKENS
+    assert bcdc.F0_BINS == F0_BINS
     assert f"`{LOWEST:g} * 2^((n - 1) / {STEPS_AN_OCTAVE})` Hz" in text
-    assert f"That codebook has {PITCH_TOKENS} entries" in text
+    assert f"That codebook has {F0_BINS} entries" in text
 
 
 @pytest.mark.parametrize("f0", [None, *F0_MODES])

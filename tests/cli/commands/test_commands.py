@@ -251,7 +251,7 @@ def test_models_are_imported_listed_shown_and_chosen(
     assert "mine" in ok(bigcodec("models", "list")).stdout
     facts = json.loads(ok(bigcodec("models", "show", "mine", "--json")).stdout)
     assert facts["fingerprint"] == Codec.load(toy_model).fingerprint.hex()
-    assert facts["licence"] == "CC0-1.0" and facts["training"] == {"steps": 0}
+    assert facts["license"] == "CC0-1.0" and facts["training"] == {"steps": 0}
     ok(bigcodec("models", "default", "mine"))
     assert ok(bigcodec("models", "default")).stdout == "mine\n"
     tone(tmp_path / "a.wav")

@@ -1,4 +1,4 @@
-"""What the tests of the measures share."""
+"""What the tests of the metrics share."""
 
 from __future__ import annotations
 

@@ -14,15 +14,15 @@ import pytest
 import soundfile
 
 from bigcodec_cli.evaluation.comparison import compare
-from bigcodec_cli.evaluation.config import Bench
-from bigcodec_cli.evaluation.metrics.definitions import COST, MEASURES
+from bigcodec_cli.evaluation.config import EvalConfig
+from bigcodec_cli.evaluation.metrics.definitions import COST, METRICS
 from bigcodec_cli.evaluation.report.exports import comparison_text
 from bigcodec_cli.evaluation.run import EvalClip, Worker
 from bigcodec_models.registry import builtin_models
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
-KEYS = {measure.key for measure in MEASURES}
-COSTS = {measure.key for measure in COST}
+KEYS = {metric.key for metric in METRICS}
+COSTS = {metric.key for metric in COST}
 TAKEN = ("pesq_wb", "stoi", "mcd", "mel")
 SPEEDS = {"encode_x_realtime", "decode_x_realtime"}
 
@@ -45,12 +45,12 @@ def test_two_clips_are_measured_from_bytes_on_disk(
     bigcodec: Run, tmp_path: Path, clips: Path, toy_model: Path
 ) -> None:
     outputs = ("--json", "out.json", "--csv", "out.csv", "--report", "out.html")
-    taken = ("--measures", ",".join(TAKEN))
+    taken = ("--metrics", ",".join(TAKEN))
     done = bigcodec("eval", clips, "--model", toy_model, "--jobs", "2", *taken, *outputs)
     assert done.returncode == 0, done.stderr
     found = load(tmp_path / "out.json")
     (system,) = found["systems"]
-    assert (system["name"], system["ours"], found["files"]) == (toy_model.stem, True, 2)
+    assert (system["name"], system["is_bigcodec"], found["files"]) == (toy_model.stem, True, 2)
     assert set(system["groups"]) == {"a", "b"}
     rows = system["per_file"]
     assert [row["file"] for row in rows] == ["a/one.wav", "b/two.wav"]
@@ -97,8 +97,8 @@ def check_means(system: Any) -> None:
 
 
 def check_same_in_one_process(clips: Path, model: Path, rows: Any) -> None:
-    bench = Bench(models=(str(model),), peers=(), measures=TAKEN, device="cpu", jobs=1)
-    outcome = Worker(bench)(EvalClip(path=clips / "a/one.wav", name="a/one.wav", group="a"))
+    config = EvalConfig(models=(str(model),), baselines=(), metrics=TAKEN, device="cpu", jobs=1)
+    outcome = Worker(config)(EvalClip(path=clips / "a/one.wav", name="a/one.wav", group="a"))
     assert isinstance(outcome, list)
     alone = outcome[1].values
     for key in alone.keys() - SPEEDS:
@@ -108,7 +108,7 @@ def check_same_in_one_process(clips: Path, model: Path, rows: Any) -> None:
 def test_models_are_measured_in_either_f0_mode(
     bigcodec: Run, tmp_path: Path, clips: Path, f0_model: Path, toy_model: Path
 ) -> None:
-    taken = ("eval", clips, "--model", f0_model, "--measures", "mel", "-f", "--json", "out.json")
+    taken = ("eval", clips, "--model", f0_model, "--metrics", "mel", "-f", "--json", "out.json")
     rates = {}
     for options, mode in (((), "predicted"), (("--f0", "coded"), "coded")):
         done = bigcodec(*taken, *options)
@@ -135,9 +135,9 @@ def test_what_is_missing_or_broken_is_named(
     (clips / "b" / "broken.flac").write_bytes(b"fLaC and nothing more")
     soundfile.write(clips / "a" / "one.wav", np.zeros(8000), 16000)
     (clips / "b" / "two.wav").unlink()
-    peers = ("--against", "opus:6,codec2:1200")
-    taken = ("--measures", "mel,stoi", "--json", "out.json")
-    arguments = ("eval", clips, "--model", toy_model, *peers, *taken)
+    baselines = ("--baselines", "opus:6,codec2:1200")
+    taken = ("--metrics", "mel,stoi", "--json", "out.json")
+    arguments = ("eval", clips, "--model", toy_model, *baselines, *taken)
     done = bigcodec(*arguments, PATH=str(tmp_path))
     assert done.returncode == 1, done.stderr
     assert "b/broken.flac" in done.stderr and "Traceback" not in done.stderr
@@ -160,7 +160,7 @@ def test_a_codec_that_fails_has_no_figures(
     for program in ("opusenc", "opusdec"):
         (tmp_path / program).write_text("#!/bin/sh\necho it is out of order >&2\nexit 3\n")
         (tmp_path / program).chmod(0o755)
-    taken = ("--against", "opus:6", "--measures", "mel", "--json", "out.json")
+    taken = ("--baselines", "opus:6", "--metrics", "mel", "--json", "out.json")
     done = bigcodec("eval", clips, "--model", toy_model, *taken, PATH=str(tmp_path))
     assert done.returncode == 1, done.stderr
     ours, opus = load(tmp_path / "out.json")["systems"]
@@ -177,8 +177,8 @@ NEWEST = builtin_models()[-1].name
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (("clips", "--against", "mp3:32"), 2, "mp3:32: no such peer"),
-        (("clips", "--measures", "stoi,mos"), 2, "mos: no such measure"),
+        (("clips", "--baselines", "mp3:32"), 2, "mp3:32: no such baseline"),
+        (("clips", "--metrics", "stoi,mos"), 2, "mos: no such metric"),
         (("clips", "--json", "a", "--csv", "a"), 2, "must name different files"),
         (("clips", "--jobs", "0"), 2, "--jobs"),
         (("clips", "--model", "lite", "--model", NEWEST), 2, "models need different names"),
@@ -205,7 +205,7 @@ def test_two_files_are_compared(bigcodec: Run, tmp_path: Path, speech: Path) -> 
     soundfile.write(tmp_path / "a.wav", first, rate)
     soundfile.write(tmp_path / "b.wav", np.pad(first, (160, 0)), rate)
     found = json.loads(
-        bigcodec("compare", "a.wav", "b.wav", "--json", "--measures", "mel,stoi").stdout
+        bigcodec("compare", "a.wav", "b.wav", "--json", "--metrics", "mel,stoi").stdout
     )
     assert (found["delay_ms"], found["seconds"], found["surplus_seconds"]) == (10, 2, 0.01)
     assert (found["mel"], found["failed"]) == (0, {})

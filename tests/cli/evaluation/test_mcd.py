@@ -24,7 +24,7 @@ GOLDEN = np.load(Path(__file__).parent / "golden.npz")
 
 
 @pytest.fixture(scope="module")
-def meter() -> CepstralDistortion:
+def metric() -> CepstralDistortion:
     try:
         return CepstralDistortion()
     except MissingError as error:
@@ -62,7 +62,7 @@ def test_distortion_by_hand() -> None:
     assert distortion(first, second) == pytest.approx(total / 7)
 
 
-def test_the_whole_measure_by_hand(meter: CepstralDistortion, wave: Wave, noise: Wave) -> None:
+def test_the_whole_measure_by_hand(metric: CepstralDistortion, wave: Wave, noise: Wave) -> None:
     world = load_extension("pyworld", "pyworld")
     noisy = wave + noise * np.float32(0.1)
     first, second = (envelope(world, w) for w in (wave, noisy))
@@ -71,8 +71,8 @@ def test_the_whole_measure_by_hand(meter: CepstralDistortion, wave: Wave, noise:
     assert 0 < loud.sum() < len(loud)
     assert np.array_equal(active_frames(first), loud)
     expected = distortion(mel_cepstra(first[loud]), mel_cepstra(second[loud]))
-    assert meter(wave, noisy) == pytest.approx(expected)
+    assert metric(wave, noisy) == pytest.approx(expected)
 
 
-def test_the_level_does_not_matter(meter: CepstralDistortion, wave: Wave) -> None:
-    assert meter(wave, wave * np.float32(0.25)) < 0.1
+def test_the_level_does_not_matter(metric: CepstralDistortion, wave: Wave) -> None:
+    assert metric(wave, wave * np.float32(0.25)) < 0.1

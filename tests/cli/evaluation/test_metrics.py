@@ -1,4 +1,4 @@
-"""The measures against what must be true of them."""
+"""The metrics against what must be true of them."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from bigcodec_cli.evaluation.metrics.compute import Meters
-from bigcodec_cli.evaluation.metrics.definitions import MEASURES, QUALITY
+from bigcodec_cli.evaluation.metrics.compute import QualityMetrics
+from bigcodec_cli.evaluation.metrics.definitions import METRICS, QUALITY
 from bigcodec_models.losses.spectral import MultiScaleMelLoss
 
 Wave = npt.NDArray[np.float32]
@@ -27,41 +27,43 @@ BEST = {
 
 
 @pytest.fixture(scope="module")
-def meters() -> Meters:
-    return Meters([measure.key for measure in QUALITY])
+def metrics() -> QualityMetrics:
+    return QualityMetrics([metric.key for metric in QUALITY])
 
 
 @pytest.fixture(scope="module")
-def quick() -> Meters:
+def quick() -> QualityMetrics:
     """All but the one that takes seconds whatever it hears."""
-    return Meters([measure.key for measure in QUALITY if measure.key != "dnsmos"])
+    return QualityMetrics([metric.key for metric in QUALITY if metric.key != "dnsmos"])
 
 
-def measured(meters: Meters, original: Wave, restored: Wave) -> dict[str, float]:
-    values, failed = meters.measure(original, restored)
+def measured(metrics: QualityMetrics, original: Wave, restored: Wave) -> dict[str, float]:
+    values, failed = metrics.measure(original, restored)
     assert not failed
     return values
 
 
-def test_identity_gives_the_best(meters: Meters, wave: Wave) -> None:
-    values = measured(meters, wave, wave)
-    present = set(BEST) - set(meters.missing)
+def test_identity_gives_the_best(metrics: QualityMetrics, wave: Wave) -> None:
+    values = measured(metrics, wave, wave)
+    present = set(BEST) - set(metrics.missing)
     assert present <= set(values)
     assert {key: values[key] for key in present} == pytest.approx(
         {key: BEST[key] for key in present}, abs=2e-3
     )
 
 
-def test_more_noise_is_worse_by_every_measure(meters: Meters, wave: Wave, noise: Wave) -> None:
-    levels = [measured(meters, wave, wave + noise * gain) for gain in (0.01, 0.1, 1.0)]
-    for measure in QUALITY:
-        if measure.key in levels[0]:
-            found = [level[measure.key] for level in levels]
-            assert found == sorted(found, reverse=measure.better == "high"), measure.key
-            assert len(set(found)) == 3, measure.key
+def test_more_noise_is_worse_by_every_measure(
+    metrics: QualityMetrics, wave: Wave, noise: Wave
+) -> None:
+    levels = [measured(metrics, wave, wave + noise * gain) for gain in (0.01, 0.1, 1.0)]
+    for metric in QUALITY:
+        if metric.key in levels[0]:
+            found = [level[metric.key] for level in levels]
+            assert found == sorted(found, reverse=metric.better == "high"), metric.key
+            assert len(set(found)) == 3, metric.key
 
 
-def test_pesq_tells_wide_band_from_narrow(quick: Meters, wave: Wave) -> None:
+def test_pesq_tells_wide_band_from_narrow(quick: QualityMetrics, wave: Wave) -> None:
     if "pesq_wb" in quick.missing:
         pytest.skip(quick.missing["pesq_wb"])
     spectrum = np.fft.rfft(wave)
@@ -72,40 +74,40 @@ def test_pesq_tells_wide_band_from_narrow(quick: Meters, wave: Wave) -> None:
     assert values["pesq_wb"] < 4.3
 
 
-def test_mel_is_the_training_loss(quick: Meters, wave: Wave, noise: Wave) -> None:
+def test_mel_is_the_training_loss(quick: QualityMetrics, wave: Wave, noise: Wave) -> None:
     noisy = wave + noise * np.float32(0.3)
     expected = MultiScaleMelLoss()(torch.from_numpy(noisy)[None], torch.from_numpy(wave)[None])
     assert measured(quick, wave, noisy)["mel"] == pytest.approx(float(expected))
 
 
-def test_dnsmos_needs_no_original(meters: Meters, wave: Wave, noise: Wave) -> None:
-    if "dnsmos" in meters.missing:
-        pytest.skip(meters.missing["dnsmos"])
-    clean, _ = meters.measure_alone(wave)
-    noisy, _ = meters.measure_alone(wave + noise)
+def test_dnsmos_needs_no_original(metrics: QualityMetrics, wave: Wave, noise: Wave) -> None:
+    if "dnsmos" in metrics.missing:
+        pytest.skip(metrics.missing["dnsmos"])
+    clean, _ = metrics.measure_alone(wave)
+    noisy, _ = metrics.measure_alone(wave + noise)
     assert set(clean) == {"dnsmos"}
     assert 1 <= noisy["dnsmos"] < clean["dnsmos"] - 1 < 4
 
 
-def test_silence_is_a_failure_and_no_number(quick: Meters, wave: Wave) -> None:
-    meters, silent = quick, np.zeros_like(wave)
-    values, failed = meters.measure(silent, wave)
+def test_silence_is_a_failure_and_no_number(quick: QualityMetrics, wave: Wave) -> None:
+    metrics, silent = quick, np.zeros_like(wave)
+    values, failed = metrics.measure(silent, wave)
     assert not values
     assert set(failed.values()) == {"the original is silent"}
-    values, failed = meters.measure(wave, silent)
+    values, failed = metrics.measure(wave, silent)
     assert failed["sim"] == "the wave is silent"
     assert not {"sim", "pesq_wb"} & set(values)
 
 
 @pytest.mark.parametrize("samples", [0, 1, 3000])
 def test_too_little_speech_is_a_failure_with_a_reason(
-    quick: Meters, wave: Wave, samples: int
+    quick: QualityMetrics, wave: Wave, samples: int
 ) -> None:
-    meters = quick
+    metrics = quick
     short = wave[20000 : 20000 + samples]
-    values, failed = meters.measure(short, short)
-    assert set(values) | set(failed) == {m.key for m in QUALITY} - {*meters.missing, "dnsmos"}
-    assert {"pesq_wb", "pesq_nb", "stoi", "estoi"} - set(meters.missing) <= set(failed)
+    values, failed = metrics.measure(short, short)
+    assert set(values) | set(failed) == {m.key for m in QUALITY} - {*metrics.missing, "dnsmos"}
+    assert {"pesq_wb", "pesq_nb", "stoi", "estoi"} - set(metrics.missing) <= set(failed)
     assert all(reason and "\n" not in reason for reason in failed.values())
     if samples == 3000:
         assert failed["stoi"] == "less than 0.4 s of speech without its pauses"
@@ -121,7 +123,7 @@ def test_missing_packages_are_named(
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)
     monkeypatch.setitem(sys.modules, f"{package}.dnsmos", None)
-    missing = Meters(sorted(keys)).missing
+    missing = QualityMetrics(sorted(keys)).missing
     assert all(missing[key].startswith(f"{package} is not installed") for key in keys)
 
 
@@ -131,7 +133,7 @@ def test_missing_folders_are_named(
 ) -> None:
     found = [p for p in sys.path if not (Path(p) / package).exists()]
     monkeypatch.setattr(sys, "path", found)
-    missing = Meters([key, "mel"]).missing
+    missing = QualityMetrics([key, "mel"]).missing
     assert set(missing) == {key}
     assert missing[key].startswith(f"{package} is not installed")
 
@@ -139,5 +141,5 @@ def test_missing_folders_are_named(
 def test_keys_are_those_of_the_documentation() -> None:
     page = Path(__file__).parents[3] / "docs" / "evaluation.md"
     text = page.read_text(encoding="utf-8")
-    for measure in MEASURES:
-        assert f"`{measure.key}`" in text
+    for metric in METRICS:
+        assert f"`{metric.key}`" in text

@@ -20,7 +20,7 @@ import numpy.typing as npt
 import pytest
 import soundfile
 
-from bigcodec_cli.evaluation.codecs.base import SystemInfo
+from bigcodec_cli.evaluation.codecs.base import CodecInfo
 from bigcodec_cli.evaluation.media import grey_png, make_sound, spectrogram_png
 from bigcodec_cli.evaluation.report.charts import round_ticks
 from bigcodec_cli.evaluation.report.html import to_html
@@ -68,7 +68,7 @@ def evaluation(wave: Wave) -> Evaluation:
             jobs=2,
         ),
         [
-            SystemInfo(name=name, ours=name == "ours", description=f"how {name} was run")
+            CodecInfo(name=name, is_bigcodec=name == "ours", description=f"how {name} was run")
             for name in SYSTEMS
         ],
         [
@@ -117,7 +117,7 @@ def test_the_page_says_what_was_measured(evaluation: Evaluation) -> None:
     assert cells[1].startswith("1.21 ")
     assert cells[2] == "–"
     figures = root.findall(".//section[@id='charts']//svg")
-    assert [svg.attrib["data-measure"] for svg in figures] == ["pesq_wb", "stoi", "mcd", "dnsmos"]
+    assert [svg.attrib["data-metric"] for svg in figures] == ["pesq_wb", "stoi", "mcd", "dnsmos"]
     assert all(len(svg.findall("circle")) == 2 for svg in figures)
     assert "ours 3.50 at 1.10, opus:6 3.50 at 6.20" in words(figures[3].find("title"))
     assert len(root.findall(".//section[@id='groups']//tbody/tr")) == 6

@@ -24,7 +24,7 @@ PARTS = {"whole": slice(0, None), "start": slice(0, 16000), "quiet": slice(40000
 
 
 @pytest.fixture(scope="module")
-def meter() -> ResemblyzerSimilarity:
+def metric() -> ResemblyzerSimilarity:
     try:
         return ResemblyzerSimilarity()
     except MissingError as error:
@@ -33,21 +33,21 @@ def meter() -> ResemblyzerSimilarity:
 
 @pytest.mark.parametrize("part", PARTS)
 def test_embeddings_are_those_of_the_published_package(
-    meter: ResemblyzerSimilarity, speech: Path, part: str
+    metric: ResemblyzerSimilarity, speech: Path, part: str
 ) -> None:
     samples, _ = soundfile.read(speech, dtype="float32")
     loud = samples[PARTS[part]] * np.float32(0.05 if part == "quiet" else 1)
-    assert np.abs(meter.embed(loud) - GOLDEN[f"embedding_{part}"]).max() < 1e-5
+    assert np.abs(metric.embed(loud) - GOLDEN[f"embedding_{part}"]).max() < 1e-5
 
 
-def test_a_raised_voice_is_another(meter: ResemblyzerSimilarity, wave: Wave) -> None:
+def test_a_raised_voice_is_another(metric: ResemblyzerSimilarity, wave: Wave) -> None:
     higher = soxr.resample(wave, 16000, 12000)
     slightly = soxr.resample(wave, 16000, 15500)
-    assert meter(wave, higher) < 0.9 < meter(wave, slightly) < 1
+    assert metric(wave, higher) < 0.9 < metric(wave, slightly) < 1
 
 
-def test_the_level_does_not_matter(meter: ResemblyzerSimilarity, wave: Wave) -> None:
-    assert meter(wave * np.float32(0.01), wave * np.float32(0.02)) == pytest.approx(1)
+def test_the_level_does_not_matter(metric: ResemblyzerSimilarity, wave: Wave) -> None:
+    assert metric(wave * np.float32(0.01), wave * np.float32(0.02)) == pytest.approx(1)
 
 
 def test_wavlm_has_its_own_column_when_its_weights_are_here(huggingface: Path, wave: Wave) -> None:
@@ -71,7 +71,7 @@ def test_wavlm_has_its_own_column_when_its_weights_are_here(huggingface: Path, w
     snapshot = folder / "snapshots" / ("0" * 40)
     transformers.WavLMForXVector(config).save_pretrained(snapshot)
     transformers.Wav2Vec2FeatureExtractor().save_pretrained(snapshot)
-    meter = WavlmSimilarity()
-    assert meter.embed(wave).shape == (8,)
-    assert meter(wave, wave) == pytest.approx(1)
-    assert meter(wave, wave[::-1].copy()) < 1
+    metric = WavlmSimilarity()
+    assert metric.embed(wave).shape == (8,)
+    assert metric(wave, wave) == pytest.approx(1)
+    assert metric(wave, wave[::-1].copy()) < 1

@@ -17,9 +17,14 @@ from bigcodec_models.training.checkpoint import find_checkpoints
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 BIGCODEC = str(Path(sys.executable).with_name("bigcodec"))
 SETTINGS = ["batch_size=4", "crop_seconds=0.5", "mel_windows=[128,512]", "validation_seconds=0.5"]
-SETTINGS += ["generator_only_steps=1", "discriminators=small", "discriminator_every=1"]
-REVIVAL = 3  # codes that are moved then come from one process's latents
-SETTINGS += [f"revive_every={REVIVAL}", "log_every=1", "learning_rate=1e-3", "warmup_steps=0"]
+SETTINGS += ["discriminator_start_step=1", "discriminators=small", "discriminator_every=1"]
+REPLACEMENT = 3  # codes that replace dead ones come from one process's latents
+SETTINGS += [
+    f"replace_dead_codes_every={REPLACEMENT}",
+    "log_every=1",
+    "learning_rate=1e-3",
+    "warmup_steps=0",
+]
 
 
 @pytest.fixture
@@ -62,7 +67,7 @@ def test_two_processes_train_as_one_does(tmp_path: Path, data: Path) -> None:
     alone, both = losses(tmp_path / "alone"), losses(tmp_path / "both")
     assert len(alone) == len(both) == 5 and "adversarial" in alone[1]
     for step, (one, two) in enumerate(zip(alone, both, strict=True)):
-        same = one.keys() - ({"vq"} if step >= REVIVAL else set())
+        same = one.keys() - ({"vq"} if step >= REPLACEMENT else set())
         assert {k: two[k] for k in same} == pytest.approx({k: one[k] for k in same}, rel=5e-3)
     found, expected = weights(tmp_path / "both"), weights(tmp_path / "alone")
     for name in expected.keys() - {"quantizer.codebooks.0.codes"}:

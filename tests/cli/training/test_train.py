@@ -25,7 +25,7 @@ from bigcodec_models.training.checkpoint import find_checkpoints
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 QUICK = ["batch_size=2", "crop_seconds=0.5", "mel_windows=[128,512]", "log_every=2"]
-QUICK += ["validation_seconds=0.5", "validate_every=4", "generator_only_steps=2"]
+QUICK += ["validation_seconds=0.5", "validate_every=4", "discriminator_start_step=2"]
 QUICK += ["discriminators=small"]
 
 
@@ -216,7 +216,7 @@ def test_fine_tuning_begins_with_published_weights(
     shape += ["decoder_strides=[5,5,4,2]", "quantizer.codebook_size=300"]
     words = arguments(data, "run", "max_steps=1", "learning_rate=1e-12", preset="toy")
     words += ["--set", "final_learning_rate=0", "--set", "weight_decay=0"]
-    words += ["--set", "revive_every=100"]
+    words += ["--set", "replace_dead_codes_every=100"]
     words += [word for setting in shape for word in ("--set", f"model.{setting}")]
     result = ok(bigcodec(*words, "--init", golden / "golden_lightning.ckpt"))
     assert "from " in result.stderr and "new ones begin" in result.stderr

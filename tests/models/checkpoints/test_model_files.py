@@ -28,7 +28,7 @@ from bigcodec_models.checkpoints.safe_unpickle import (
 )
 from bigcodec_models.config import BigCodecConfig, ConfigError
 
-INFO = ModelInfo(name="mine", licence="CC0-1.0", training={"steps": 3, "data": "none"})
+INFO = ModelInfo(name="mine", license="CC0-1.0", training={"steps": 3, "data": "none"})
 
 
 def toy_tensors(preset: str = "toy-lite") -> dict[str, Tensor]:

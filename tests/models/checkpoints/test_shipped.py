@@ -29,7 +29,7 @@ def test_lite_is_the_newest() -> None:
 def test_the_table_is_true(model: BuiltinModel) -> None:
     codec = Codec.load(model.name)
     assert codec.fingerprint == model.fingerprint
-    assert (codec.info.name, codec.info.licence) == (model.name, model.licence)
+    assert (codec.info.name, codec.info.license) == (model.name, model.license)
     assert codec.info.training["steps"] > 0
     assert (codec.hop, codec.config.token_sizes) == (200, SIZES[model.name])
 
@@ -46,7 +46,7 @@ def test_files_are_small_and_load_quickly(model: BuiltinModel) -> None:
 def test_every_model_has_a_card(model: BuiltinModel) -> None:
     card = (WEIGHTS / f"{model.name.upper()}.md").read_text(encoding="utf-8")
     assert card.startswith(f"# {model.name}\n") and "@" not in card
-    for word in ("parameters", "data", "steps", "licence", "STOI", "PESQ-WB"):
+    for word in ("parameters", "data", "steps", "license", "STOI", "PESQ-WB"):
         assert word in card
 
 

@@ -218,11 +218,11 @@ def test_pooling_halves_by_means_of_four() -> None:
     assert Pool(2)(torch.ones(1, 1, 64))[0, 0, 0, 2:-1].tolist() == [1] * 14
 
 
-@pytest.mark.parametrize("centred", [True, False])
-def test_complex_spectrum_is_that_of_scipy(speech: Path, centred: bool) -> None:
+@pytest.mark.parametrize("centered", [True, False])
+def test_complex_spectrum_is_that_of_scipy(speech: Path, centered: bool) -> None:
     wave = soundfile.read(speech, dtype="float64")[0][20000:23001]
-    found = ComplexSpectrum(512, centred)(torch.from_numpy(wave).float().view(1, 1, -1))[0]
-    padded = np.pad(wave, 256, mode="reflect") if centred else wave
+    found = ComplexSpectrum(512, centered)(torch.from_numpy(wave).float().view(1, 1, -1))[0]
+    padded = np.pad(wave, 256, mode="reflect") if centered else wave
     window = scipy.signal.get_window("hann", 512)
     frames = np.lib.stride_tricks.sliding_window_view(padded, 512)[::128]
     _, _, wanted = scipy.signal.stft(
@@ -235,7 +235,7 @@ def test_complex_spectrum_is_that_of_scipy(speech: Path, centred: bool) -> None:
 
 
 def test_a_wave_shorter_than_the_window_has_one_frame() -> None:
-    assert ComplexSpectrum(2048, centred=False)(torch.randn(1, 1, 2000)).shape == (1, 2, 1, 1025)
+    assert ComplexSpectrum(2048, centered=False)(torch.randn(1, 1, 2000)).shape == (1, 2, 1, 1025)
 
 
 @pytest.mark.parametrize("kind", ["msd", "msstft", "mrd", "mssbcqt"])

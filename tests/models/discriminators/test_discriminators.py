@@ -43,7 +43,7 @@ from bigcodec_models.losses.adversarial import (
     generator_loss,
 )
 from bigcodec_models.losses.spectral import MultiScaleMelLoss
-from bigcodec_models.training.codec_loss import Objective, apply_gradients
+from bigcodec_models.training.codec_loss import CodecLoss, apply_gradients
 from bigcodec_models.training.config import TrainConfig
 
 THINNING = 37
@@ -217,15 +217,15 @@ def test_generator_gradients_match_the_published_ones(reference: Golden, step: S
 def test_the_trainers_step_takes_the_published_losses_in_the_published_order(
     reference: Golden,
 ) -> None:
-    objective = Objective(TrainConfig(discriminators="none"))
-    objective.discriminators = load_discriminators(reference)
-    optimizer = torch.optim.AdamW(objective.parameters(), lr=1e-3, betas=(0.8, 0.9))
+    codec_loss = CodecLoss(TrainConfig(discriminators="none"))
+    codec_loss.discriminators = load_discriminators(reference)
+    optimizer = torch.optim.AdamW(codec_loss.parameters(), lr=1e-3, betas=(0.8, 0.9))
     network, _ = load_generator(reference)
     real = wave(reference, "real")
     made = network(real)
-    first = objective.discriminator_losses(real, made.wave)
-    apply_gradients(first["total"], objective.parameters(), optimizer, clip=1.0)
-    second = objective.generator_losses(real, made, slice(None))
+    first = codec_loss.discriminator_losses(real, made.wave)
+    apply_gradients(first["total"], codec_loss.parameters(), optimizer, clip=1.0)
+    second = codec_loss.generator_losses(real, made, slice(None))
     published = reference.values["losses"]
     expected = {
         "discriminator_real": published["d_real"],

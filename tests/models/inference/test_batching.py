@@ -20,7 +20,7 @@ from bigcodec_models.checkpoints.model_file import LoadedModel, ModelInfo
 from bigcodec_models.inference import chunking, prepare
 from bigcodec_models.inference.batching import run_streams
 from bigcodec_models.inference.chunking import Windows
-from bigcodec_models.inference.receptive_field import Context
+from bigcodec_models.inference.receptive_field import ReceptiveField
 from bigcodec_models.layers import lstm
 
 Wave = npt.NDArray[np.float32]
@@ -41,7 +41,7 @@ def make_codec(preset: str, precision: str = "float32") -> Codec:
     torch.manual_seed(5)
     config = PRESETS[preset]
     tensors = CodecNetwork(config).state_dict()
-    model = LoadedModel(config=config, info=ModelInfo(name="", licence=""), tensors=tensors)
+    model = LoadedModel(config=config, info=ModelInfo(name="", license=""), tensors=tensors)
     return Codec(model, precision=precision)
 
 
@@ -102,14 +102,14 @@ def test_windows_join_to_a_single_pass(
     wanted: tuple[int, int | None],
     reach_back: bool,
 ) -> None:
-    """With sums over the whole context in the place of a network, in exact arithmetic."""
+    """With sums over the whole receptive field in the place of a network, in exact arithmetic."""
 
     def sums(x: Tensor) -> Tensor:
         padded = torch.nn.functional.pad(x, (left, right))
         return padded.unfold(-1, left + right + 1, 1).sum(-1)
 
     values = torch.arange(1.0, frames + 1).view(1, 1, -1) ** 2
-    windows = Windows(Context(left, right), 1, 1, wanted, reach_back)
+    windows = Windows(ReceptiveField(left, right), 1, 1, wanted, reach_back)
     found = [torch.zeros(1, 1, 0)]
     for piece in torch.split(values, cut, dim=-1):
         windows.push(piece)

@@ -16,11 +16,11 @@ from bigcodec_models.checkpoints.model_file import LoadedModel, ModelInfo
 from bigcodec_models.config import BigCodecConfig, LiteConfig, ModelConfig, QuantizerConfig
 from bigcodec_models.inference import chunking
 from bigcodec_models.inference.batching import run_streams
-from bigcodec_models.inference.receptive_field import contexts_of
+from bigcodec_models.inference.receptive_field import receptive_fields
 from bigcodec_models.quantization.quantizer import Codebook
 
 Wave = npt.NDArray[np.float32]
-FAMILIES = ["toy", "toy-lite", "toy-tone", "toy-single"]
+FAMILIES = ["toy", "toy-lite", "toy-harmonic", "toy-single"]
 MODELS: dict[str, ModelConfig] = {
     **{name: PRESETS[name] for name in FAMILIES},
     # A window that reaches over several chunks.
@@ -40,7 +40,7 @@ def codec(request: pytest.FixtureRequest) -> Codec:
     name, _, f0 = request.param.partition(":")
     config = MODELS[name]
     tensors = CodecNetwork(config).state_dict()
-    loaded = LoadedModel(config=config, info=ModelInfo(name="", licence=""), tensors=tensors)
+    loaded = LoadedModel(config=config, info=ModelInfo(name="", license=""), tensors=tensors)
     return Codec(loaded, f0=f0 or None)
 
 
@@ -136,13 +136,13 @@ def test_a_part_costs_no_more_far_into_the_file(
     tokens = codec.encode(noise(90_000))
     decoder = codec._network.decoder
     seen: list[int] = []
-    original = decoder.back
+    original = decoder.post_recurrence
 
     def counting(x: torch.Tensor) -> torch.Tensor:
         seen.append(x.shape[-1])
         return original(x)
 
-    monkeypatch.setattr(decoder, "back", counting)
+    monkeypatch.setattr(decoder, "post_recurrence", counting)
     codec.decode(tokens, 2000, 80_000)
     assert len(seen) <= 2
 
@@ -172,8 +172,8 @@ def test_buffers_do_not_grow(codec: Codec, batched: bool) -> None:
             largest = max(largest, stream.buffered())
             while stream.ready():
                 pipeline.advance([stream])
-    contexts = contexts_of(codec.config)
-    window = pipeline.chunk + sum(contexts.encoder_front)
+    fields = receptive_fields(codec.config)
+    window = pipeline.chunk + sum(fields.encoder_pre)
     assert largest <= 200 * (2 * window) + 200
 
 
@@ -184,13 +184,13 @@ def test_windows_of_batched_give_the_same(codec: Codec) -> None:
     shapes: set[torch.Size] = set()
     pipeline = chunking.encoder_pipeline(codec._network, batched=True)
 
-    plain = pipeline.front
+    plain = pipeline.pre_recurrence
 
-    def front(x: torch.Tensor) -> torch.Tensor:
+    def pre_recurrence(x: torch.Tensor) -> torch.Tensor:
         shapes.add(x.shape)
         return plain(x)
 
-    pipeline = replace(pipeline, front=front)
+    pipeline = replace(pipeline, pre_recurrence=pre_recurrence)
     frames = torch.from_numpy(wave).view(1, 1, -1)
     rounds = list(run_streams(pipeline, [[frames]], torch.device("cpu")))
     found = torch.cat([piece for one in rounds for piece in one.pieces], dim=-1)[0].numpy()
@@ -205,8 +205,8 @@ def test_windows_of_batched_give_the_same(codec: Codec) -> None:
 
 
 @pytest.mark.parametrize("preset", [*FAMILIES, "bigcodec-like", "snake"])
-def test_contexts_are_as_wide_as_needed_and_hardly_wider(preset: str) -> None:
-    """A change outside the context changes nothing at all; the outermost frames inside it act
+def test_receptive_fields_are_as_wide_as_needed_and_hardly_wider(preset: str) -> None:
+    """Changes outside the receptive field have no effect at all; the outermost frames inside it act
     through the smallest taps of many filters, below double precision."""
     torch.manual_seed(1)
     odd = BigCodecConfig(
@@ -215,27 +215,32 @@ def test_contexts_are_as_wide_as_needed_and_hardly_wider(preset: str) -> None:
     )  # fmt: skip
     others = {"bigcodec-like": odd, "snake": replace(odd, activation="snake")}
     network = CodecNetwork({**PRESETS, **others}[preset]).double().eval()
-    config, contexts = network.config, contexts_of(network.config)
+    config, fields = network.config, receptive_fields(network.config)
     parts = [
-        (network.encoder.front, contexts.encoder_front, 1, 200),
-        (network.decoder.back, contexts.decoder_back, back_channels(network), 1),
+        (network.encoder.pre_recurrence, fields.encoder_pre, 1, 200),
+        (
+            network.decoder.post_recurrence,
+            fields.decoder_post,
+            post_recurrence_channels(network),
+            1,
+        ),
     ]
     if isinstance(config, LiteConfig) and config.attention_lookahead:
         parts += [
-            (network.encoder.back, contexts.encoder_back, config.encoder_width, 1),
-            (network.decoder.front, contexts.decoder_front, config.latent_dim, 1),
+            (network.encoder.post_recurrence, fields.encoder_post, config.encoder_width, 1),
+            (network.decoder.pre_recurrence, fields.decoder_pre, config.latent_dim, 1),
         ]
     with torch.no_grad():
-        for part, context, channels, unit in parts:
+        for part, field, channels, unit in parts:
             x = torch.randn(1, channels, 150 * unit, dtype=torch.float64).abs()
-            assert not changes(part, x, unit, 75, range(0, 75 - context.left))
-            assert not changes(part, x, unit, 75, range(75 + context.right + 1, 150))
-            near = (context.left * 6 // 10, context.right * 6 // 10)
+            assert not changes(part, x, unit, 75, range(0, 75 - field.left))
+            assert not changes(part, x, unit, 75, range(75 + field.right + 1, 150))
+            near = (field.left * 6 // 10, field.right * 6 // 10)
             assert changes(part, x, unit, 75, range(75 - near[0], 76 - near[0]))
             assert changes(part, x, unit, 75, range(75 + near[1], 76 + near[1]))
 
 
-def back_channels(network: CodecNetwork) -> int:
+def post_recurrence_channels(network: CodecNetwork) -> int:
     width = network.config.decoder_width
     return width + 2 * getattr(network.config, "harmonics", False)
 
@@ -258,7 +263,7 @@ SEEKING: dict[str, ModelConfig] = {
         PRESETS["toy-lite"], quantizer=QuantizerConfig(codebook_size=64, num_codebooks=2)
     ),
     "no-sequence": replace(PRESETS["toy-lite"], lstm_layers=0),
-    "tone-no-sequence": replace(PRESETS["toy-tone"], lstm_layers=0),
+    "harmonic-no-sequence": replace(PRESETS["toy-harmonic"], lstm_layers=0),
     "short-attention": replace(PRESETS["toy-lite"], sequence="attention", attention_window=7),
 }
 
@@ -268,7 +273,7 @@ def model(name: str) -> Codec:
     name, _, f0 = name.partition(":")
     config = SEEKING[name]
     tensors = CodecNetwork(config).state_dict()
-    loaded = LoadedModel(config=config, info=ModelInfo(name="", licence=""), tensors=tensors)
+    loaded = LoadedModel(config=config, info=ModelInfo(name="", license=""), tensors=tensors)
     return Codec(loaded, f0=f0 or None)
 
 
@@ -312,14 +317,14 @@ def test_without_an_lstm_nothing_long_before_a_part_is_needed(name: str) -> None
     first, last = codec.needed_frames((1200, 1210))
     assert last is not None and 1200 - 350 < first and last < 1210 + 150
     seen: list[int] = []
-    front = codec._decoder.front
+    original = codec._decoder.pre_recurrence
 
     def counting(x: torch.Tensor) -> torch.Tensor:
         seen.append(x.shape[-1])
-        return front(x)
+        return original(x)
 
     whole = codec.decode(tokens)
-    codec._decoder = replace(codec._decoder, front=counting)
+    codec._decoder = replace(codec._decoder, pre_recurrence=counting)
     part = codec.decode(tokens, 10 * codec.hop, 1200 * codec.hop)
     assert np.array_equal(part, whole[1200 * codec.hop : 1210 * codec.hop])
     assert sum(seen) < 600

@@ -128,7 +128,7 @@ def test_cut_batch_and_seek_change_no_bit(
     torch.manual_seed(5)
     config = with_attention(preset, window)
     tensors = CodecNetwork(config).state_dict()
-    info = ModelInfo(name="", licence="")
+    info = ModelInfo(name="", license="")
     codec = Codec(LoadedModel(config=config, info=info, tensors=tensors))
     random = np.random.default_rng(0)
     waves = [(0.1 * random.standard_normal(n)).astype(np.float32) for n in (31_999, 7000, 200)]

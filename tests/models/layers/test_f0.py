@@ -1,4 +1,4 @@
-"""Pitch: the tracker against tones and speech, tones against their sum, decoders that have one."""
+"""F0: the tracker against tones and speech, the excitation against its sum, decoders with F0."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from bigcodec_models import PRESETS, Codec
 from bigcodec_models.architectures.lite import LiteDecoder
 from bigcodec_models.architectures.network import CodecNetwork
 from bigcodec_models.checkpoints.model_file import LoadedModel, ModelInfo
-from bigcodec_models.config import PITCH_TOKENS, LiteConfig, config_to_dict
-from bigcodec_models.inference.receptive_field import contexts_of
+from bigcodec_models.config import F0_BINS, LiteConfig, config_to_dict
+from bigcodec_models.inference.receptive_field import receptive_fields
 from bigcodec_models.layers.f0 import (
     HIGHEST,
     LOWEST,
     PHASE_UNITS,
     STEPS_AN_OCTAVE,
-    PitchTracker,
+    F0Tracker,
+    harmonic_excitation,
+    phase_increments,
     phases,
-    source,
-    tone,
 )
 
 HOP = 200
@@ -38,9 +38,9 @@ STEP = 1200 / STEPS_AN_OCTAVE
 
 
 def track(wave: Tensor) -> npt.NDArray[np.float64]:
-    """Hertz of each frame, 0 where there is no pitch."""
-    tokens = PitchTracker()(wave.view(1, -1), HOP)[0].numpy()
-    assert 0 <= tokens.min() and tokens.max() < PITCH_TOKENS
+    """Hertz of each frame, 0 where it is unvoiced."""
+    tokens = F0Tracker()(wave.view(1, -1), HOP)[0].numpy()
+    assert 0 <= tokens.min() and tokens.max() < F0_BINS
     return np.where(tokens > 0, LOWEST * 2 ** ((tokens - 1) / STEPS_AN_OCTAVE), 0.0)
 
 
@@ -96,7 +96,7 @@ def test_the_tracker_agrees_with_another_method_on_speech(speech: Path) -> None:
 def test_a_tone_is_the_sum_of_its_harmonics() -> None:
     step = torch.tensor([[1.5, 1.62, 2.7, 5.9]], dtype=torch.float64)
     phase = (step.cumsum(dim=1) - step) % 1
-    found = tone(phase, step, HOP)
+    found = harmonic_excitation(phase, step, HOP)
     assert found.shape == (1, 4 * HOP)
     ramp = torch.arange(HOP, dtype=torch.float64) / HOP
     for frame in range(4):
@@ -110,26 +110,26 @@ def test_a_tone_is_the_sum_of_its_harmonics() -> None:
 def test_frames_far_away_change_nothing() -> None:
     random = torch.Generator().manual_seed(5)
     wave = torch.randn(1, 100 * HOP, generator=random).cumsum(dim=1) / 50
-    reach = PitchTracker.context(HOP)
+    reach = F0Tracker.receptive_field(HOP)
     other = wave.clone()
     other[:, : (50 - reach) * HOP] = 0.0
     other[:, (51 + reach) * HOP :] = 0.3
-    assert PitchTracker()(wave, HOP)[0, 50] == PitchTracker()(other, HOP)[0, 50]
+    assert F0Tracker()(wave, HOP)[0, 50] == F0Tracker()(other, HOP)[0, 50]
 
 
 def test_a_source_is_a_mean_over_voiced_neighbours() -> None:
     steady = torch.full((1, 20), token(110.0))
-    assert len(set(source(steady, HOP)[0].tolist())) == 1
-    assert abs(float(source(steady, HOP)[0, 0]) / PHASE_UNITS - 110 * HOP / 16_000) < 0.01
+    assert len(set(phase_increments(steady, HOP)[0].tolist())) == 1
+    assert abs(float(phase_increments(steady, HOP)[0, 0]) / PHASE_UNITS - 110 * HOP / 16_000) < 0.01
     gaps = steady.clone()
     gaps[0, [3, 4, 12]] = 0
-    assert torch.equal(source(gaps, HOP), source(steady, HOP))
+    assert torch.equal(phase_increments(gaps, HOP), phase_increments(steady, HOP))
     rising = torch.arange(40, 60).view(1, -1)
-    assert (source(rising, HOP).diff() > 0).all()
+    assert (phase_increments(rising, HOP).diff() > 0).all()
 
 
 def test_without_any_pitch_a_source_still_moves() -> None:
-    steps = source(torch.zeros(1, 10, dtype=torch.int64), HOP)
+    steps = phase_increments(torch.zeros(1, 10, dtype=torch.int64), HOP)
     assert steps.dtype == torch.int64 and (steps > 0).all()
 
 
@@ -149,9 +149,9 @@ def log_magnitudes(decoder: LiteDecoder, head: torch.nn.Linear) -> torch.Tensor:
 
 @pytest.mark.parametrize("hertz", [70.0, 140.0, 300.0])
 def test_a_wave_has_the_pitch_that_its_tokens_say(hertz: float) -> None:
-    """Noise head silenced, filter set to one: what is left is the tone."""
+    """With the other head silenced and a flat harmonic head, the excitation remains."""
     torch.manual_seed(3)
-    decoder = LiteDecoder(PRESETS["toy-tone"]).eval()  # type: ignore[arg-type]
+    decoder = LiteDecoder(PRESETS["toy-harmonic"]).eval()  # type: ignore[arg-type]
     with torch.no_grad():
         for head, level in ((decoder.head, -20.0), (decoder.filter, 0.0)):
             head.weight.zero_()
@@ -164,25 +164,25 @@ def test_a_wave_has_the_pitch_that_its_tokens_say(hertz: float) -> None:
 def test_tokens_of_pitch_survive_the_codec(speech: Path) -> None:
     wave, _ = soundfile.read(speech, dtype="float32")
     torch.manual_seed(6)
-    network = CodecNetwork(PRESETS["toy-tone"])
+    network = CodecNetwork(PRESETS["toy-harmonic"])
     model = LoadedModel(
-        config=network.config, info=ModelInfo(name="", licence=""), tensors=network.state_dict()
+        config=network.config, info=ModelInfo(name="", license=""), tensors=network.state_dict()
     )
     codec = Codec(model)
     tokens = codec.encode(wave)
     assert tokens.shape == (-(-len(wave) // HOP), 2)
-    assert codec.config.token_sizes == (1024, PITCH_TOKENS)
+    assert codec.config.token_sizes == (1024, F0_BINS)
     padded = np.pad(wave, (0, -len(wave) % HOP))
-    assert np.array_equal(tokens[:, 1], PitchTracker()(torch.from_numpy(padded)[None], HOP)[0])
+    assert np.array_equal(tokens[:, 1], F0Tracker()(torch.from_numpy(padded)[None], HOP)[0])
     assert codec.decode(tokens, len(wave)).shape == wave.shape
-    tokens[5, 1] = PITCH_TOKENS
+    tokens[5, 1] = F0_BINS
     with pytest.raises(ValueError, match="154"):
         codec.decode(tokens)
 
 
 def test_a_fresh_decoder_begins_with_the_tone() -> None:
     torch.manual_seed(2)
-    decoder = LiteDecoder(PRESETS["toy-tone"]).eval()  # type: ignore[arg-type]
+    decoder = LiteDecoder(PRESETS["toy-harmonic"]).eval()  # type: ignore[arg-type]
     with torch.no_grad():
         wave = decoder(torch.randn(1, 16, 80), torch.full((1, 80), token(150.0)))[0, 0]
         log_magnitudes(decoder, decoder.filter)[:] = -20.0
@@ -193,7 +193,7 @@ def test_a_fresh_decoder_begins_with_the_tone() -> None:
 
 def test_the_filter_and_what_a_pitch_stands_for_are_learnt() -> None:
     torch.manual_seed(4)
-    network = CodecNetwork(PRESETS["toy-tone"])
+    network = CodecNetwork(PRESETS["toy-harmonic"])
     wave = torch.sin(math.tau * 150 * torch.arange(4000) / 16_000).view(1, 1, -1)
     network(wave).wave.square().mean().backward()
     for name in ("filter", "pitch"):
@@ -205,13 +205,13 @@ def test_models_without_harmonics_are_what_they_were() -> None:
     plain = PRESETS["toy-lite"]
     assert "harmonics" not in config_to_dict(plain)
     network = CodecNetwork(plain)
-    assert network.pitch(torch.zeros(1, 1, 4000)) is None
+    assert network.f0_tokens(torch.zeros(1, 1, 4000)) is None
     assert plain.token_sizes == (1024,)
     assert not any("filter" in name or "pitch" in name for name in network.state_dict())
     shallow = LiteConfig(decoder_blocks=0, encoder_blocks=0, kernel_size=1, harmonics=True)
-    assert contexts_of(shallow).decoder_back == (4, 4)
-    assert contexts_of(shallow).decoder_front == (3, 3)
-    assert contexts_of(shallow).encoder_front == (10, 10)
-    finer = contexts_of(dataclasses.replace(shallow, subframes=2))
-    assert (finer.decoder_back, finer.encoder_front) == ((2, 2), (10, 10))
+    assert receptive_fields(shallow).decoder_post == (4, 4)
+    assert receptive_fields(shallow).decoder_pre == (3, 3)
+    assert receptive_fields(shallow).encoder_pre == (10, 10)
+    finer = receptive_fields(dataclasses.replace(shallow, subframes=2))
+    assert (finer.decoder_post, finer.encoder_pre) == ((2, 2), (10, 10))
     assert pytest.approx(494, abs=1) == HIGHEST

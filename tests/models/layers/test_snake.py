@@ -14,7 +14,7 @@ import torch
 from bigcodec_models.architectures.network import CodecNetwork
 from bigcodec_models.config import PRESETS, BigCodecConfig, ConfigError, config_to_dict
 from bigcodec_models.data.crops import CropSource, scan
-from bigcodec_models.inference.receptive_field import contexts_of
+from bigcodec_models.inference.receptive_field import receptive_fields
 from bigcodec_models.layers.activation import AliasFreeSnakeBeta, Snake
 from bigcodec_models.training.config import recipe_for
 from bigcodec_models.training.trainer import Trainer
@@ -45,9 +45,9 @@ def test_it_replaces_every_activation_and_narrows_the_context() -> None:
     kinds = {type(part) for part in CodecNetwork(config).modules()}
     assert Snake in kinds and AliasFreeSnakeBeta not in kinds
     assert Snake not in {type(part) for part in CodecNetwork(PRESETS["toy"]).modules()}
-    narrow, wide = contexts_of(config), contexts_of(PRESETS["toy"])
-    assert narrow.encoder_front.left < wide.encoder_front.left
-    assert narrow.encoder_back == (1, 1)
+    narrow, wide = receptive_fields(config), receptive_fields(PRESETS["toy"])
+    assert narrow.encoder_pre.left < wide.encoder_pre.left
+    assert narrow.encoder_post == (1, 1)
     assert "activation" not in config_to_dict(PRESETS["toy"])
     assert config_to_dict(config)["activation"] == "snake"
     with pytest.raises(ConfigError, match="activation must be one of"):

@@ -31,7 +31,7 @@ from bigcodec_models.losses.adversarial import (
 from bigcodec_models.losses.spectral import STFT_WINDOWS, MultiResolutionStftLoss, fft_size_for
 from bigcodec_models.quantization.quantizer import Quantized
 from bigcodec_models.training.checkpoint import load_checkpoint
-from bigcodec_models.training.codec_loss import Objective
+from bigcodec_models.training.codec_loss import CodecLoss
 from bigcodec_models.training.config import TrainConfig, recipe_for
 from bigcodec_models.training.portable import load_portable, save_portable
 from bigcodec_models.training.trainer import Callbacks, Trainer, TrainingError
@@ -180,44 +180,52 @@ def test_weights_multiply_terms_by_hand() -> None:
 
 
 def made(wave: Tensor) -> Reconstruction:
-    """What a network would give: a wave, and a quantiser's loss of 0."""
+    """What a network would give: a wave, and a quantizer's loss of 0."""
     nothing = torch.zeros(1)
     return Reconstruction(wave, Quantized(nothing, nothing, torch.zeros(()), (), ()))
 
 
 def toy(**changes: Any) -> TrainConfig:
-    small = {"crop_seconds": 0.5, "mel_windows": (128, 512), "batch_size": 2, "revive_every": 0}
-    recipe = dataclasses.replace(recipe_for(PRESETS["toy-lite"]), generator_only_steps=0)
+    small = {
+        "crop_seconds": 0.5,
+        "mel_windows": (128, 512),
+        "batch_size": 2,
+        "replace_dead_codes_every": 0,
+    }
+    recipe = dataclasses.replace(recipe_for(PRESETS["toy-lite"]), discriminator_start_step=0)
+    recipe = dataclasses.replace(recipe, replace_dead_codes_every=0)
     return dataclasses.replace(recipe, **{**small, **changes})
 
 
 def test_a_run_weighs_each_discriminator_as_told(batch: Batch) -> None:
     torch.manual_seed(0)
-    objective = Objective(toy(discriminators="mrd-small:0.25,mpd-small:3", adversarial_loss="bce"))
-    found = objective.generator_losses(batch.real, made(batch.blurred), slice(None))
+    codec_loss = CodecLoss(toy(discriminators="mrd-small:0.25,mpd-small:3", adversarial_loss="bce"))
+    found = codec_loss.generator_losses(batch.real, made(batch.blurred), slice(None))
     adversarial = matching = torch.zeros(())
-    judges = dict(objective.discriminators.items())
-    assert set(judges) == {"mrd", "mpd"}
+    discriminators = dict(codec_loss.discriminators.items())
+    assert set(discriminators) == {"mrd", "mpd"}
     for kind, weight in (("mrd", 0.25), ("mpd", 3.0)):
-        real, fake = judges[kind](batch.real), judges[kind](batch.blurred)
+        real, fake = discriminators[kind](batch.real), discriminators[kind](batch.blurred)
         adversarial = adversarial + weight * generator_loss(fake, "bce")
         matching = matching + weight * feature_matching_loss(real, fake)
     assert found["adversarial"].item() == pytest.approx(adversarial.item(), rel=1e-5)
     assert found["feature_matching"].item() == pytest.approx(matching.item(), rel=1e-5)
-    learning = objective.discriminator_losses(batch.real, batch.blurred)
-    alone = discriminator_loss(objective.judge(batch.real), objective.judge(batch.blurred), "bce")
+    learning = codec_loss.discriminator_losses(batch.real, batch.blurred)
+    alone = discriminator_loss(
+        codec_loss.discriminate(batch.real), codec_loss.discriminate(batch.blurred), "bce"
+    )
     assert learning["discriminator_real"].item() == pytest.approx(alone.real.item(), rel=1e-5)
     assert learning["discriminator_fake"].item() == pytest.approx(alone.fake.item(), rel=1e-5)
 
 
 def test_further_losses_are_off_until_they_have_a_weight(batch: Batch) -> None:
     plain = toy(discriminators="none")
-    without = Objective(plain).generator_losses(batch.real, made(batch.blurred), None)
+    without = CodecLoss(plain).generator_losses(batch.real, made(batch.blurred), None)
     assert without.keys() == {"mel", "vq", "total"}
     weights = {"wave_l1_weight": 2.0, "wave_l2_weight": 3.0, "stft_weight": 0.5}
     weights["loudness_weight"] = 7.0
-    objective = Objective(dataclasses.replace(plain, **weights))  # type: ignore[arg-type]
-    losses = objective.generator_losses(batch.real, made(batch.blurred), None)
+    codec_loss = CodecLoss(dataclasses.replace(plain, **weights))  # type: ignore[arg-type]
+    losses = codec_loss.generator_losses(batch.real, made(batch.blurred), None)
     difference = batch.blurred - batch.real
     assert losses["wave_l1"].item() == pytest.approx(difference.abs().mean().item())
     assert losses["wave_l2"].item() == pytest.approx(difference.square().mean().item())
@@ -227,7 +235,7 @@ def test_further_losses_are_off_until_they_have_a_weight(batch: Batch) -> None:
 
 
 def magnitudes(wave: npt.NDArray[Any], window: int) -> npt.NDArray[Any]:
-    """By scipy: Hann, a fifth of the window apart, centred in an FFT of the next power of two."""
+    """By scipy: Hann, a fifth of the window apart, centered in an FFT of the next power of two."""
     size = fft_size_for(window)
     left = (size - window) // 2
     taps = np.pad(scipy.signal.get_window("hann", window), (left, size - window - left))
@@ -264,12 +272,12 @@ def test_stft_loss_of_silence_is_finite_and_of_equals_nothing(batch: Batch) -> N
 @pytest.mark.parametrize("name", ["wave_l1", "wave_l2", "stft"])
 def test_each_further_loss_alone_brings_a_free_wave_nearer(name: str, batch: Batch) -> None:
     config = toy(discriminators="none", mel_weight=0.0, vq_weight=0.0, **{f"{name}_weight": 1.0})
-    objective = Objective(config)
+    codec_loss = CodecLoss(config)
     wave = nn.Parameter(batch.blurred.clone())
     optimizer = torch.optim.Adam([wave], lr=2e-3)
     seen: list[float] = []
     for _ in range(25):
-        losses = objective.generator_losses(batch.real, made(wave), None)
+        losses = codec_loss.generator_losses(batch.real, made(wave), None)
         assert torch.equal(losses["total"], losses[name])
         optimizer.zero_grad()
         losses["total"].backward()  # type: ignore[no-untyped-call]
@@ -297,7 +305,7 @@ def train(folder: Path, run: Path, steps: int, **changes: Any) -> Trainer:
 MIXED = {
     "discriminators": "mrd-small:0.5,mssbcqt-small:2",
     "adversarial_loss": "hinge",
-    "adversarial_seconds": 0.25,
+    "discriminator_segment_seconds": 0.25,
     "stft_weight": 1.0,
     "loudness_weight": 2.0,
     "wave_l1_weight": 0.1,
@@ -308,8 +316,8 @@ def test_a_mixed_recipe_resumes_exactly_and_travels(folder: Path, tmp_path: Path
     whole = train(folder, tmp_path / "whole", 4, **MIXED)
     train(folder, tmp_path / "cut", 2, **MIXED)
     resumed = train(folder, tmp_path / "cut", 4, **MIXED)
-    wanted = {**whole.network.state_dict(), **whole.objective.state_dict()}
-    found = {**resumed.network.state_dict(), **resumed.objective.state_dict()}
+    wanted = {**whole.network.state_dict(), **whole.codec_loss.state_dict()}
+    found = {**resumed.network.state_dict(), **resumed.codec_loss.state_dict()}
     assert wanted.keys() == found.keys() and any("mssbcqt.parts.1.front" in n for n in found)
     assert all(torch.equal(value, found[name]) for name, value in wanted.items())
     checkpoint = load_checkpoint(tmp_path / "cut")

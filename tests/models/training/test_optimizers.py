@@ -35,7 +35,7 @@ def stepped(preset: str) -> tuple[CodecNetwork, Optimizers, dict[str, torch.Tens
 
 
 def test_muon_has_the_inner_matrices_and_nothing_else() -> None:
-    _, optimizers, _ = stepped("toy-tone")
+    _, optimizers, _ = stepped("toy-harmonic")
     names = with_momentum(optimizers)
     assert "decoder.blocks.1.expand.weight" in names and "encoder.lstm.lstm.weight_hh_l1" in names
     outer = ("quantizer", "head", "filter", "pitch", "project", "embed", "norm", "bias", "scale")
@@ -49,7 +49,7 @@ def test_muon_has_the_inner_matrices_and_nothing_else() -> None:
 
 
 def test_updates_are_nearly_orthogonal_and_as_large_as_those_of_adamw() -> None:
-    network, optimizers, changes = stepped("toy-tone")
+    network, optimizers, changes = stepped("toy-harmonic")
     gradients = dict(network.named_parameters())
     for name in with_momentum(optimizers):
         found, given = (

@@ -9,52 +9,53 @@ from pathlib import Path
 import pytest
 import torch
 
-from bigcodec_models.training.process_group import ALONE, Team
+from bigcodec_models.training.process_group import SINGLE_PROCESS, ProcessGroup
 
 _GRADIENTS = """
 import sys, torch
 import torch.distributed as dist
-from bigcodec_models.quantization.codebooks import AveragedCodebook
+from bigcodec_models.quantization.codebooks import EMACodebook
 from bigcodec_models.config import PRESETS, QuantizerConfig
 from bigcodec_models.architectures.network import CodecNetwork
 from bigcodec_models.training.config import TrainConfig
-from bigcodec_models.training.codec_loss import Objective, apply_gradients
-from bigcodec_models.training.process_group import ALONE, Team
+from bigcodec_models.training.codec_loss import CodecLoss, apply_gradients
+from bigcodec_models.training.process_group import SINGLE_PROCESS, ProcessGroup
 
 alone = len(sys.argv) > 2
 if not alone:
     dist.init_process_group("gloo")
-team = ALONE if alone else Team(rank=dist.get_rank(), size=2)
+group = SINGLE_PROCESS if alone else ProcessGroup(rank=dist.get_rank(), size=2)
 torch.set_num_threads(1)
 torch.manual_seed(1)
 wave = 0.3 * torch.randn(4, 1, 8000)
 network = CodecNetwork(PRESETS["toy-lite"])
 config = TrainConfig(discriminators="small", crop_seconds=0.5, mel_windows=(128, 512))
-objective = Objective(config)
-items = team.share(4)
+codec_loss = CodecLoss(config)
+items = group.local_items(4)
 real = wave[items.start : items.stop]
 made = network(real)
-total = objective.discriminator_losses(real, made.wave)["total"]
+total = codec_loss.discriminator_losses(real, made.wave)["total"]
 still = torch.optim.SGD([torch.zeros(1)], lr=0)
-parameters = [*objective.parameters()]
-norm = apply_gradients(total, parameters, still, 1e9, team)
+parameters = [*codec_loss.parameters()]
+norm = apply_gradients(total, parameters, still, 1e9, group)
 found = [p.grad.clone() for p in parameters] + [norm]
-losses = objective.generator_losses(real, made, slice(None))
-norm = apply_gradients(losses["total"], network.parameters(), still, 1e9, team)
+losses = codec_loss.generator_losses(real, made, slice(None))
+norm = apply_gradients(losses["total"], network.parameters(), still, 1e9, group)
 found += [p.grad for p in network.parameters() if p.grad is not None] + [norm]
 torch.manual_seed(2)
-codebook = AveragedCodebook(6, QuantizerConfig(codebook_size=16, codebook_dim=3, kind="ema"))
+codebook = EMACodebook(6, QuantizerConfig(codebook_size=16, codebook_dim=3, kind="ema"))
 target, tokens = torch.randn(4, 7, 3), torch.randint(0, 16, (4, 7))
 for _ in range(2):
-    codebook.learn(target[items.start : items.stop], tokens[items.start : items.stop], team.add_up)
+    part = slice(items.start, items.stop)
+    codebook.update_ema(target[part], tokens[part], group.all_reduce_sum)
 found += [codebook.codes, codebook.counts]
-assert team.any(team.rank == team.size - 1, torch.device("cpu"))
-assert not team.any(False, torch.device("cpu"))
-assert int(team.add_up(torch.tensor(team.rank + 1))) == (1 if alone else 3)
-sent = torch.full((3,), float(team.rank))
-team.follow(sent)
+assert group.any(group.rank == group.size - 1, torch.device("cpu"))
+assert not group.any(False, torch.device("cpu"))
+assert int(group.all_reduce_sum(torch.tensor(group.rank + 1))) == (1 if alone else 3)
+sent = torch.full((3,), float(group.rank))
+group.broadcast(sent)
 assert float(sent.sum()) == 0
-if team.leads:
+if group.is_main:
     torch.save(found, sys.argv[1])
 if not alone:  # none leaves while another may still be sending
     dist.barrier()
@@ -77,8 +78,12 @@ def test_two_processes_have_the_gradients_of_one(tmp_path: Path) -> None:
         assert torch.allclose(ours, wanted, rtol=1e-3, atol=1e-4 * float(wanted.abs().max()))
 
 
-def test_shares_of_a_batch() -> None:
-    assert [list(Team(rank=rank, size=3).share(6)) for rank in range(3)] == [[0, 1], [2, 3], [4, 5]]
-    assert ALONE.share(5) == range(5)
+def test_parts_of_a_batch() -> None:
+    assert [list(ProcessGroup(rank=rank, size=3).local_items(6)) for rank in range(3)] == [
+        [0, 1],
+        [2, 3],
+        [4, 5],
+    ]
+    assert SINGLE_PROCESS.local_items(5) == range(5)
     with pytest.raises(ValueError, match="multiple of 4"):
-        Team(rank=0, size=4).share(6)
+        ProcessGroup(rank=0, size=4).local_items(6)

@@ -44,14 +44,14 @@ def test_learning_rate_follows_the_published_schedule() -> None:
         {"noise_probability": 1.5},
         {"noise_snr_db": (3.0,)},
         {"validate_every": 0},
-        {"adversarial_seconds": 0.1},
-        {"adversarial_seconds": 1.1},
+        {"discriminator_segment_seconds": 0.1},
+        {"discriminator_segment_seconds": 1.1},
         {"crop_seconds": math.inf},
         {"gain_db": math.inf},
         {"learning_rate": math.nan},
         {"loudness_weight": -1.0},
         {"optimizer": "sgd"},
-        {"freeze_encoder": True, "revive_every": 50},
+        {"freeze_encoder": True, "replace_dead_codes_every": 50},
     ],
 )
 def test_impossible_settings_are_refused(changes: dict[str, object]) -> None:

@@ -16,8 +16,8 @@ from bigcodec_models.architectures.network import CodecNetwork
 from bigcodec_models.checkpoints.model_file import load_model
 from bigcodec_models.data.crops import CropSource, excerpts, scan
 from bigcodec_models.training.checkpoint import Checkpoint, find_checkpoints, load_checkpoint
-from bigcodec_models.training.codebook_usage import UNREVIVED_WINDOW
-from bigcodec_models.training.codec_loss import NonFiniteError, Objective
+from bigcodec_models.training.codebook_usage import USAGE_WINDOW
+from bigcodec_models.training.codec_loss import CodecLoss, NonFiniteError
 from bigcodec_models.training.config import TrainConfig, recipe_for
 from bigcodec_models.training.events import Progress, Validation
 from bigcodec_models.training.portable import is_portable, load_portable, save_portable
@@ -45,9 +45,9 @@ def config(preset: str, **changes: object) -> TrainConfig:
         "crop_seconds": 0.5,
         "mel_windows": (128, 512),
         "log_every": 2,
-        "revive_every": 3,
+        "replace_dead_codes_every": 3,
         "warmup_steps": 4,
-        "generator_only_steps": 0,
+        "discriminator_start_step": 0,
         "discriminators": "small",
         "validation_seconds": 0.5,
         "max_steps": 20,
@@ -74,7 +74,7 @@ def test_losses_fall(folder: Path, tmp_path: Path, preset: str) -> None:
         max_steps=30,
         learning_rate=2e-3,
         final_learning_rate=1e-3,
-        generator_only_steps=24,
+        discriminator_start_step=24,
     )
     trainer = Trainer(PRESETS[preset], chosen, source(folder), tmp_path, "cpu")
     trainer.run(Callbacks(progress=seen.append))
@@ -88,7 +88,7 @@ def test_losses_fall(folder: Path, tmp_path: Path, preset: str) -> None:
 
 @pytest.mark.parametrize(
     ("preset", "optimizer"),
-    [("toy", "adamw"), ("toy-lite", "adamw"), ("toy-tone", "muon"), ("toy-single", "muon")],
+    [("toy", "adamw"), ("toy-lite", "adamw"), ("toy-harmonic", "muon"), ("toy-single", "muon")],
 )
 @pytest.mark.parametrize("cut", [3, 5])
 def test_resuming_is_exact(
@@ -96,9 +96,9 @@ def test_resuming_is_exact(
 ) -> None:
     """Stopped before or after the discriminators began, between two of their steps or not."""
     options = {
-        "generator_only_steps": 3,
+        "discriminator_start_step": 3,
         "discriminator_every": 2,
-        "adversarial_seconds": 0.25,
+        "discriminator_segment_seconds": 0.25,
         "optimizer": optimizer,
         "loudness_weight": 5.0,
     }
@@ -109,12 +109,12 @@ def test_resuming_is_exact(
     for name, value in whole.network.state_dict().items():
         assert torch.equal(value, resumed.network.state_dict()[name]), name
         assert torch.equal(whole.ema[name], resumed.ema[name]), name
-    for name, value in whole.objective.state_dict().items():
-        assert torch.equal(value, resumed.objective.state_dict()[name]), name
+    for name, value in whole.codec_loss.state_dict().items():
+        assert torch.equal(value, resumed.codec_loss.state_dict()[name]), name
 
 
 def test_discriminators_step_as_often_as_told(folder: Path, tmp_path: Path) -> None:
-    chosen = config("toy-lite", discriminator_every=2, generator_only_steps=1)
+    chosen = config("toy-lite", discriminator_every=2, discriminator_start_step=1)
     trainer = Trainer(PRESETS["toy-lite"], chosen, source(folder), tmp_path, "cpu")
     wave = torch.from_numpy(source(folder).batch(0, 2)).unsqueeze(1)
     stepped = ["discriminator_real" in trainer.train_step(wave) for _ in range(5)]
@@ -124,16 +124,16 @@ def test_discriminators_step_as_often_as_told(folder: Path, tmp_path: Path) -> N
 def test_discriminators_are_shown_as_much_as_told(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    chosen = config("toy-lite", adversarial_seconds=0.25, discriminator_every=1)
+    chosen = config("toy-lite", discriminator_segment_seconds=0.25, discriminator_every=1)
     trainer = Trainer(PRESETS["toy-lite"], chosen, source(folder), tmp_path, "cpu")
     shown: list[torch.Tensor] = []
-    judge = trainer.objective.judge
+    discriminate = trainer.codec_loss.discriminate
 
     def record(wave: torch.Tensor) -> list[list[torch.Tensor]]:
         shown.append(wave.detach())
-        return judge(wave)
+        return discriminate(wave)
 
-    monkeypatch.setattr(trainer.objective, "judge", record)
+    monkeypatch.setattr(trainer.codec_loss, "discriminate", record)
     wave = torch.from_numpy(source(folder).batch(0, 2)).unsqueeze(1)
     trainer.train_step(wave)
     trainer.train_step(wave)
@@ -147,7 +147,7 @@ def test_discriminators_are_shown_as_much_as_told(
 def test_a_frozen_encoder_keeps_its_tokens(folder: Path, tmp_path: Path, kind: str) -> None:
     plain = PRESETS["toy-lite"]
     model = dataclasses.replace(plain, quantizer=dataclasses.replace(plain.quantizer, kind=kind))
-    chosen = config("toy-lite", max_steps=4, freeze_encoder=True, revive_every=0)
+    chosen = config("toy-lite", max_steps=4, freeze_encoder=True, replace_dead_codes_every=0)
     trainer = Trainer(model, chosen, source(folder), tmp_path, "cpu")
     before = {name: value.clone() for name, value in trainer.network.state_dict().items()}
     trainer.run(Callbacks())
@@ -217,12 +217,14 @@ def test_a_run_of_another_model_is_not_continued(folder: Path, tmp_path: Path) -
 def test_a_loss_that_is_not_finite_stops_before_the_step(folder: Path, tmp_path: Path) -> None:
     trainer = Trainer(PRESETS["toy-lite"], config("toy-lite"), source(folder), tmp_path, "cpu")
     before = {k: v.clone() for k, v in trainer.network.state_dict().items()}
-    judges = {k: v.clone() for k, v in trainer.objective.state_dict().items()}
+    discriminators = {k: v.clone() for k, v in trainer.codec_loss.state_dict().items()}
     with pytest.raises(NonFiniteError):
         trainer.train_step(torch.full((2, 1, 8000), math.nan))
     assert trainer.step == 0
     assert all(torch.equal(v, before[k]) for k, v in trainer.network.state_dict().items())
-    assert all(torch.equal(v, judges[k]) for k, v in trainer.objective.state_dict().items())
+    assert all(
+        torch.equal(v, discriminators[k]) for k, v in trainer.codec_loss.state_dict().items()
+    )
 
 
 def test_a_generator_that_fails_after_the_discriminators_stepped_is_not_saved(
@@ -232,15 +234,15 @@ def test_a_generator_that_fails_after_the_discriminators_stepped_is_not_saved(
     trainer = train("toy-lite", folder, tmp_path, 2)
     trainer.config = dataclasses.replace(trainer.config, max_steps=4)
     bad = torch.tensor(math.nan, requires_grad=True)
-    monkeypatch.setattr(trainer.objective.mel, "forward", lambda *_: bad)
+    monkeypatch.setattr(trainer.codec_loss.mel, "forward", lambda *_: bad)
     with pytest.raises(TrainingError, match="the last checkpoint stands"):
         trainer.run(Callbacks())
     checkpoint = load_checkpoint(tmp_path)
     assert checkpoint is not None and checkpoint.step == 2
     again = train("toy-lite", folder, tmp_path, 3)
     whole = train("toy-lite", folder, tmp_path.with_name("whole"), 3)
-    for name, value in whole.objective.state_dict().items():
-        assert torch.equal(value, again.objective.state_dict()[name]), name
+    for name, value in whole.codec_loss.state_dict().items():
+        assert torch.equal(value, again.codec_loss.state_dict()[name]), name
 
 
 def test_what_a_killed_save_left_is_removed(folder: Path, tmp_path: Path) -> None:
@@ -268,7 +270,7 @@ def test_a_run_whose_loss_is_not_finite_is_saved_and_told(folder: Path, tmp_path
 def test_codes_never_drawn_move_onto_live_latents(
     folder: Path, tmp_path: Path, preset: str
 ) -> None:
-    chosen = config(preset, revive_every=1)
+    chosen = config(preset, replace_dead_codes_every=1)
     trainer = Trainer(PRESETS[preset], chosen, source(folder), tmp_path, "cpu")
     trainer.train_step(torch.from_numpy(source(folder).batch(0, 2)).unsqueeze(1))
     codes = trainer.network.quantizer.codebooks[0].codes.detach()  # type: ignore[operator]
@@ -279,11 +281,11 @@ def test_codes_never_drawn_move_onto_live_latents(
 def test_the_published_recipe_moves_no_code_and_still_counts_them(
     folder: Path, tmp_path: Path
 ) -> None:
-    assert recipe_for(PRESETS["bigcodec"]).revive_every == 0
-    chosen = config("toy", revive_every=0, learning_rate=1e-9, final_learning_rate=1e-9)
+    assert recipe_for(PRESETS["bigcodec"]).replace_dead_codes_every == 0
+    chosen = config("toy", replace_dead_codes_every=0, learning_rate=1e-9, final_learning_rate=1e-9)
     trainer = Trainer(PRESETS["toy"], chosen, source(folder), tmp_path, "cpu")
     before = trainer.ema["quantizer.codebooks.0.codes"].clone()
-    trainer.step = UNREVIVED_WINDOW - 1
+    trainer.step = USAGE_WINDOW - 1
     trainer.train_step(torch.from_numpy(source(folder).batch(0, 2)).unsqueeze(1))
     assert torch.allclose(trainer.ema["quantizer.codebooks.0.codes"], before, atol=1e-6)
     assert trainer.usage.used >= 1
@@ -360,8 +362,8 @@ def test_portable_lite_is_small_and_large_tensors_are_cut(tmp_path: Path) -> Non
     train_config = recipe_for(model)
     weights = CodecNetwork(model).state_dict()
     large = {"large": torch.arange(24 << 20, dtype=torch.float32).view(-1, 1024)}
-    judges = Objective(train_config).discriminators.state_dict()
-    for extra, limit in ((judges, 96 << 20), (large, 140 << 20)):
+    discriminators = CodecLoss(train_config).discriminators.state_dict()
+    for extra, limit in ((discriminators, 96 << 20), (large, 140 << 20)):
         checkpoint = Checkpoint(
             step=1,
             model=model,

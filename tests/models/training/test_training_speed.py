@@ -14,7 +14,7 @@ from bigcodec_models.config import PRESETS
 from bigcodec_models.discriminators import PRESETS as DISCRIMINATORS
 from bigcodec_models.discriminators import WeightNormConv2d, build_discriminators
 from bigcodec_models.losses.adversarial import discriminator_loss, mean_distance
-from bigcodec_models.training.codec_loss import Objective
+from bigcodec_models.training.codec_loss import CodecLoss
 from bigcodec_models.training.config import recipe_for
 
 
@@ -65,10 +65,10 @@ def test_features_are_in_their_usual_shape() -> None:
 def test_real_and_generated_waves_do_not_mix_in_their_batch() -> None:
     config = dataclasses.replace(recipe_for(PRESETS["toy-lite"]), discriminators="small")
     torch.manual_seed(0)
-    objective = Objective(config)
+    codec_loss = CodecLoss(config)
     real, generated = 0.1 * torch.randn(2, 1, 4000), 0.1 * torch.randn(3, 1, 4000)
-    joined = objective.discriminator_losses(real, generated)
-    alone = discriminator_loss(objective.judge(real), objective.judge(generated))
+    joined = codec_loss.discriminator_losses(real, generated)
+    alone = discriminator_loss(codec_loss.discriminate(real), codec_loss.discriminate(generated))
     assert torch.allclose(joined["discriminator_real"], alone.real, rtol=1e-5)
     assert torch.allclose(joined["discriminator_fake"], alone.fake, rtol=1e-5)
 

@@ -12,10 +12,10 @@ import numpy.typing as npt
 import pytest
 
 from bigcodec_cli.evaluation.codecs.base import CodingError
+from bigcodec_cli.evaluation.codecs.baselines import load_baseline
 from bigcodec_cli.evaluation.codecs.neural import DAC, ENCODEC, Dac, Encodec
-from bigcodec_cli.evaluation.codecs.peers import load_peer
 from bigcodec_cli.evaluation.codecs.programs import run_program
-from bigcodec_cli.evaluation.config import PeerError, PeerName, parse_peers
+from bigcodec_cli.evaluation.config import BaselineError, BaselineName, parse_baselines
 from bigcodec_cli.evaluation.packages import MissingError
 
 Wave = npt.NDArray[np.float32]
@@ -25,18 +25,18 @@ needs_codec2 = pytest.mark.skipif(not shutil.which("c2enc"), reason="codec2 is n
 
 
 def test_lists_of_peers() -> None:
-    found = parse_peers("opus:6, codec2:1200,opus:6.0,encodec:1.5,dac:4,codec2:700C")
+    found = parse_baselines("opus:6, codec2:1200,opus:6.0,encodec:1.5,dac:4,codec2:700C")
     names = ["opus:6", "codec2:1200", "encodec:1.5", "dac:4", "codec2:700C"]
     assert [str(name) for name in found] == names
-    assert parse_peers("") == []
+    assert parse_baselines("") == []
 
 
 @pytest.mark.parametrize(
     "text", ["opus", "opus:", "opus:5", "opus:x", "opus:300", "codec2:999", "mp3:32", "dac:0", ":"]
 )
 def test_unknown_peers_are_named(text: str) -> None:
-    with pytest.raises(PeerError, match=text):
-        parse_peers(f"codec2:1200,{text}")
+    with pytest.raises(BaselineError, match=text):
+        parse_baselines(f"codec2:1200,{text}")
 
 
 @pytest.mark.parametrize(
@@ -51,13 +51,13 @@ def test_missing_programs_are_named(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(MissingError) as caught:
-        load_peer(parse_peers(name)[0])
+        load_baseline(parse_baselines(name)[0])
     assert str(caught.value) == words
 
 
 @needs_opus
 def test_opus_goes_through_a_file(tmp_path: Path, wave: Wave) -> None:
-    coded = load_peer(PeerName("opus", "24")).code(wave, tmp_path)
+    coded = load_baseline(BaselineName("opus", "24")).code(wave, tmp_path)
     assert coded.size == (tmp_path / "speech.opus").stat().st_size
     assert (tmp_path / "speech.opus").read_bytes()[:4] == b"OggS"
     assert 16 < coded.size * 8 / (len(wave) / 16) < 32
@@ -72,9 +72,9 @@ def test_opus_goes_through_a_file(tmp_path: Path, wave: Wave) -> None:
 def test_codec2_goes_through_a_file_and_8_khz(
     tmp_path: Path, wave: Wave, mode: str, kbps: float
 ) -> None:
-    peer = load_peer(PeerName("codec2", mode))
-    coded = peer.code(wave, tmp_path)
-    assert "8 kHz" in peer.info.description
+    baseline = load_baseline(BaselineName("codec2", mode))
+    coded = baseline.code(wave, tmp_path)
+    assert "8 kHz" in baseline.info.description
     assert coded.size == (tmp_path / "speech.c2").stat().st_size
     assert coded.size * 8 / (len(wave) / 16) == pytest.approx(kbps, rel=0.05)
     assert coded.restored.shape == wave.shape
@@ -106,26 +106,26 @@ def save(network: Any, repository: str, cache: Path) -> None:
 def test_encodec_when_its_weights_are_here(huggingface: Path, tmp_path: Path, wave: Wave) -> None:
     transformers = importlib.import_module("transformers")
     with pytest.raises(MissingError, match=f"weights of {ENCODEC} are not on this machine"):
-        Encodec(PeerName("encodec", "1.5"))
+        Encodec(BaselineName("encodec", "1.5"))
     config = transformers.EncodecConfig(
         hidden_size=16, num_filters=4, num_lstm_layers=1, codebook_dim=16
     )
     save(transformers.EncodecModel(config), ENCODEC, huggingface)
-    with pytest.raises(PeerError, match="1.5, 3, 6, 12, 24"):
-        Encodec(PeerName("encodec", "2"))
-    peer = Encodec(PeerName("encodec", "3"))
-    coded = peer.code(wave, tmp_path)
-    assert peer.info.token_rate == 4 * 75
+    with pytest.raises(BaselineError, match="1.5, 3, 6, 12, 24"):
+        Encodec(BaselineName("encodec", "2"))
+    baseline = Encodec(BaselineName("encodec", "3"))
+    coded = baseline.code(wave, tmp_path)
+    assert baseline.info.token_rate == 4 * 75
     assert coded.tokens is not None and coded.tokens.shape == (225, 4)  # 3 s at 75 Hz
     assert coded.size == -(-225 * 4 * 10 // 8)
     assert coded.restored.shape == wave.shape
-    assert "24000 Hz" in peer.info.description
+    assert "24000 Hz" in baseline.info.description
 
 
 def test_dac_when_its_weights_are_here(huggingface: Path, tmp_path: Path, wave: Wave) -> None:
     transformers = importlib.import_module("transformers")
     with pytest.raises(MissingError, match=f"weights of {DAC} are not on this machine"):
-        Dac(PeerName("dac", "4"))
+        Dac(BaselineName("dac", "4"))
     config = transformers.DacConfig(
         encoder_hidden_size=4,
         decoder_hidden_size=32,
@@ -133,11 +133,11 @@ def test_dac_when_its_weights_are_here(huggingface: Path, tmp_path: Path, wave: 
         downsampling_ratios=(2, 4, 5, 8),
     )
     save(transformers.DacModel(config), DAC, huggingface)
-    with pytest.raises(PeerError, match="at most 6 kbit/s"):
-        Dac(PeerName("dac", "7"))
-    peer = Dac(PeerName("dac", "1"))
-    coded = peer.code(wave, tmp_path)
-    assert peer.info.token_rate == 2 * 50
+    with pytest.raises(BaselineError, match="at most 6 kbit/s"):
+        Dac(BaselineName("dac", "7"))
+    baseline = Dac(BaselineName("dac", "1"))
+    coded = baseline.code(wave, tmp_path)
+    assert baseline.info.token_rate == 2 * 50
     assert coded.tokens is not None and coded.tokens.shape == (150, 2)
     assert coded.size == -(-150 * 2 * 10 // 8)
     assert coded.restored.shape == wave.shape

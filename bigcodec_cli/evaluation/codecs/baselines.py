@@ -1,18 +1,18 @@
-"""Which class stands for a peer that `eval --against` names."""
+"""The class for each baseline that `eval --baselines` names."""
 
 from __future__ import annotations
 
-from bigcodec_cli.evaluation.codecs.base import System
+from bigcodec_cli.evaluation.codecs.base import CodecUnderTest
 from bigcodec_cli.evaluation.codecs.programs import Codec2, Opus
-from bigcodec_cli.evaluation.config import PeerName
+from bigcodec_cli.evaluation.config import BaselineName
 
 
-def load_peer(name: PeerName) -> System:
-    """A peer ready to run.
+def load_baseline(name: BaselineName) -> CodecUnderTest:
+    """A baseline ready to run.
 
     Raises:
         MissingError: its program, package or weights are not here.
-        PeerError: its model has no such rate.
+        BaselineError: its model has no such rate.
     """
     if name.codec == "opus":
         return Opus(name)
