@@ -24,7 +24,7 @@ needs_opus = pytest.mark.skipif(not shutil.which("opusenc"), reason="opus-tools 
 needs_codec2 = pytest.mark.skipif(not shutil.which("c2enc"), reason="codec2 is not installed")
 
 
-def test_lists_of_peers() -> None:
+def test_lists_of_baselines() -> None:
     found = parse_baselines("opus:6, codec2:1200,opus:6.0,encodec:1.5,dac:4,codec2:700C")
     names = ["opus:6", "codec2:1200", "encodec:1.5", "dac:4", "codec2:700C"]
     assert [str(name) for name in found] == names
