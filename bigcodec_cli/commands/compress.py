@@ -92,10 +92,7 @@ def command(
         raise click.UsageError("--rm removes what is verified; leave --no-verify out")
     batch = Batch(plan(where, ".bcdc", AUDIO_SUFFIXES), how, "compress")
     check_stdout(batch)
-    if ray_address is not None:
-        check_request(ray_address, batch, where, device, raw)
-    if where.output_dir is not None:
-        make_folder(where.output_dir)
+    _prepare(where, batch, ray_address, device, raw)
     from bigcodec_cli.coding.compress_files import CompressRequest as Request
 
     request = Request(
@@ -109,6 +106,20 @@ def command(
         verify=not no_verify,
     )
     _carry_out(request, batch, ray_address)
+
+
+def _prepare(
+    where: InputOptions,
+    batch: Batch,
+    ray_address: str | None,
+    device: str,
+    raw: RawFormat | None,
+) -> None:
+    """Refuse what a cluster cannot do, and make the folder for outputs."""
+    if ray_address is not None:
+        check_request(ray_address, batch, where, device, raw)
+    if where.output_dir is not None:
+        make_folder(where.output_dir)
 
 
 def _carry_out(request: CompressRequest, batch: Batch, ray_address: str | None) -> None:
