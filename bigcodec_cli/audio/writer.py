@@ -67,7 +67,7 @@ def open_sink(path: Path | None, form: AudioForm) -> AudioSink:
 class _PcmSink:
     def __init__(self, path: Path | None, form: AudioForm) -> None:
         self._form, self._path = form, path
-        self._file: BinaryIO = sys.stdout.buffer if path is None else path.open("xb")
+        self._file: BinaryIO = sys.stdout.buffer if path is None else path.open("wb")
         self._wav: WavWriter | None = None
         if form.kind == "wav":
             self._wav = WavWriter(
@@ -107,7 +107,7 @@ class _SoundfileSink:
         try:
             self._file = soundfile.SoundFile(
                 os.fsencode(path),
-                "x",
+                "w",
                 form.rate,
                 form.channels,
                 subtype=subtype,

@@ -1,4 +1,4 @@
-"""`compress --ray`: files coded by the workers of a Ray cluster; results are gathered here.
+"""`compress --ray`: files are coded by the workers of a Ray cluster, which report to here.
 
 A worker codes its files as a command of its own would, on paths that all machines share. Ray is
 imported only here, and only when it is asked for.
@@ -25,8 +25,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bigcodec_cli import __version__
-from bigcodec_cli.audio.pcm import RawFormat
-from bigcodec_cli.cluster.ray_worker import Crew, Dispatcher, Order, write_jobs
+from bigcodec_cli.cluster.ray_worker import Dispatcher, JobSpec, WorkerPool, write_jobs
+from bigcodec_cli.coding.config import CompressConfig
 from bigcodec_cli.console.messages import CliError, note
 from bigcodec_cli.files.atomic import discard_marked
 from bigcodec_cli.files.batch import Batch
@@ -34,21 +34,18 @@ from bigcodec_cli.files.inputs import InputOptions, Job
 from bigcodec_cli.model_store.store import home
 
 if TYPE_CHECKING:
-    from bigcodec_cli.coding.compress_files import CompressRequest
-    from bigcodec_cli.coding.compress_job import CompressSettings
+    from bigcodec_cli.coding.audio_encoder import AudioEncoder
 
 _ADDRESS = re.compile(r"local|auto|(ray://)?[^/\s]+:[0-9]{1,5}")
 _CONNECT_SECONDS = 10
 _STORE_BYTES = 100 << 20
-"""Of a cluster of our own, for objects: only names and reports go through it."""
+"""The object store of a local cluster: only names and reports go through it."""
 _WORKER_BYTES = 500_000_000
-_BYTES_A_PARAMETER = 9
+_BYTES_PER_PARAMETER = 9
 """Memory of a worker, by benchmarks/RESULTS.md."""
 
 
-def check_request(
-    address: str, batch: Batch, where: InputOptions, device: str, raw: RawFormat | None
-) -> None:
+def check_request(address: str, batch: Batch, where: InputOptions, config: CompressConfig) -> None:
     """Refuse what other machines cannot do.
 
     Raises:
@@ -62,13 +59,15 @@ def check_request(
         raise click.UsageError("--ray codes files; '-' (stdin, stdout) goes without it")
     if where.output is not None:
         raise click.UsageError("--ray is for many files, and -o names one; use --output-dir DIR")
-    if raw is not None:
+    if config.raw is not None:
         raise click.UsageError("--ray takes no --raw input")
-    if device not in ("auto", "cpu", "cuda"):
-        raise click.UsageError(f"--device {device}: Ray says which; with --ray auto, cpu or cuda")
+    if config.device not in ("auto", "cpu", "cuda"):
+        raise click.UsageError(
+            f"--device {config.device}: Ray says which; with --ray auto, cpu or cuda"
+        )
 
 
-def compress_on_ray(address: str, request: CompressRequest, batch: Batch) -> None:
+def compress_on_ray(address: str, config: CompressConfig, batch: Batch) -> None:
     """Compress the batch's files on a cluster.
 
     Raises:
@@ -76,23 +75,23 @@ def compress_on_ray(address: str, request: CompressRequest, batch: Batch) -> Non
         click.exceptions.Exit: with code 1, if a file failed.
     """
     ray = _load_ray()
-    from bigcodec_cli.coding.compress_files import load_settings
+    from bigcodec_cli.coding.audio_encoder import AudioEncoder
 
-    settings, description = load_settings(dataclasses.replace(request, device="cpu"))
+    encoder = AudioEncoder.load(dataclasses.replace(config, device="cpu"))
     if not batch.options.quiet:
-        note(description)
-    with _only_our_words():
-        batch.run(lambda jobs: _run(ray, address, list(jobs), request, settings, batch))
+        note(encoder.description)
+    with _without_ray_messages():
+        batch.run(lambda jobs: _run(ray, address, list(jobs), config, encoder, batch))
 
 
 def _load_ray() -> Any:
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what Ray deprecates is not the user's
+            warnings.simplefilter("ignore")  # what Ray deprecates does not concern the user
             importlib.import_module("ray.data")
             inner: Any = importlib.import_module("ray._private.worker")
-            inner._worker_logs_enabled = False  # else a thread of Ray's tells on stdout who died
+            inner._worker_logs_enabled = False  # else a thread of Ray's prints who died
             return importlib.import_module("ray")
     except ImportError as error:
         raise CliError("--ray: Ray is not installed; pip install 'bigcodec-cli[ray]'") from error
@@ -102,8 +101,8 @@ def _run(
     ray: Any,
     address: str,
     jobs: Sequence[Job],
-    request: CompressRequest,
-    settings: CompressSettings,
+    config: CompressConfig,
+    encoder: AudioEncoder,
     batch: Batch,
 ) -> None:
     if not jobs:
@@ -112,11 +111,12 @@ def _run(
     mark = secrets.token_hex(4)
     try:
         with _connected(ray, address):
-            request, crew = _crew(ray, request, settings)
-            order = _order(request, settings, batch, mark)
-            with contextlib.closing(_reports(ray, jobs, order, crew)) as rows:
+            pool = _worker_pool(ray, config, encoder)
+            config = dataclasses.replace(config, device="cuda" if pool.gpus else "cpu")
+            spec = _job_spec(config, encoder, batch, mark)
+            with contextlib.closing(_reports(ray, jobs, spec, pool)) as rows:
                 for row in rows:
-                    _tell(row, left, batch)
+                    _report(row, left, batch)
     finally:
         for folder in {job.target.parent for job in left.values() if job.target is not None}:
             discard_marked(folder, mark)
@@ -124,28 +124,28 @@ def _run(
         batch.failed(job, CliError("its worker was lost, perhaps for want of memory"))
 
 
-def _order(request: CompressRequest, settings: CompressSettings, batch: Batch, mark: str) -> Order:
-    prior = settings.options.prior
-    return Order(
-        request=request,
-        options=dataclasses.replace(batch.options, quiet=True, progress=False, mark=mark),
+def _job_spec(config: CompressConfig, encoder: AudioEncoder, batch: Batch, mark: str) -> JobSpec:
+    prior = encoder.prior
+    return JobSpec(
+        config=config,
+        outputs=dataclasses.replace(batch.options.outputs, mark=mark),
         folder=str(Path.cwd()),
         home=str(home().absolute()),
-        same=(__version__, settings.codec.fingerprint, prior.name if prior else None),
+        versions=(__version__, encoder.codec.fingerprint, prior.name if prior else None),
     )
 
 
 def _reports(
-    ray: Any, jobs: Sequence[Job], order: Order, crew: Crew
+    ray: Any, jobs: Sequence[Job], spec: JobSpec, pool: WorkerPool
 ) -> Generator[dict[str, Any], None, None]:
-    """What became of the files, as it becomes known.
+    """How each file went, as it becomes known.
 
     Raises:
         CliError: the workers cannot work.
     """
     actor = ray.remote(Dispatcher).options(num_cpus=0)
     try:
-        dispatcher = actor.remote(list(write_jobs(jobs)), order, crew)
+        dispatcher = actor.remote(list(write_jobs(jobs)), spec, pool)
         try:
             # Not ray.get, in which SIGTERM's exit code would be lost.
             while texts := dispatcher.next.remote().future().result():
@@ -156,7 +156,7 @@ def _reports(
         raise CliError(f"--ray: {_brief(error)}") from error
 
 
-def _tell(row: dict[str, Any], left: dict[int, Job], batch: Batch) -> None:
+def _report(row: dict[str, Any], left: dict[int, Job], batch: Batch) -> None:
     if "fault" in row:
         raise CliError(row["fault"])
     if "remark" in row:
@@ -164,30 +164,27 @@ def _tell(row: dict[str, Any], left: dict[int, Job], batch: Batch) -> None:
         return
     job = left.pop(row["number"])
     if "error" in row:
-        batch.failed(job, CliError(row["error"]))
+        batch.failed(job, CliError(row["error"]), row["facts"])
     else:
-        batch.succeeded(job, row["words"], **row["facts"])
+        batch.succeeded(job, row["summary"], **row["facts"])
 
 
-def _crew(
-    ray: Any, request: CompressRequest, settings: CompressSettings
-) -> tuple[CompressRequest, Crew]:
-    """A worker for every GPU or else every CPU, as far as memory goes; and the device they use.
+def _worker_pool(ray: Any, config: CompressConfig, encoder: AudioEncoder) -> WorkerPool:
+    """A worker for every GPU or else every CPU, as far as memory goes.
 
     Raises:
         CliError: the cluster has no room for any.
     """
-    memory = _WORKER_BYTES + _BYTES_A_PARAMETER * settings.codec.num_parameters
+    memory = _WORKER_BYTES + _BYTES_PER_PARAMETER * encoder.codec.num_parameters
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    gpus = request.device != "cpu" and any(node.get("GPU", 0) >= 1 for node in nodes)
-    if request.device == "cuda" and not gpus:
+    gpus = config.device != "cpu" and any(node.get("GPU", 0) >= 1 for node in nodes)
+    if config.device == "cuda" and not gpus:
         raise CliError("--device cuda: no machine of the Ray cluster has a GPU; use --device cpu")
     needs = {"CPU": 1, "memory": memory} | ({"GPU": 1} if gpus else {})
     size = sum(min(int(node.get(key, 0) // n) for key, n in needs.items()) for node in nodes)
     if not size:
         raise CliError(f"--ray: no machine has a CPU and {memory / 1e9:.1f} GB for a worker")
-    device = "cuda" if gpus else "cpu"
-    return dataclasses.replace(request, device=device), Crew(size=size, gpus=gpus, memory=memory)
+    return WorkerPool(size=size, gpus=gpus, memory=memory)
 
 
 @contextlib.contextmanager
@@ -228,7 +225,7 @@ def _check_reachable(address: str) -> None:
 
 
 def _brief(error: BaseException) -> str:
-    """One line of what Ray tells in many."""
+    """One line of Ray's many."""
     chain, cause = str(error), error.__cause__
     while cause is not None:
         chain, cause = f"{chain} {cause}", cause.__cause__
@@ -243,25 +240,25 @@ def _brief(error: BaseException) -> str:
 
 
 @contextlib.contextmanager
-def _only_our_words() -> Iterator[None]:
+def _without_ray_messages() -> Iterator[None]:
     """Keeps what Ray writes off stderr: its C++ parts write to the descriptor, past Python."""
     try:
         descriptor = sys.stderr.fileno()
     except (AttributeError, io.UnsupportedOperation):  # not a file of the system
         yield
         return
-    ours, nowhere = os.dup(descriptor), os.open(os.devnull, os.O_WRONLY)
+    copy, nowhere = os.dup(descriptor), os.open(os.devnull, os.O_WRONLY)
     sys.stderr.flush()
     os.dup2(nowhere, descriptor)
     code, errors = sys.stderr.encoding, sys.stderr.errors
     try:
         with (
-            open(ours, "w", 1, encoding=code, errors=errors, closefd=False) as stream,
+            open(copy, "w", 1, encoding=code, errors=errors, closefd=False) as stream,
             contextlib.redirect_stderr(stream),
             warnings.catch_warnings(action="ignore"),
         ):
             yield
     finally:
-        os.dup2(ours, descriptor)
-        os.close(ours)
+        os.dup2(copy, descriptor)
+        os.close(copy)
         os.close(nowhere)

@@ -1,7 +1,7 @@
-"""What runs in a Ray cluster: workers, each with a model of its own, and who gives them files.
+"""What runs in a Ray cluster: workers, each with a model of its own, and the dispatcher of files.
 
-Files go out as rows of JSON, and so does what became of them: such text carries names that are no
-UTF-8 as well. Nothing here prints.
+Files go out as rows of JSON, and reports come back as such: JSON also carries names that are not
+UTF-8. Nothing here prints.
 """
 
 from __future__ import annotations
@@ -16,68 +16,72 @@ from pathlib import Path
 from typing import Any
 
 from bigcodec_cli import __version__
+from bigcodec_cli.coding.config import CompressConfig
 from bigcodec_cli.console.messages import CliError
-from bigcodec_cli.files.batch import Batch, BatchOptions, explain
+from bigcodec_cli.files.batch import OutputOptions
 from bigcodec_cli.files.inputs import Job
+from bigcodec_cli.files.reporting import Outcome, Outcomes, explain
 
-_LOT_FILES = 32
-_LOTS_A_WORKER = 4
+_BATCH_FILES = 32
+_BATCHES_PER_WORKER = 4
 """So that workers end at about the same time, if there are files enough."""
 Row = dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Order:
-    """What a worker needs to know besides its files; it goes through pickle."""
+class JobSpec:
+    """What a worker needs to know besides its files; it goes through pickle.
 
-    request: Any  # CompressRequest, whose module would load torch here
-    options: BatchOptions
+    Relative paths begin at `folder`. `home` is BIGCODEC_HOME, on a file system that all machines
+    share. `versions` are those of the program, and the fingerprints of model and prior: a worker
+    with others would write other bytes.
+    """
+
+    config: CompressConfig
+    outputs: OutputOptions
     folder: str
-    """Where relative paths begin."""
     home: str
-    """BIGCODEC_HOME, on a file system of all machines."""
-    same: tuple[str, bytes, bytes | None]
-    """Version, and fingerprints of model and prior: with others the bytes would differ."""
+    versions: tuple[str, bytes, bytes | None]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Crew:
-    """How many workers there are, and what each takes of its machine."""
+class WorkerPool:
+    """How many workers there are, and what each takes of its machine (`memory` in bytes)."""
 
     size: int
     gpus: int
     memory: int
 
-    def lot_files(self, files: int) -> int:
+    def batch_files(self, files: int) -> int:
         """How many of `files` a worker gets at a time."""
-        return max(1, min(_LOT_FILES, files // (self.size * _LOTS_A_WORKER)))
+        return max(1, min(_BATCH_FILES, files // (self.size * _BATCHES_PER_WORKER)))
 
 
 class Dispatcher:
     """An actor that runs Ray Data over the files: in the cluster, since a Ray client cannot."""
 
-    def __init__(self, jobs: Sequence[str], order: Order, crew: Crew) -> None:
+    def __init__(self, jobs: Sequence[str], spec: JobSpec, pool: WorkerPool) -> None:
         data: Any = importlib.import_module("ray.data")
         context = data.DataContext.get_current()
         context.enable_progress_bars = False
-        context.max_errored_blocks = -1  # files that a dead worker had are found missing
-        lots = -(-len(jobs) // crew.lot_files(len(jobs)))
-        rows = data.from_items([{"job": job} for job in jobs], override_num_blocks=lots)
+        context.max_errored_blocks = -1  # the driver notices which files a dead worker had
+        batches = -(-len(jobs) // pool.batch_files(len(jobs)))
+        rows = data.from_items([{"job": job} for job in jobs], override_num_blocks=batches)
         coded = rows.map_batches(
             Worker,
-            fn_constructor_args=(order,),
+            fn_constructor_args=(spec,),
             batch_size=None,
-            compute=data.ActorPoolStrategy(size=crew.size, max_tasks_in_flight_per_actor=1),
+            compute=data.ActorPoolStrategy(size=pool.size, max_tasks_in_flight_per_actor=1),
             num_cpus=1,
-            num_gpus=crew.gpus,
-            memory=crew.memory,
+            num_gpus=pool.gpus,
+            memory=pool.memory,
             max_restarts=-1,
             max_task_retries=0,  # a second try would find the files of the first in its way
         )
         self._batches = iter(coded.iter_batches(batch_size=None))
 
     def next(self) -> list[str]:
-        """What became of some more files, as soon as it is known; nothing at the end."""
+        """The reports on some more files, as soon as there are any; nothing at the end."""
         batch = next(self._batches, None)
         return [] if batch is None else [str(row) for row in batch["report"]]
 
@@ -85,66 +89,61 @@ class Dispatcher:
 class Worker:
     """Codes files with a model that it loads once."""
 
-    def __init__(self, order: Order) -> None:
-        self._order, self._fault = order, ""
+    def __init__(self, spec: JobSpec) -> None:
+        self._spec, self._fault = spec, ""
         try:
             self._start()
-        except Exception as error:  # told with the first files: Ray would make pages of it
+        except Exception as error:  # reported with the first files: Ray would print pages about it
             self._fault = f"worker on {socket.gethostname()}: {explain(error)}"
 
     def __call__(self, rows: Row) -> Row:
-        """A lot of files."""
+        """Code a batch of files."""
         reports = [{"fault": self._fault}] if self._fault else self._code(rows["job"])
         return {"report": [json.dumps(report) for report in reports]}
 
     def _start(self) -> None:
-        order = self._order
-        os.environ["BIGCODEC_HOME"] = order.home
+        spec = self._spec
+        os.environ["BIGCODEC_HOME"] = spec.home
         try:
-            os.chdir(order.folder)
+            os.chdir(spec.folder)
         except OSError as error:
-            raise CliError(f"{order.folder}: not on this machine: {error.strerror}") from error
+            raise CliError(f"{spec.folder}: not on this machine: {error.strerror}") from error
         import torch
 
-        from bigcodec_cli.coding.compress_files import load_settings
+        from bigcodec_cli.coding.audio_encoder import AudioEncoder
 
-        if order.request.device == "cpu":
-            torch.set_num_threads(1)  # its share: there is a worker a CPU
-        self._settings, _ = load_settings(order.request)
-        prior = self._settings.options.prior
-        here = (__version__, self._settings.codec.fingerprint, prior.name if prior else None)
-        for mine, wanted, what in zip(here, order.same, ("version", "model", "prior"), strict=True):
-            if mine != wanted:
-                raise CliError(f"it has another {what} than the machine of this command")
+        if spec.config.device == "cpu":
+            torch.set_num_threads(1)  # there is a worker for every CPU
+        self._encoder = AudioEncoder.load(spec.config)
+        prior = self._encoder.prior
+        versions = (__version__, self._encoder.codec.fingerprint, prior.name if prior else None)
+        names = ("version", "model", "prior")
+        for here, there, name in zip(versions, spec.versions, names, strict=True):
+            if here != there:
+                raise CliError(f"it has another {name} than the machine of this command")
 
     def _code(self, texts: Sequence[str]) -> list[Row]:
-        from bigcodec_cli.coding.compress_files import compress_jobs
+        from bigcodec_cli.coding.compress_files import compress_files
 
         numbers, jobs = zip(*map(_read, texts), strict=True)
-        batch = _Reports(jobs, self._order.options, numbers)
+        number_of = {id(job): number for job, number in zip(jobs, numbers, strict=True)}
+        rows: list[Row] = []
+        reporter = Outcomes(
+            lambda outcome: rows.append(_row(outcome, number_of[id(outcome.job)])),
+            lambda text: rows.append({"remark": text}),
+        )
         try:
-            compress_jobs(iter(jobs), self._settings, batch, self._order.request.batch_size)
-        except Exception as error:  # a bug of ours: all is to stop, as it does without Ray
-            batch.rows.append({"fault": f"{type(error).__name__}: {explain(error)}"})
-        return batch.rows
+            compress_files(jobs, self._encoder, self._spec.outputs, reporter)
+        except Exception as error:  # a bug of ours ends the command, as it does without Ray
+            rows.append({"fault": f"{type(error).__name__}: {explain(error)}"})
+        return rows
 
 
-class _Reports(Batch):
-    """Keeps what a batch would print."""
-
-    def __init__(self, jobs: Sequence[Job], options: BatchOptions, numbers: Sequence[int]) -> None:
-        super().__init__(jobs, options, "")
-        self._number_of = {id(job): number for job, number in zip(jobs, numbers, strict=True)}
-        self.rows: list[Row] = []
-
-    def succeeded(self, job: Job, words: str, **facts: Any) -> None:
-        self.rows.append({"number": self._number_of[id(job)], "words": words, "facts": facts})
-
-    def failed(self, job: Job, error: BaseException, facts: Any = None) -> None:
-        self.rows.append({"number": self._number_of[id(job)], "error": explain(error)})
-
-    def remark(self, words: str) -> None:
-        self.rows.append({"remark": words})
+def _row(outcome: Outcome, number: int) -> Row:
+    row: Row = {"number": number, "facts": dict(outcome.facts)}
+    if outcome.error is not None:
+        return row | {"error": outcome.error}
+    return row | {"summary": outcome.summary}
 
 
 def write_jobs(jobs: Sequence[Job]) -> Iterator[str]:

@@ -1,77 +1,43 @@
-"""One `compress`, as its command line asks for it: the same in this process as in a worker's."""
+"""How any file becomes a container: audio for `compress`, its cluster workers, `eval` and
+`train-prior`, tokens for `tokens pack`. Loads no torch."""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable
+from typing import Protocol
 
-import bcdc
-from bigcodec_cli.audio.pcm import RawFormat
-from bigcodec_cli.coding.compress_job import STEPS, CompressSettings, open_tasks
-from bigcodec_cli.coding.compressor import CompressOptions
-from bigcodec_cli.coding.scheduler import SHORT_AT_ONCE, Pool
-from bigcodec_cli.console.messages import CliError
-from bigcodec_cli.files.batch import Batch
+from bigcodec_cli.coding.compress_job import STEPS, CompressJob
+from bigcodec_cli.coding.finish_queue import FinishQueue
+from bigcodec_cli.coding.scheduler import Scheduler, Stream, open_each
+from bigcodec_cli.files.batch import OutputOptions
 from bigcodec_cli.files.inputs import Job
-from bigcodec_cli.model_store.headers import geometry_of
-from bigcodec_cli.model_store.loading import load_codec
-from bigcodec_cli.model_store.priors import prior_for_model
-from bigcodec_models.codec import Codec
+from bigcodec_cli.files.reporting import Reporter
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class CompressRequest:
-    """What the command line says of the coding."""
+class Encoder(Protocol):
+    """What makes containers of one kind of input: `AudioEncoder`, `TokenPacker`."""
 
-    model: str
-    coder: str
-    f0: str | None
-    device: str
-    batch_size: int | None
-    downmix: bool
-    raw: RawFormat | None
-    verify: bool
+    @property
+    def stream(self) -> Stream:
+        """What runs recordings through the model."""
 
+    @property
+    def width(self) -> int:
+        """How many channels go through it side by side."""
 
-def load_settings(request: CompressRequest) -> tuple[CompressSettings, str]:
-    """Model and prior loaded, and a line that says what the model is.
+    @property
+    def short_width(self) -> int:
+        """The same for short recordings."""
 
-    Raises:
-        CliError: one of them is not at hand, or cannot be used.
-    """
-    codec, description = load_codec(request.model, request.device, f0=request.f0)
-    prior = prior_for_model(codec.fingerprint, geometry_of(codec))
-    options = CompressOptions(
-        coder=_chosen(request.coder, prior, codec), downmix=request.downmix, prior=prior
-    )
-    settings = CompressSettings(
-        codec=codec, options=options, raw=request.raw, verify=request.verify
-    )
-    return settings, description
+    def open_job(self, job: Job, outputs: OutputOptions, reporter: Reporter) -> CompressJob:
+        """A task for one file; see `CompressJob`."""
 
 
-def compress_jobs(
-    jobs: Iterator[Job], settings: CompressSettings, batch: Batch, batch_size: int | None
+def compress_files(
+    jobs: Iterable[Job], encoder: Encoder, outputs: OutputOptions, reporter: Reporter
 ) -> None:
-    """Compress files, and tell the batch how each went."""
-    short = SHORT_AT_ONCE if settings.codec.device.type == "cpu" else 1
-    pool = Pool(Codec.encode_streams, batch_size or 1, batch.failed, STEPS, batch_size or short)
-    pool.run(open_tasks(jobs, settings, batch))
-
-
-def _chosen(coder: str, prior: bcdc.Prior | None, codec: Codec) -> bcdc.Coder | None:
-    """The coder of --coder, or None for auto.
-
-    Raises:
-        CliError: it needs a prior.
-    """
-    if coder == "auto":
-        return None
-    chosen = bcdc.Coder[coder.upper()]
-    if chosen not in bcdc.usable_coders(prior):
-        mode = f" with --f0 {codec.f0}" if len(codec.config.f0_modes) > 1 else ""
-        raise CliError(
-            f"--coder {coder}: there is no prior for this model{mode}; "
-            "'bigcodec train-prior' makes one, --coder adaptive needs none"
-        )
-    return chosen
+    """Compress files, several at once; the reporter learns how each went."""
+    tasks = open_each(jobs, lambda job: encoder.open_job(job, outputs, reporter), reporter)
+    queue = FinishQueue(STEPS, reporter.failed)
+    widths = (encoder.width, encoder.short_width)
+    Scheduler(encoder.stream, queue, reporter, *widths).run(tasks)

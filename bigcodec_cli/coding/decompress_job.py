@@ -1,8 +1,7 @@
-"""One file being restored: verified, decoded, written, and given its name."""
+"""One container being restored as audio: decoded, written, and given its name."""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import tempfile
 from collections.abc import Iterator
@@ -13,16 +12,15 @@ from typing import Any
 import bcdc
 from bcdc.recover import Restored, salvage
 from bigcodec_cli.audio.channels import SampleSink, Silence
-from bigcodec_cli.audio.pcm import Encoding
 from bigcodec_cli.audio.writer import AudioForm, AudioSink, copy_to_stdout, open_sink
+from bigcodec_cli.coding.config import DecompressConfig
 from bigcodec_cli.coding.decompressor import Decompressor, decode_part
-from bigcodec_cli.coding.scheduler import FAULTS
+from bigcodec_cli.coding.file_job import FileJob
 from bigcodec_cli.console.messages import CliError
-from bigcodec_cli.console.progress import seconds_bar
-from bigcodec_cli.files.atomic import AtomicOutput
-from bigcodec_cli.files.batch import Batch, make_folder
+from bigcodec_cli.files.batch import OutputOptions
 from bigcodec_cli.files.containers import TokenSource, read_bytes, token_stretches
 from bigcodec_cli.files.inputs import Job
+from bigcodec_cli.files.reporting import Reporter
 from bigcodec_cli.model_store.loading import CodecCache
 from bigcodec_cli.model_store.priors import prior_of_container
 from bigcodec_models.codec import Codec
@@ -31,182 +29,117 @@ _SHORT_SECONDS = 60
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class DecompressSettings:
-    """What holds for all files of a `decompress`. `start` and `duration` are in seconds."""
+class _Input:
+    """An opened container: its tokens, the prior that they need, and what is lost of them."""
 
-    codecs: CodecCache
-    kind: str
-    encoding: Encoding
-    start: float = 0.0
-    duration: float | None = None
-    recover: bool = False
-
-    @property
-    def whole(self) -> bool:
-        """Whether all of every file is wanted."""
-        return self.start == 0 and self.duration is None
+    container: TokenSource
+    prior: bcdc.Prior | None
+    damage: Restored | None = None
 
 
-class DecompressTask:
-    """A task for the pool; see `scheduler.Task`.
+class DecompressJob(FileJob):
+    """A task of the scheduler that ends as an audio file; see `scheduler.Task`.
 
     Raises:
         CliError: the input is no good container, or the output cannot be made.
     """
 
-    def __init__(self, job: Job, settings: DecompressSettings, batch: Batch) -> None:
-        self.job, self._settings, self._batch = job, settings, batch
-        container, prior = _open(job, settings.recover)
-        self._damage = container if isinstance(container, Restored) else None
-        self.codec: Codec = settings.codecs.codec_for(Path(job.name), container)
-        self._first, self._last = _span(container, settings, job)
-        self._output: AtomicOutput | None = None
-        self._spool: Path | None = None
-        with contextlib.ExitStack() as stack, _naming(job):
-            seconds = (self._last - self._first) / container.header.sample_rate
-            alone = len(batch.jobs) == 1 and batch.options.progress and not batch.options.quiet
-            progress = stack.enter_context(seconds_bar(seconds, job.name, alone))
-            self._sink = self._open_output(stack, container)
+    short = False
+    batch_fraction = 1.0
+
+    def __init__(
+        self,
+        job: Job,
+        config: DecompressConfig,
+        codecs: CodecCache,
+        outputs: OutputOptions,
+        reporter: Reporter,
+    ) -> None:
+        super().__init__(job, outputs, reporter)
+        opened = _open(job, config.recover)
+        container, self._damage = opened.container, opened.damage
+        self.codec: Codec = codecs.codec_for(Path(job.name), container)
+        first, last = _span(container, config, job)
+        self._seconds = (last - first) / container.header.sample_rate
+        with self.opening():
+            self._sink = self._open_sink(config, container.header, last - first)
             sink: SampleSink = self._sink
             if self._damage is not None:
                 sink = Silence(sink, _lost_samples(self._damage))
-            span = None if settings.whole else (self._first, self._last)
-            self._coder = Decompressor(container, sink, progress, span, prior)
-            self._seconds = seconds
-            self._stack = stack.pop_all()
+            progress = self.stack.enter_context(reporter.seconds_bar(job, self._seconds))
+            self._whole = config.whole
+            span = None if config.whole else (first, last)
+            self._decompressor = Decompressor(container, sink, progress, span, opened.prior)
 
     @property
     def sources(self) -> list[Iterator[bcdc.Tokens]]:
-        """Tokens, a channel each."""
-        return self._coder.sources
+        """Tokens (n, codebooks), an iterator for each channel; none where only a part is asked for,
+        which `finish` decodes by itself."""
+        return self._decompressor.sources if self._whole else []
 
     @property
-    def alone(self) -> bool:
+    def lockstep(self) -> bool:
         """Whether the channels must keep pace: what one has given is held for the others."""
-        return self._coder.channels > 1 and self._seconds > _SHORT_SECONDS
-
-    @property
-    def short(self) -> bool:
-        """Side by side only if it is asked for."""
-        return False
-
-    @property
-    def share(self) -> float:
-        """A task is finished by itself: little would be gained by others beside it."""
-        return 1
+        return self._decompressor.channels > 1 and self._seconds > _SHORT_SECONDS
 
     def take(self, channel: int, data: Any) -> None:
         """Write a channel's next samples."""
-        with _naming(self.job):
-            self._coder.take(channel, data)
-
-    def decode_part(self) -> None:
-        """Decode the part that is wanted, without the pool."""
-        with _naming(self.job):
-            decode_part(self._coder, self.codec)
-        self._complete()
+        with self.naming():
+            self._decompressor.take(channel, data)
 
     def finish(self) -> None:
         """Complete the audio and give it its name."""
-        with _naming(self.job):
-            self._coder.finish()
-        self._complete()
-
-    def discard(self) -> None:
-        """Close and remove everything unfinished."""
-        self._stack.close()
-
-    def _complete(self) -> None:
-        with _naming(self.job):
+        with self.naming():
+            if self._whole:
+                self._decompressor.finish()
+            else:
+                decode_part(self._decompressor, self.codec)
             self._sink.finish()
-            if self._output is not None:
-                self._commit(self._output)
-            elif self._spool is not None:
+            if self._spool is not None:
                 copy_to_stdout(self._spool)
-            self._stack.close()
+            self.commit()
         if self._damage is not None:
-            self._batch.failed(self.job, *_describe(self._damage, self.job))
+            self.reporter.failed(self.job, *_describe(self._damage, self.job))
             return
-        words = f"{self.job.name}: {self._seconds:.2f} s to {self.job.target_name}"
-        self._batch.succeeded(self.job, words, seconds=self._seconds)
+        summary = f"{self.job.name}: {self._seconds:.2f} s to {self.job.target_name}"
+        self.reporter.succeeded(self.job, summary, seconds=self._seconds)
 
-    def _open_output(self, stack: contextlib.ExitStack, container: TokenSource) -> AudioSink:
-        header, target = container.header, self.job.target
+    def _open_sink(self, config: DecompressConfig, header: bcdc.Header, frames: int) -> AudioSink:
         form = AudioForm(
-            kind=self._settings.kind,
-            encoding=self._settings.encoding,
+            kind=config.kind,
+            encoding=config.encoding,
             rate=header.sample_rate,
             channels=header.channels,
-            frames=self._last - self._first,
+            frames=frames,
             tags=header.tags,
         )
-        path: Path | None = None
-        if target is not None:
-            make_folder(target.parent)
-            self._output = AtomicOutput(target, overwrite=self._batch.options.force)
-            stack.callback(self._output.discard)
-            path = self._output.temporary
-        elif form.kind in ("flac", "ogg"):
-            path = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "output"
+        path, self._spool = self.create_output(), None
+        if path is None and form.kind in ("flac", "ogg"):
+            path = Path(self.stack.enter_context(tempfile.TemporaryDirectory())) / "output"
             self._spool = path
         sink = open_sink(path, form)
-        stack.callback(sink.close)
+        self.stack.callback(sink.close)
         return sink
 
-    def _commit(self, output: AtomicOutput) -> None:
-        source = self.job.source
-        like = source.stat() if source is not None and source.is_file() else None
-        remove = self._batch.options.remove and source is not None
-        output.commit(like=like, durable=remove)
-        if remove and source is not None:
-            source.unlink()
 
-
-def open_tasks(
-    jobs: Iterator[Job], settings: DecompressSettings, batch: Batch
-) -> Iterator[DecompressTask]:
-    """A task for each job that can be opened; the others are told to the batch as failed."""
-    for job in jobs:
-        try:
-            yield DecompressTask(job, settings, batch)
-        except BrokenPipeError:
-            raise
-        except FAULTS as error:
-            batch.failed(job, error)
-
-
-def decode_parts(jobs: Iterator[Job], settings: DecompressSettings, batch: Batch) -> None:
-    """Decode the wanted part of each file, one file after the other."""
-    for job in jobs:
-        with contextlib.ExitStack() as stack:
-            try:
-                task = DecompressTask(job, settings, batch)
-                stack.callback(task.discard)
-                task.decode_part()
-            except BrokenPipeError:
-                raise
-            except FAULTS as error:
-                batch.failed(job, error)
-
-
-def _open(job: Job, recover: bool) -> tuple[TokenSource, bcdc.Prior | None]:
-    """The tokens of an input, and the prior that they still need."""
+def _open(job: Job, recover: bool) -> _Input:
+    """The tokens of an input; with `recover`, those that are left of a damaged one."""
     data = read_bytes(job.source, check=not recover)
-    if not recover:
-        try:
-            container = bcdc.read(data)
-        except (bcdc.CorruptError, bcdc.TruncatedError) as error:
-            raise CliError(f"{job.name}: {error}; --recover restores what is whole") from error
-        return container, prior_of_container(container)
     try:
         container = bcdc.read(data)
         prior = prior_of_container(container)
-        for _ in token_stretches(container, prior):
-            pass
-        return container, prior
-    except bcdc.BcdcError:
-        found = salvage(data)
-        return found.decode(prior_of_container(found)), None
+        if recover:
+            for _ in token_stretches(container, prior):
+                pass
+        return _Input(container=container, prior=prior)
+    except bcdc.BcdcError as error:
+        if recover:
+            rest = salvage(data)
+            restored = rest.decode(prior_of_container(rest))
+            return _Input(container=restored, prior=None, damage=restored)
+        damaged = isinstance(error, bcdc.CorruptError | bcdc.TruncatedError)
+        hint = "; --recover restores what is whole" if damaged else ""
+        raise CliError(f"{job.name}: {error}{hint}") from error
 
 
 def _lost_samples(damage: Restored) -> list[tuple[int, int]]:
@@ -220,38 +153,24 @@ def _lost_samples(damage: Restored) -> list[tuple[int, int]]:
 
 
 def _describe(damage: Restored, job: Job) -> tuple[CliError, dict[str, Any]]:
-    """What is lost, in words and as facts."""
+    """What is lost, as a message and as facts."""
     rate = damage.header.sample_rate
     lost = [(start / rate, stop / rate) for start, stop in _lost_samples(damage)]
     gone = sum(stop - start for start, stop in lost)
     where = ", ".join(f"{start:.2f}-{stop:.2f}" for start, stop in lost) or "none"
-    words = (
+    message = (
         f"{job.name}: damaged; {damage.seconds:.2f} s written to {job.target_name}, "
         f"{gone:.2f} s of them silence for what is lost (seconds {where})"
     )
-    return CliError(words), {"lost_seconds": lost, "seconds": damage.seconds}
+    return CliError(message), {"lost_seconds": lost, "seconds": damage.seconds}
 
 
-def _span(container: TokenSource, settings: DecompressSettings, job: Job) -> tuple[int, int]:
-    """The samples that are wanted: nearest to the times asked for."""
+def _span(container: TokenSource, config: DecompressConfig, job: Job) -> tuple[int, int]:
+    """The samples that are asked for: nearest to the times given."""
     rate, total = container.header.sample_rate, container.num_samples
-    first = round(settings.start * rate)
+    first = round(config.start * rate)
     if first > total:
         raise CliError(f"{job.name}: is {container.seconds:.3f} s long; --start lies beyond that")
-    if settings.duration is None:
+    if config.duration is None:
         return first, total
-    return first, min(total, round((settings.start + settings.duration) * rate))
-
-
-@contextlib.contextmanager
-def _naming(job: Job) -> Iterator[None]:
-    """Failures told with the names of the files."""
-    try:
-        yield
-    except BrokenPipeError:
-        raise
-    except bcdc.BcdcError as error:
-        raise CliError(f"{job.name}: {error}") from error
-    except OSError as error:
-        reason = error.strerror or error
-        raise CliError(f"{job.name}: cannot write {job.target_name}: {reason}") from error
+    return first, min(total, round((config.start + config.duration) * rate))

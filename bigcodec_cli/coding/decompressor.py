@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+import numpy as np
+
 import bcdc
 from bigcodec_cli.audio.channels import ChannelJoiner, Samples, SampleSink, split_channels
 from bigcodec_cli.audio.resampling import Grid, Resampler
+from bigcodec_cli.console.messages import CliError
 from bigcodec_cli.console.progress import Advance
 from bigcodec_cli.files.containers import TokenSource, token_stretches
 from bigcodec_models.codec import Codec
@@ -56,15 +59,18 @@ class Decompressor:
 
     @property
     def done(self) -> bool:
-        """Whether every sample that is wanted has been written."""
+        """Whether every sample that is asked for has been written."""
         return self._left <= 0
 
     def take(self, channel: int, wave: Samples) -> None:
         """Write a channel's next samples (n,) at the model's rate, from frame `frames[0]` on.
 
         Raises:
+            CliError: the samples are not finite.
             OSError: the sink cannot be written to.
         """
+        if not np.isfinite(wave).all():
+            raise CliError("the model gives samples that are not finite; it may be damaged")
         block = self._joiner.push(channel, wave)
         if block is None:
             return
@@ -73,14 +79,14 @@ class Decompressor:
         self._model_left -= block.shape[1]
         skipped = min(self._model_skip, block.shape[1])
         self._model_skip -= skipped
-        for made in self._resampled(block[:, skipped:]):
-            self._write(made)
+        for samples in self._resampled(block[:, skipped:]):
+            self._write(samples)
 
     def finish(self) -> None:
         """Write what is left, every source being at its end."""
         if self._resampler is not None and self._to_end:
-            for made in self._resampler.finish():
-                self._write(made)
+            for samples in self._resampler.finish():
+                self._write(samples)
         if self._left > 0:
             raise bcdc.CorruptError("the tokens give fewer samples than the file declares")
 
@@ -90,11 +96,11 @@ class Decompressor:
     def _write(self, samples: Samples) -> None:
         skipped = min(self._skip, samples.shape[1])
         self._skip -= skipped
-        wanted = samples[:, skipped : skipped + max(self._left, 0)]
-        if wanted.shape[1]:
-            self._left -= wanted.shape[1]
-            self._sink.write(wanted)
-            self._progress(wanted.shape[1] / self.container.header.sample_rate)
+        block = samples[:, skipped : skipped + max(self._left, 0)]
+        if block.shape[1]:
+            self._left -= block.shape[1]
+            self._sink.write(block)
+            self._progress(block.shape[1] / self.container.header.sample_rate)
 
 
 def _model_span(grid: Grid, first: int, last: int, length: int) -> tuple[int, int, int]:

@@ -1,25 +1,22 @@
-"""Coding many recordings at once: their channels share the model, step by step."""
+"""Coding many files at once: their channels go through the model side by side."""
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 import bcdc
 from bigcodec_cli.console.messages import CliError
 from bigcodec_cli.files.inputs import Job
+from bigcodec_cli.files.reporting import Reporter
 
 FAULTS = (CliError, OSError, MemoryError, RuntimeError, ValueError, bcdc.BcdcError)
 """What can go wrong with one file. RuntimeError: torch's way to run out of memory."""
-SHORT_AT_ONCE = 16
-"""A CPU then reads the model's weights once for all, and is faster by a sixth. Not on other
-devices, where the results would depend on it in near-ties."""
 
 
 class Task(Protocol):
-    """One recording being coded."""
+    """One file being coded."""
 
     @property
     def job(self) -> Job:
@@ -27,76 +24,78 @@ class Task(Protocol):
 
     @property
     def sources(self) -> Sequence[Iterable[Any]]:
-        """What goes into the model, an iterator a channel."""
+        """What goes into the model, an iterator for each channel. Without any, the task needs no
+        model and can be finished at once."""
 
     @property
     def codec(self) -> Any:
         """The model that it needs."""
 
     @property
-    def alone(self) -> bool:
+    def lockstep(self) -> bool:
         """Whether its channels must keep pace with one another, or memory would grow."""
 
     @property
     def short(self) -> bool:
-        """Whether it may go through the model beside others without being asked for."""
-
-    @property
-    def share(self) -> float:
-        """What part it is of a lot of tasks that are finished together; 1 is a whole lot."""
+        """Whether it belongs to the files of which `short_width` channels go side by side."""
 
     def take(self, channel: int, data: Any) -> None:
         """What came out of the model for a channel."""
-
-    def finish(self) -> None:
-        """Every channel is complete, and every step before this done: give the output its name."""
 
     def discard(self) -> None:
         """Close and remove everything unfinished. May be called at any time, also twice."""
 
 
+AnyTask = TypeVar("AnyTask", bound=Task)
+ContravariantTask = TypeVar("ContravariantTask", bound=Task, contravariant=True)
+
+
+class Finisher(Protocol[ContravariantTask]):
+    """Where a task goes when every channel has come out of the model; see `FinishQueue`."""
+
+    def add(self, task: ContravariantTask) -> None:
+        """Finish a task, now or with others."""
+
+    def flush(self) -> None:
+        """Finish every task that was added."""
+
+    def discard(self) -> None:
+        """Discard every task that was added and is not finished."""
+
+
 Stream = Callable[[Any, Iterable[Iterable[Any]], int], Iterator[Any]]
-"""`Codec.encode_streams` or `decode_streams`, taking the codec."""
+"""`Codec.encode_streams` or `Codec.decode_streams`, taking the codec."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Step:
-    """Part of finishing a lot of tasks: `together` for all at once, to make `each` cheaper.
-
-    What `together` fails at is left to `each`, where it fails for the task that it is about.
-    """
-
-    together: Callable[[list[Any]], None]
-    each: Callable[[Any], None]
+def without_model(_codec: None, sources: Iterable[Iterable[Any]], _width: int) -> Iterator[Any]:
+    """The stream of tasks that have no sources."""
+    for _ in sources:
+        raise ValueError("a task has sources, and there is no model for them")
+    yield from ()
 
 
-_FINISH = Step(lambda tasks: None, lambda task: task.finish())
-
-
-class Pool:
-    """Runs tasks through a model, `width` channels at a time or, of short ones, `short_width`; and
-    finishes them in lots."""
+class Scheduler(Generic[AnyTask]):
+    """Runs tasks through a model, `width` channels at a time or, of short ones, `short_width`."""
 
     def __init__(
         self,
         stream: Stream,
-        width: int,
-        failed: Callable[[Job, BaseException], None],
-        steps: Sequence[Step] = (_FINISH,),
+        finisher: Finisher[AnyTask],
+        reporter: Reporter,
+        width: int = 1,
         short_width: int | None = None,
     ) -> None:
-        self._stream, self._failed, self._steps = stream, failed, steps
+        self._stream, self._finisher, self._reporter = stream, finisher, reporter
         self._widths = {False: width, True: short_width or width}
-        self._complete: list[Task] = []  # every channel is; to be finished with the next lot
-        self._open: dict[int, tuple[Task, int]] = {}  # of each source index: task and channel
-        self._left: dict[int, int] = {}  # of each live task, by id: channels not yet complete
+        self._open: dict[int, tuple[AnyTask, int]] = {}  # task and channel, by index of the source
+        self._incomplete: dict[int, int] = {}  # channels that are not done, by id of a live task
 
-    def run(self, tasks: Iterator[Task | None]) -> None:
+    def run(self, tasks: Iterator[AnyTask | None]) -> None:
         """Run tasks, drawn when there is room. A fault ends its task; the others go on.
 
         None stands for a point that all tasks before it are to reach before the next is drawn.
         """
-        held: list[Task] = []
+        held: list[AnyTask] = []
         try:
             while True:
                 first = held.pop() if held else next((task for task in tasks if task), None)
@@ -105,60 +104,36 @@ class Pool:
                 width = max(self._widths[first.short], len(first.sources))
                 self._run(first.codec, self._group(first, tasks, held), width)
         finally:
-            unfinished = [*held, *self._complete, *(task for task, _ in self._open.values())]
-            for task in unfinished:
+            for task in [*held, *(task for task, _ in self._open.values())]:
                 task.discard()
+            self._finisher.discard()
 
-    def _settle(self) -> None:
-        """Finish the tasks that are complete."""
-        tasks, self._complete = self._complete, []
-        try:
-            for step in self._steps:
-                if len(tasks) > 1:
-                    with contextlib.suppress(*FAULTS):
-                        step.together(tasks)
-                tasks = [task for task in tasks if self._done(step, task)]
-        except BaseException:
-            for task in tasks:
-                task.discard()
-            raise
-
-    def _done(self, step: Step, task: Task) -> bool:
-        """Whether a step went well for a task; else it is at its end."""
-        try:
-            step.each(task)
-        except BrokenPipeError:
-            raise
-        except FAULTS as error:
-            self._drop(task, error)
-            return False
-        return True
-
-    def _group(self, first: Task, tasks: Iterator[Task | None], held: list[Task]) -> Iterator[Task]:
+    def _group(
+        self, first: AnyTask, tasks: Iterator[AnyTask | None], held: list[AnyTask]
+    ) -> Iterator[AnyTask]:
         """`first` and what can go with it; the one that cannot is put into `held`."""
         yield first
-        if first.alone:
+        if first.lockstep:
             return
-        width = self._widths[first.short]
         for task in tasks:
             if task is None:
                 return
-            if task.alone or task.codec is not first.codec or self._widths[task.short] != width:
+            if task.lockstep or task.codec is not first.codec or task.short != first.short:
                 held.append(task)
                 return
-            if task.share >= 1:
-                held.append(task)
-                self._settle()  # those that are complete need not wait for one that may take long
+            if not task.short:
+                held.append(task)  # so that it is discarded, should the next line fail
+                self._finisher.flush()  # those before it are not to wait for a long one
                 held.pop()
             yield task
 
-    def _run(self, codec: Any, tasks: Iterator[Task], width: int) -> None:
+    def _run(self, codec: Any, tasks: Iterator[AnyTask], width: int) -> None:
         self._open.clear()
         for piece in self._stream(codec, self._sources(tasks), width):
             task, channel = self._open[piece.index]
             if piece.last:
                 del self._open[piece.index]
-            if id(task) not in self._left:
+            if id(task) not in self._incomplete:
                 continue
             try:
                 if piece.error is not None:
@@ -167,37 +142,57 @@ class Pool:
             except BrokenPipeError:
                 raise
             except FAULTS as error:
-                self._drop(task, error)
+                self._fail(task, error)
                 continue
             if piece.last:
-                self._ended(task)
-        self._settle()
+                self._complete_channel(task)
+        self._finisher.flush()
 
-    def _ended(self, task: Task) -> None:
-        """One more channel of a task is complete."""
-        self._left[id(task)] -= 1
-        if not self._left[id(task)]:
-            del self._left[id(task)]
-            self._complete.append(task)
-            if sum(each.share for each in self._complete) >= 1:
-                self._settle()
+    def _complete_channel(self, task: AnyTask) -> None:
+        self._incomplete[id(task)] -= 1
+        if not self._incomplete[id(task)]:
+            del self._incomplete[id(task)]
+            self._finisher.add(task)
 
-    def _drop(self, task: Task, error: BaseException) -> None:
-        self._left.pop(id(task), None)
+    def _fail(self, task: AnyTask, error: BaseException) -> None:
+        self._incomplete.pop(id(task), None)
         task.discard()
-        self._failed(task.job, error)
+        self._reporter.failed(task.job, error)
 
-    def _sources(self, tasks: Iterator[Task]) -> Iterator[Iterable[Any]]:
+    def _sources(self, tasks: Iterator[AnyTask]) -> Iterator[Iterable[Any]]:
         index = 0
         for task in tasks:
-            self._left[id(task)] = len(task.sources)
-            for channel, source in enumerate(task.sources):
+            sources = task.sources
+            if not sources:
+                self._finisher.add(task)
+                continue
+            self._incomplete[id(task)] = len(sources)
+            for channel, source in enumerate(sources):
                 self._open[index] = (task, channel)
                 index += 1
                 yield self._while_live(task, source)
 
-    def _while_live(self, task: Task, source: Iterable[Any]) -> Iterator[Any]:
+    def _while_live(self, task: AnyTask, source: Iterable[Any]) -> Iterator[Any]:
         for item in source:
-            if id(task) not in self._left:
+            if id(task) not in self._incomplete:
                 return
             yield item
+
+
+def open_each(
+    jobs: Iterable[Job], open_task: Callable[[Job], AnyTask], reporter: Reporter
+) -> Iterator[AnyTask | None]:
+    """A task for each job that can be opened; the others are reported as failed.
+
+    None comes before what may block, such as a pipe: the others are not to wait with it.
+    """
+    for job in jobs:
+        path = job.source
+        if path is not None and os.path.exists(path) and not os.path.isfile(path):
+            yield None
+        try:
+            yield open_task(job)
+        except BrokenPipeError:
+            raise
+        except FAULTS as error:
+            reporter.failed(job, error)

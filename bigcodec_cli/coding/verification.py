@@ -56,12 +56,12 @@ def verify_container(
     Raises:
         VerifyError: it differs.
     """
-    found = TokenDigest(len(digest.values()))
+    written = TokenDigest(len(digest.values()))
     try:
         needed = prior if container.header.coder.needs_prior else None
         for tokens in token_stretches(container, needed):
-            found.update(tokens)
+            written.update(tokens)
     except bcdc.BcdcError as error:
         raise VerifyError(f"what was written does not read back: {error}") from error
-    if found.values() != digest.values() or container.num_samples != samples:
+    if written.values() != digest.values() or container.num_samples != samples:
         raise VerifyError("what was written does not read back as what was coded")

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
 import bcdc
 from bigcodec_cli.audio.pcm import RawFormat
 from bigcodec_cli.cluster.ray_driver import check_request, compress_on_ray
-from bigcodec_cli.coding.scheduler import SHORT_AT_ONCE
+from bigcodec_cli.coding.config import SHORT_AT_ONCE, CompressConfig
 from bigcodec_cli.commands.options import (
     batch_options,
     device_option,
@@ -21,9 +19,6 @@ from bigcodec_cli.console.messages import note
 from bigcodec_cli.files.batch import Batch, BatchOptions, check_stdout, make_folder
 from bigcodec_cli.files.inputs import AUDIO_SUFFIXES, InputOptions, plan
 from bigcodec_cli.model_store.store import default_model
-
-if TYPE_CHECKING:
-    from bigcodec_cli.coding.compress_files import CompressRequest
 
 _CODERS = [coder.name.lower() for coder in bcdc.Coder]
 
@@ -78,7 +73,7 @@ def command(
     otherwise.
 
     Many short files take hardly longer than a long one: whatever the --batch-size, they are
-    packed, verified and named in lots of up to 32, or two minutes.
+    coded, verified and named in batches of up to 32, or two minutes.
 
     With --ray, the machines of a Ray cluster code the files, to the bytes that one machine of
     their kind gives: a worker with a model of its own for every GPU, or, if there are none, for
@@ -88,14 +83,11 @@ def command(
     token, set RAY_AUTH_MODE=token. Files whose worker was lost count as failed; --skip-existing
     does the rest.
     """
-    if how.remove and no_verify:
+    if how.outputs.remove and no_verify:
         raise click.UsageError("--rm removes what is verified; leave --no-verify out")
     batch = Batch(plan(where, ".bcdc", AUDIO_SUFFIXES), how, "compress")
     check_stdout(batch)
-    _prepare(where, batch, ray_address, device, raw)
-    from bigcodec_cli.coding.compress_files import CompressRequest as Request
-
-    request = Request(
+    config = CompressConfig(
         model=model or default_model(),
         coder=coder,
         f0=f0,
@@ -105,30 +97,21 @@ def command(
         raw=raw,
         verify=not no_verify,
     )
-    _carry_out(request, batch, ray_address)
-
-
-def _prepare(
-    where: InputOptions,
-    batch: Batch,
-    ray_address: str | None,
-    device: str,
-    raw: RawFormat | None,
-) -> None:
-    """Refuse what a cluster cannot do, and make the folder for outputs."""
     if ray_address is not None:
-        check_request(ray_address, batch, where, device, raw)
+        check_request(ray_address, batch, where, config)
     if where.output_dir is not None:
         make_folder(where.output_dir)
-
-
-def _carry_out(request: CompressRequest, batch: Batch, ray_address: str | None) -> None:
-    from bigcodec_cli.coding.compress_files import compress_jobs, load_settings
-
     if ray_address is not None:
-        compress_on_ray(ray_address, request, batch)
-        return
-    settings, description = load_settings(request)
+        compress_on_ray(ray_address, config, batch)
+    else:
+        _compress(config, batch)
+
+
+def _compress(config: CompressConfig, batch: Batch) -> None:
+    from bigcodec_cli.coding.audio_encoder import AudioEncoder
+    from bigcodec_cli.coding.compress_files import compress_files
+
+    encoder = AudioEncoder.load(config)
     if not batch.options.quiet:
-        note(description)
-    batch.run(lambda jobs: compress_jobs(jobs, settings, batch, request.batch_size))
+        note(encoder.description)
+    batch.run(lambda jobs: compress_files(jobs, encoder, batch.options.outputs, batch))

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from bigcodec_cli.audio.pcm import PCM_NAMES
+from bigcodec_cli.coding.config import DecompressConfig
 from bigcodec_cli.commands.options import (
     SECONDS,
     batch_options,
@@ -42,7 +43,7 @@ _SUFFIXES = {".wav": "wav", ".flac": "flac", ".ogg": "ogg", ".oga": "ogg", ".raw
     "--format",
     "kind",
     type=click.Choice(_FORMATS),
-    help="Of the output. Default: what its suffix says, else wav.",
+    help="Format of the output. Default: what its suffix says, else wav.",
 )
 @click.option("--raw", is_flag=True, help="PCM without a header: short for --format raw.")
 @click.option(
@@ -82,30 +83,32 @@ def command(
     """
     form = _form(where.output, "raw" if raw else kind)
     _check_pcm(form, pcm)
-    if recover and how.remove:
+    if recover and how.outputs.remove:
         raise click.UsageError("--recover leaves the damaged file where it is; leave --rm out")
     batch = Batch(plan(where, f".{form}", frozenset([".bcdc"])), how, "decompress")
     check_stdout(batch)
     if where.output_dir is not None:
         make_folder(where.output_dir)
-    from bigcodec_cli.coding.decompress_job import DecompressSettings, decode_parts, open_tasks
-    from bigcodec_cli.coding.scheduler import Pool
-    from bigcodec_cli.model_store.loading import CodecCache
-    from bigcodec_models.codec import Codec
-
-    settings = DecompressSettings(
-        codecs=CodecCache(model, device, precision),
+    config = DecompressConfig(
+        model=model,
+        device=device,
+        batch_size=batch_size,
+        precision=precision,
         kind=form,
         encoding=PCM_NAMES[pcm],
         start=start,
         duration=duration,
         recover=recover,
     )
-    if settings.whole:
-        pool = Pool(Codec.decode_streams, batch_size, batch.failed)
-        batch.run(lambda jobs: pool.run(open_tasks(jobs, settings, batch)))
-    else:
-        batch.run(lambda jobs: decode_parts(jobs, settings, batch))
+    _decompress(config, batch)
+
+
+def _decompress(config: DecompressConfig, batch: Batch) -> None:
+    from bigcodec_cli.coding.audio_decoder import AudioDecoder
+    from bigcodec_cli.coding.decompress_files import decompress_files
+
+    decoder = AudioDecoder.load(config)
+    batch.run(lambda jobs: decompress_files(jobs, decoder, batch.options.outputs, batch))
 
 
 def _form(output: str | None, kind: str | None) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from bigcodec_cli.audio.pcm import PCM_NAMES, RawFormat
-from bigcodec_cli.files.batch import BatchOptions
+from bigcodec_cli.files.batch import BatchOptions, OutputOptions
 from bigcodec_cli.files.inputs import InputOptions
 from bigcodec_models.config import F0_MODES
 
@@ -109,9 +109,11 @@ _BATCH = [
 
 _RAW = [
     click.option("--raw", is_flag=True, help="Inputs are PCM without a header, little-endian."),
-    click.option("--rate", type=click.IntRange(1, 768000), help="Samples a second of --raw."),
-    click.option("--channels", type=click.IntRange(1, 255), help="Of --raw. Default: 1."),
-    click.option("--pcm", type=click.Choice(list(PCM_NAMES)), help="Of --raw. Default: 16 (bits)."),
+    click.option("--rate", type=click.IntRange(1, 768000), help="Sample rate of --raw."),
+    click.option("--channels", type=click.IntRange(1, 255), help="Channels of --raw. Default: 1."),
+    click.option(
+        "--pcm", type=click.Choice(list(PCM_NAMES)), help="Bits of a sample of --raw. Default: 16."
+    ),
 ]
 
 
@@ -143,10 +145,11 @@ def batch_options(command: Command) -> Command:
 
     @functools.wraps(command)
     def wrapped(**values: Any) -> Any:
-        names = ("force", "skip_existing", "remove", "quiet", "verbose", "as_json")
-        taken = {name: values.pop(name) for name in names}
-        how = BatchOptions(progress=not values.pop("no_progress"), **taken)
-        if how.force and how.skip_existing:
+        outputs = OutputOptions(force=values.pop("force"), remove=values.pop("remove"))
+        names = ("skip_existing", "quiet", "verbose", "as_json")
+        shown = {name: values.pop(name) for name in names}
+        how = BatchOptions(outputs=outputs, progress=not values.pop("no_progress"), **shown)
+        if outputs.force and how.skip_existing:
             raise click.UsageError("-f and --skip-existing exclude each other")
         return command(how=how, **values)
 

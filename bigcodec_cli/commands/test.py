@@ -12,9 +12,9 @@ import click
 import bcdc
 from bigcodec_cli.commands.options import device_option, source_options
 from bigcodec_cli.console.messages import CliError, error_line, visible
-from bigcodec_cli.files.batch import explain
 from bigcodec_cli.files.containers import read_bytes, token_stretches
 from bigcodec_cli.files.inputs import InputOptions, sources
+from bigcodec_cli.files.reporting import explain
 
 Deep = Callable[[str, bcdc.Container], None]
 

@@ -60,33 +60,38 @@ def command(
     """Learn what a model's tokens are like, so that its files get smaller.
 
     Encodes the speech, fits a prior to the tokens, and installs it: from then on 'compress' uses
-    it for this model. Whoever decompresses such a file needs the prior's file too, in the folder
-    that is told at the end.
+    it for this model. Whoever decompresses such a file needs the prior's file too; its place is
+    printed at the end.
 
     Files with coded F0 and files without have a prior each: for a model that knows both, run this
     once for each --f0.
     """
     if output is not None and output.exists() and not force:
         raise CliError(f"{output}: already exists; use -f to overwrite it")
-    path = model_path(model or default_model())
+    name = model or default_model()
+    path = model_path(name)
     import bcdc
-    from bigcodec_cli.model_store.loading import load_codec
+    from bigcodec_cli.coding.audio_encoder import AudioEncoder
+    from bigcodec_cli.coding.config import CompressConfig
     from bigcodec_cli.model_store.priors import store_prior
-    from bigcodec_cli.training.prior import fitted_file, gather, measured
+    from bigcodec_cli.training.prior import bits_per_token_of, fitted_file, gather
     from bigcodec_models.codec import read_model
     from bigcodec_models.prior import FitConfig, PriorConfig
     from bigcodec_models.prior.dataset import code_vectors
 
-    codec, description = load_codec(model or default_model(), device, f0=f0)
-    note(description)
-    gathered = gather(codec, data, versions)
+    encoder = AudioEncoder.load(
+        CompressConfig(model=name, coder="raw", f0=f0, device=device, downmix=True, verify=False)
+    )
+    codec = encoder.codec
+    note(encoder.description)
+    gathered = gather(encoder, data, versions)
     count = sum(tokens.size for tokens in gathered.fitted)
     note(f"{count} tokens of {len(gathered.fitted)} recordings; {len(gathered.held_out)} held out")
     config = FitConfig(epochs=epochs, seed=seed, network=PriorConfig(width=width))
     codes = code_vectors(read_model(path), codec.f0)
     stored = fitted_file(codec, codes, gathered, config, _report)
     prior = bcdc.read_prior(stored)
-    bits = measured(prior, gathered.held_out)
+    bits = bits_per_token_of(prior, gathered.held_out)
     note("held out, bits a token: " + ", ".join(f"{name} {b:.3f}" for name, b in bits.items()))
     if output is None:
         place = store_prior(stored)

@@ -2,37 +2,46 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
 from bigcodec_cli.console.messages import CliError, error_line, note
-from bigcodec_cli.console.progress import files_bar
+from bigcodec_cli.console.progress import Advance, files_bar, seconds_bar
 from bigcodec_cli.files.inputs import Job
+from bigcodec_cli.files.reporting import Facts, explain_failure
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OutputOptions:
+    """How output files replace others, and whether inputs are removed once they are coded."""
+
+    force: bool = False
+    remove: bool = False
+    mark: str = ""  # of temporary files; see `AtomicOutput`
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BatchOptions:
-    """How a command treats its files, and what it tells of them."""
+    """How a command treats its files, and what it prints."""
 
-    force: bool = False
+    outputs: OutputOptions = OutputOptions()
     skip_existing: bool = False
-    remove: bool = False
     as_json: bool = False
     quiet: bool = False
     verbose: bool = False
     progress: bool = True
-    mark: str = ""  # of temporary files; see `AtomicOutput`
 
 
 class Batch:
-    """The jobs of one command: gives those to be done, and is told how each went."""
+    """The jobs of one command: gives those to be done, and reports how each went."""
 
     def __init__(self, jobs: Sequence[Job], options: BatchOptions, label: str) -> None:
         self.jobs, self.options, self._label = jobs, options, label
@@ -45,7 +54,7 @@ class Batch:
         self._advance: Callable[[float], None] = lambda _: None
 
     def run(self, work: Callable[[Iterator[Job]], None]) -> None:
-        """Hand the jobs to `work`, with a bar over them; then tell the summary.
+        """Hand the jobs to `work`, with a bar over them; then print the summary.
 
         Raises:
             click.exceptions.Exit: with code 1, if any failed.
@@ -60,29 +69,31 @@ class Batch:
                     click.echo(row)
         self._summary()
 
-    def succeeded(self, job: Job, words: str, **facts: Any) -> None:
-        """A job is done: words on it for a reader, facts for a program."""
+    def succeeded(self, job: Job, summary: str, **facts: Any) -> None:
+        """See `Reporter`."""
         self._advance(1)
-        self._tell(job, "ok", **facts)
+        self._add_row(job, "ok", **facts)
         if self.options.verbose or (len(self.jobs) == 1 and not self.options.quiet):
-            note(words)
+            note(summary)
 
-    def failed(
-        self, job: Job, error: BaseException, facts: Mapping[str, Any] | None = None
-    ) -> None:
-        """A job failed; the others go on."""
-        message = explain(error)
-        if not message.startswith(job.name):
-            message = f"{job.name}: {message}"
+    def failed(self, job: Job, error: BaseException, facts: Facts | None = None) -> None:
+        """See `Reporter`."""
+        message = explain_failure(job, error)
         self._advance(1)
         self._failures.append(self._numbers[id(job)])
-        self._tell(job, "failed", error=message, **(facts or {}))
+        self._add_row(job, "failed", error=message, **(facts or {}))
         error_line(message)
 
-    def remark(self, words: str) -> None:
-        """What a reader should know of a job, whichever way it ends."""
+    def remark(self, text: str) -> None:
+        """See `Reporter`."""
         if not self.options.quiet:
-            note(words)
+            note(text)
+
+    def seconds_bar(self, job: Job, seconds: float) -> contextlib.AbstractContextManager[Advance]:
+        """A bar over the audio of a command's only file."""
+        options = self.options
+        shown = len(self.jobs) == 1 and options.progress and not options.quiet
+        return seconds_bar(seconds, job.name, shown)
 
     def _pending(self) -> Iterator[Job]:
         for job in self.jobs:
@@ -94,7 +105,7 @@ class Batch:
             if skip:
                 self._skipped += 1
                 self._advance(1)
-                self._tell(job, "skipped")
+                self._add_row(job, "skipped")
                 if self.options.verbose:
                     note(f"{job.name}: {job.target_name} exists; skipped")
             else:
@@ -113,7 +124,7 @@ class Batch:
             self._taken.add(job.target)
         return self.options.skip_existing and os.path.lexists(job.target)
 
-    def _tell(self, job: Job, status: str, **facts: Any) -> None:
+    def _add_row(self, job: Job, status: str, **facts: Any) -> None:
         """A row of JSON; they come in the order of the inputs, whichever ends first."""
         if not self.options.as_json:
             return
@@ -146,17 +157,6 @@ def check_stdout(batch: Batch) -> None:
         raise click.UsageError("--json and the output would both go to stdout; use -o FILE")
     if sys.stdout.isatty():
         raise click.UsageError("refusing to write binary data to a terminal; use -o FILE or a pipe")
-
-
-def explain(error: BaseException) -> str:
-    """One line on an error that a file can cause."""
-    if isinstance(error, OSError):
-        where = f"{os.fsdecode(error.filename)}: " if error.filename else ""
-        return f"{where}{error.strerror or error}"
-    if isinstance(error, MemoryError):
-        return "does not fit into memory"
-    lines = str(error).splitlines()
-    return lines[0] if lines else type(error).__name__
 
 
 def make_folder(folder: Path) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -85,23 +85,6 @@ def read_array(path: Path) -> Array:
     if array.ndim not in (1, 3):
         raise CliError(f"{path}: has shape {array.shape}, not (channels, frames, codebooks)")
     return array[None, :, None] if array.ndim == 1 else array
-
-
-def write_container(
-    out: BinaryIO, header: bcdc.Header, tokens: Array, samples: int, prior: bcdc.Prior | None
-) -> None:
-    """A container of tokens, by the coder of --coder auto.
-
-    Raises:
-        CliError: the tokens do not fit the model or the number of samples.
-        OSError: the file cannot be written.
-    """
-    try:
-        with bcdc.Writer(out, bcdc.header_for(header, None, prior), prior) as writer:
-            writer.write(tokens)
-            writer.finish(samples)
-    except (ValueError, TypeError) as error:
-        raise CliError(str(error)) from error
 
 
 def lines_of(path: Path) -> Iterator[bytes]:

@@ -74,7 +74,11 @@ class CodecCache:
         self._codecs: dict[bytes, Codec] = {}
         if model is not None:
             codec, _ = load_codec(model, device, precision)
-            self._codecs[codec.fingerprint[:6]] = codec
+            self.add(codec)
+
+    def add(self, codec: Codec) -> None:
+        """Have a codec at hand that is loaded already."""
+        self._codecs[codec.fingerprint[:6]] = codec
 
     def codec_for(self, source: Path, container: Headed) -> Codec:
         """The codec that made a container.

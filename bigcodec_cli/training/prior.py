@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import soundfile
 
 import bcdc
+from bigcodec_cli.coding.audio_encoder import AudioEncoder
+from bigcodec_cli.coding.compress_files import compress_files
 from bigcodec_cli.console.messages import CliError, error_line
 from bigcodec_cli.console.progress import seconds_bar
+from bigcodec_cli.files.batch import OutputOptions
+from bigcodec_cli.files.containers import open_container
+from bigcodec_cli.files.inputs import Job
+from bigcodec_cli.files.reporting import Outcome, Outcomes
 from bigcodec_cli.model_store.headers import geometry_of
 from bigcodec_models.codec import Codec
-from bigcodec_models.data.index import Clip, DataError, scan, split
+from bigcodec_models.data.crops import UnreadableError, read_mono
+from bigcodec_models.data.index import Clip, DataError, name_hash, scan, split
 from bigcodec_models.prior import FitConfig, FitReport, fit_prior
-from bigcodec_models.prior.dataset import token_sequences
+from bigcodec_models.prior.dataset import vary
 
 Sequences = list[npt.NDArray[np.int64]]
 HELD_OUT = 0.03
+_AT_ONCE = 32
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -31,7 +41,7 @@ class PriorData:
     held_out: Sequences
 
 
-def gather(codec: Codec, folders: Sequence[Path], versions: int) -> PriorData:
+def gather(encoder: AudioEncoder, folders: Sequence[Path], versions: int) -> PriorData:
     """Tokens of all speech below folders; each clip that is fitted to in `versions` versions.
 
     Raises:
@@ -52,16 +62,56 @@ def gather(codec: Codec, folders: Sequence[Path], versions: int) -> PriorData:
     with seconds_bar(seconds, "encoding") as advance:
 
         def encoded(clips: list[Clip], version: int) -> Sequences:
-            found: Sequences = []
-            for clip, tokens in token_sequences(
-                codec, clips, version, lambda e: error_line(f"{e}; left out")
-            ):
-                found.append(tokens)
+            sequences: Sequences = []
+            for clip, tokens in token_sequences(encoder, clips, version):
+                sequences.append(tokens)
                 advance(clip.seconds)
-            return found
+            return sequences
 
         sequences = [tokens for k in range(versions) for tokens in encoded(fitted, k)]
         return PriorData(fitted=sequences, held_out=encoded(held_out, 0))
+
+
+def token_sequences(
+    encoder: AudioEncoder, clips: Sequence[Clip], version: int = 0
+) -> Iterator[tuple[Clip, npt.NDArray[np.int64]]]:
+    """Clips, and the tokens (T, K) of each as `compress` makes them, in an order by their names.
+
+    Version 0 is the recording itself, the others are those of `vary`. Clips that cannot be read
+    are left out with a line on stderr.
+    """
+    ordered = sorted(clips, key=lambda clip: name_hash(clip.name))
+    for start in range(0, len(ordered), _AT_ONCE):
+        some = ordered[start : start + _AT_ONCE]
+        with tempfile.TemporaryDirectory() as folder:
+            jobs = list(_jobs(some, version, encoder.codec.hop, Path(folder)))
+            reporter = Outcomes(_report_failure)
+            compress_files((job for _, job in jobs), encoder, OutputOptions(), reporter)
+            for clip, job in jobs:
+                if job.target is not None and job.target.exists():
+                    yield clip, open_container(job.target).tokens()[0].astype(np.int64)
+
+
+def _jobs(
+    clips: Sequence[Clip], version: int, hop: int, folder: Path
+) -> Iterator[tuple[Clip, Job]]:
+    """What is to be coded of each clip, and where the container goes."""
+    for number, clip in enumerate(clips):
+        source = clip.path
+        if version:
+            source = folder / f"{number}.wav"
+            try:
+                wave = vary(read_mono(clip), hop, version, clip.name)
+            except UnreadableError as error:
+                error_line(f"{error}; left out")
+                continue
+            soundfile.write(source, wave, bcdc.MODEL_RATE, subtype="FLOAT")
+        yield clip, Job(source, folder / f"{number}.bcdc")
+
+
+def _report_failure(outcome: Outcome) -> None:
+    if outcome.error is not None:
+        error_line(f"{outcome.error}; left out")
 
 
 def fitted_file(
@@ -91,10 +141,12 @@ def fitted_file(
     return bcdc.write_prior(shape, fitted.arrays)
 
 
-def measured(prior: bcdc.Prior, sequences: Sequences) -> dict[str, float]:
+def bits_per_token_of(prior: bcdc.Prior, sequences: Sequences) -> dict[str, float]:
     """Bits a token of payload for each coder, on sequences (T, K) as files of their own."""
-    header = bcdc.Header(fingerprint=prior.model, sample_rate=16000, geometry=prior.geometry)
-    found: dict[str, float] = {}
+    header = bcdc.Header(
+        fingerprint=prior.model, sample_rate=bcdc.MODEL_RATE, geometry=prior.geometry
+    )
+    bits_per_token: dict[str, float] = {}
     for coder in bcdc.usable_coders(prior):
         bits = tokens = 0
         for sequence in sequences:
@@ -104,5 +156,5 @@ def measured(prior: bcdc.Prior, sequences: Sequences) -> dict[str, float]:
                 writer.finish(len(sequence) * prior.geometry.hop)
             bits += 8 * bcdc.read(file.getvalue()).payload_bytes
             tokens += sequence.size
-        found[coder.name.lower()] = bits / tokens if tokens else 0.0
-    return found
+        bits_per_token[coder.name.lower()] = bits / tokens if tokens else 0.0
+    return bits_per_token

@@ -13,9 +13,10 @@ import argparse
 import json
 from pathlib import Path
 
-from bigcodec_models.codec import Codec
+from bigcodec_cli.coding.audio_encoder import AudioEncoder
+from bigcodec_cli.coding.config import CompressConfig
+from bigcodec_cli.training.prior import token_sequences
 from bigcodec_models.data.index import scan
-from bigcodec_models.prior.dataset import token_sequences
 
 
 def main() -> None:
@@ -26,10 +27,11 @@ def main() -> None:
     parser.add_argument("--version", type=int, default=0)
     options = parser.parse_args()
     clips = [clip for folder in options.folders for clip in scan(folder)]
-    codec, at = Codec.load(options.model), 0
+    config = CompressConfig(model=options.model, coder="raw", downmix=True, verify=False)
+    encoder, at = AudioEncoder.load(config), 0
     tokens_path, index_path = options.out.with_suffix(".tokens"), options.out.with_suffix(".jsonl")
     with tokens_path.open("wb") as tokens_file, index_path.open("w") as index_file:
-        for clip, tokens in token_sequences(codec, clips, options.version):
+        for clip, tokens in token_sequences(encoder, clips, options.version):
             tokens_file.write(tokens.astype("<i4").tobytes())
             row = {"file": str(clip.path), "start": at, "count": tokens.size}
             index_file.write(json.dumps(row) + "\n")

@@ -15,8 +15,10 @@ from click.testing import CliRunner
 
 import bcdc
 from bigcodec_cli.audio.reader import AudioInput
-from bigcodec_cli.coding.compressor import CompressOptions, Compressor
+from bigcodec_cli.coding.compressor import Compressor
+from bigcodec_cli.coding.recording import recording_of_audio
 from bigcodec_cli.main import run
+from bigcodec_cli.model_store.headers import geometry_of
 from bigcodec_models import PRESETS, Codec
 from bigcodec_models.architectures.network import CodecNetwork
 from bigcodec_models.checkpoints.model_file import ModelInfo, save_model
@@ -87,9 +89,10 @@ def packed(toy_model: Path) -> bytes:
     blocks = iter([wave.astype(np.float32)])
     audio = AudioInput(name="", rate=16000, channels=1, frames=480_000, blocks=blocks)
     codec, out = Codec.load(toy_model), io.BytesIO()
-    job = Compressor(audio, codec, CompressOptions(coder=bcdc.Coder.RAW), out)
-    for piece in codec.encode_streams(job.sources, job.channels):
+    recording = recording_of_audio(audio, codec.fingerprint, geometry_of(codec))
+    compressor = Compressor(recording, out, bcdc.Coder.RAW)
+    for piece in codec.encode_streams(recording.sources):
         assert piece.error is None
-        job.take(piece.index, piece.data)
-    job.finish()
+        compressor.take(piece.index, piece.data)
+    compressor.finish()
     return out.getvalue()

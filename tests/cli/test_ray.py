@@ -20,9 +20,9 @@ import soundfile
 
 import bcdc
 from bigcodec_cli import __version__
-from bigcodec_cli.cluster.ray_worker import Order, Worker
-from bigcodec_cli.coding.compress_files import CompressRequest
-from bigcodec_cli.files.batch import BatchOptions
+from bigcodec_cli.cluster.ray_worker import JobSpec, Worker
+from bigcodec_cli.coding.config import CompressConfig
+from bigcodec_cli.files.batch import OutputOptions
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Here = Callable[..., Any]
@@ -122,7 +122,7 @@ def test_a_cluster_of_this_machine(bigcodec: Run, clips: Path, toy_model: Path) 
 
 
 @needs_ray
-def test_workers_code_f0_if_they_are_told_to(
+def test_workers_code_f0_on_request(
     bigcodec: Run, here: Here, clips: Path, f0_model: Path, cluster: tuple[str, str]
 ) -> None:
     options = ["-r", "in/deep", "--model", f0_model, "--f0", "coded", "--output-dir"]
@@ -219,29 +219,19 @@ def test_a_worker_with_another_model_refuses_to_work(
     here: Here, tmp_path: Path, toy_model: Path
 ) -> None:
     """`here` restores what a worker changes in its process."""
-    request = CompressRequest(
-        model=str(toy_model),
-        coder="auto",
-        f0=None,
-        device="auto",
-        batch_size=None,
-        downmix=False,
-        raw=None,
-        verify=True,
-    )
-    order = Order(
-        request=request,
-        options=BatchOptions(),
+    spec = JobSpec(
+        config=CompressConfig(model=str(toy_model)),
+        outputs=OutputOptions(),
         folder=str(tmp_path),
         home=str(tmp_path / "home"),
-        same=(__version__, bytes(32), None),
+        versions=(__version__, bytes(32), None),
     )
-    reports = Worker(order)({"job": []})["report"]
+    reports = Worker(spec)({"job": []})["report"]
     assert len(reports) == 1
     assert json.loads(reports[0])["fault"].endswith(
         ": it has another model than the machine of this command"
     )
-    lost = Worker(dataclasses.replace(order, folder=str(tmp_path / "none")))({"job": []})["report"]
+    lost = Worker(dataclasses.replace(spec, folder=str(tmp_path / "none")))({"job": []})["report"]
     assert json.loads(lost[0])["fault"].endswith(
         "none: not on this machine: No such file or directory"
     )

@@ -16,7 +16,7 @@ from bigcodec_models.checkpoints.model_file import ModelInfo, save_model
 from bigcodec_models.codec import read_model
 from bigcodec_models.prior import FitConfig, FitReport, PriorConfig, fit_prior
 from bigcodec_models.prior.code_order import group_shape, similar_order
-from bigcodec_models.prior.dataset import code_vectors, varied
+from bigcodec_models.prior.dataset import code_vectors, vary
 from bigcodec_models.prior.trainer import FittedPrior, bits_per_token
 from bigcodec_models.quantization.quantizer import Codebook
 
@@ -128,9 +128,9 @@ def test_neighbours_in_the_order_are_near(size: int) -> None:
 
 def test_versions_of_a_clip_differ_and_can_be_made_again() -> None:
     wave = np.sin(np.arange(16000, dtype=np.float32) / 20)
-    assert varied(wave, 200, 0, "a") is wave
-    one, two = varied(wave, 200, 1, "a"), varied(wave, 200, 2, "a")
-    assert np.array_equal(one, varied(wave, 200, 1, "a"))
+    assert vary(wave, 200, 0, "a") is wave
+    one, two = vary(wave, 200, 1, "a"), vary(wave, 200, 2, "a")
+    assert np.array_equal(one, vary(wave, 200, 1, "a"))
     assert len(one) != len(two) or not np.array_equal(one, two)
     assert 14000 < len(one) < 18000 and one.dtype == np.float32
     assert abs(one).max() <= 1.01

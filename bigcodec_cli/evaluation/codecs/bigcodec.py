@@ -1,89 +1,107 @@
-"""Our models, as `compress` and `decompress` use them: through a container file."""
+"""BigCodec models: files go the way of `compress` and `decompress`."""
 
 from __future__ import annotations
 
+import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import soundfile
 
-import bcdc
+from bigcodec_cli.coding.audio_decoder import AudioDecoder
+from bigcodec_cli.coding.audio_encoder import AudioEncoder
+from bigcodec_cli.coding.compress_files import compress_files
+from bigcodec_cli.coding.config import CompressConfig, DecompressConfig
+from bigcodec_cli.coding.decompress_files import decompress_files
 from bigcodec_cli.evaluation.codecs.base import CodecInfo, Coded, CodingError
 from bigcodec_cli.evaluation.config import model_name
 from bigcodec_cli.evaluation.metrics.token_entropy import Tokens
-from bigcodec_cli.evaluation.metrics.waveform import RATE, Wave, as_stored
+from bigcodec_cli.evaluation.metrics.waveform import RATE, Wave
+from bigcodec_cli.files.batch import OutputOptions
+from bigcodec_cli.files.containers import open_container
+from bigcodec_cli.files.inputs import Job
+from bigcodec_cli.files.reporting import Outcome, Outcomes
 from bigcodec_cli.model_store.headers import geometry_of
-from bigcodec_cli.model_store.loading import load_codec
-from bigcodec_cli.model_store.priors import prior_for_model, prior_of_container
+from bigcodec_cli.model_store.loading import CodecCache
+from bigcodec_cli.model_store.priors import prior_of_container
 from bigcodec_cli.model_store.store import find_model
 from bigcodec_models.codec import Codec
 
 
 class Model:
-    """A model by name or path, in an F0 mode of its, by default its first.
+    """A model by name or path, with an F0 mode, by default its first.
 
     Raises:
         CliError: there is none, or it cannot be used.
     """
 
     def __init__(self, name_or_path: str, device: str, f0: str | None = None) -> None:
-        self._codec, _ = load_codec(name_or_path, device, f0=f0)
-        self._geometry = geometry_of(self._codec)
-        self._prior = prior_for_model(self._codec.fingerprint, self._geometry)
+        self._encoder = AudioEncoder.load(CompressConfig(model=name_or_path, device=device, f0=f0))
+        codec, codecs = self._encoder.codec, CodecCache(None, device)
+        codecs.add(codec)
+        self._decoder = AudioDecoder(config=DecompressConfig(device=device), codecs=codecs)
         self.info = CodecInfo(
             name=model_name(name_or_path),
             is_bigcodec=True,
-            description=_description(name_or_path, self._codec),
-            fingerprint=self._codec.fingerprint.hex(),
-            token_rate=self._geometry.codebooks * RATE / self._codec.hop,
+            description=_description(name_or_path, codec),
+            fingerprint=codec.fingerprint.hex(),
+            token_rate=geometry_of(codec).codebooks * RATE / codec.hop,
         )
         # The first pass through a network takes longer, and would be counted as its speed.
-        self._codec.decode(self._codec.encode(np.zeros(RATE, np.float32)))
+        with tempfile.TemporaryDirectory() as folder:
+            self.code(np.zeros(RATE, np.float32), Path(folder))
 
     def code(self, wave: Wave, folder: Path) -> Coded:
         """See `CodecUnderTest`."""
-        path = folder / "speech.bcdc"
-        start = time.perf_counter()
-        tokens = self._codec.encode(wave)
-        encoded = time.perf_counter()
-        self._write(path, tokens, len(wave))
-        stored = self._read(path)
-        read = time.perf_counter()
-        restored = self._codec.decode(stored, len(wave))
-        decoded = time.perf_counter()
-        if not np.isfinite(restored).all():
-            raise CodingError("the decoder gave samples that are not finite")
+        original, coded, restored = (folder / n for n in ("in.wav", "speech.bcdc", "out.wav"))
+        soundfile.write(original, wave, RATE, subtype="FLOAT")
+        encode_seconds = _timed(
+            lambda reporter: compress_files(
+                [Job(original, coded)], self._encoder, OutputOptions(), reporter
+            )
+        )
+        decode_seconds = _timed(
+            lambda reporter: decompress_files(
+                [Job(coded, restored)], self._decoder, OutputOptions(), reporter
+            )
+        )
+        samples, _ = soundfile.read(restored, dtype="float32")
         return Coded(
-            restored=as_stored(restored),
-            size=path.stat().st_size,
-            encode_seconds=encoded - start,
-            decode_seconds=decoded - read,
-            tokens=stored,
+            restored=samples,
+            size=coded.stat().st_size,
+            encode_seconds=encode_seconds,
+            decode_seconds=decode_seconds,
+            tokens=_tokens(coded),
         )
 
-    def _write(self, path: Path, tokens: Tokens, samples: int) -> None:
-        header = bcdc.Header(
-            fingerprint=self._codec.fingerprint[:6],
-            sample_rate=RATE,
-            channels=1,
-            geometry=self._geometry,
-        )
-        with (
-            path.open("wb") as file,
-            bcdc.Writer(file, bcdc.header_for(header, None, self._prior), self._prior) as writer,
-        ):
-            writer.write(tokens.reshape(1, len(tokens), -1).astype(np.int32))
-            writer.finish(samples)
 
-    def _read(self, path: Path) -> Tokens:
-        """Tokens (T, K) of a container."""
-        container = bcdc.read(path.read_bytes())
-        tokens: Tokens = container.tokens(prior=prior_of_container(container))[0]
-        return tokens
+def _timed(work: Callable[[Outcomes], None]) -> float:
+    """The seconds that work on a file takes.
+
+    Raises:
+        CodingError: it failed.
+    """
+    outcomes: list[Outcome] = []
+    start = time.perf_counter()
+    work(Outcomes(outcomes.append))
+    seconds = time.perf_counter() - start
+    for outcome in outcomes:
+        if outcome.error is not None:
+            raise CodingError(outcome.error)
+    return seconds
+
+
+def _tokens(path: Path) -> Tokens:
+    """Tokens (T, K) of a container with one channel."""
+    container = open_container(path)
+    tokens: Tokens = container.tokens(prior=prior_of_container(container))[0]
+    return tokens
 
 
 def _description(name_or_path: str, codec: Codec) -> str:
-    """What a model is, and its F0 mode where it knows several."""
+    """What a model is, and the F0 mode where it knows several."""
     entry = find_model(name_or_path)
-    words = entry.summary if entry else f"{name_or_path} ({codec.info.name})"
-    return f"{words}; F0 {codec.f0}" if len(codec.config.f0_modes) > 1 else words
+    summary = entry.summary if entry else f"{name_or_path} ({codec.info.name})"
+    return f"{summary}; F0 {codec.f0}" if len(codec.config.f0_modes) > 1 else summary

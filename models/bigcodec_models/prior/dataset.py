@@ -1,8 +1,6 @@
-"""Tokens of a folder of speech, as recorded and with changes that leave speech what it is."""
+"""Data for fitting priors: variants of recordings, and vectors that stand for tokens."""
 
 from __future__ import annotations
-
-from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -10,40 +8,13 @@ import soxr
 import torch.nn.functional as F
 
 from bigcodec_models.checkpoints.model_file import LoadedModel
-from bigcodec_models.codec import Codec, Tokens, Wave
+from bigcodec_models.codec import Wave
 from bigcodec_models.config import ModelConfig
-from bigcodec_models.data.crops import UnreadableError, read_mono
-from bigcodec_models.data.index import Clip, name_hash
+from bigcodec_models.data.index import name_hash
 from bigcodec_models.quantization.codebooks import grid
 
-_AT_ONCE = 32
 _SPEED = 0.1
 _QUIETER_DB = 12.0
-
-
-def token_sequences(
-    codec: Codec,
-    clips: Sequence[Clip],
-    version: int = 0,
-    skipped: Callable[[UnreadableError], None] = lambda _: None,
-) -> Iterator[tuple[Clip, npt.NDArray[np.int64]]]:
-    """Clips, and the tokens (T, K) of each, in an order drawn from their names.
-
-    Version 0 is the recording itself; in every other a clip begins up to a hop later, is played
-    up to a tenth faster or slower, and is up to 12 dB quieter. `skipped` is told of clips that
-    cannot be read.
-    """
-    ordered = sorted(clips, key=lambda clip: name_hash(clip.name))
-    for start in range(0, len(ordered), _AT_ONCE):
-        read: list[tuple[Clip, Wave]] = []
-        for clip in ordered[start : start + _AT_ONCE]:
-            try:
-                read.append((clip, read_mono(clip)))
-            except UnreadableError as error:
-                skipped(error)
-        waves = [varied(wave, codec.hop, version, clip.name) for clip, wave in read]
-        for (clip, _), tokens in zip(read, codec.encode_batch(waves), strict=True):
-            yield clip, _table(tokens)
 
 
 def code_vectors(model: LoadedModel, f0: str | None = None) -> list[npt.NDArray[np.float32]]:
@@ -73,8 +44,12 @@ def _f0_vectors(config: ModelConfig, f0: str | None) -> list[npt.NDArray[np.floa
     return tables
 
 
-def varied(wave: Wave, hop: int, version: int, name: str) -> Wave:
-    """A version of a wave (n,) at 16 kHz, the same for the same version and name."""
+def vary(wave: Wave, hop: int, version: int, name: str) -> Wave:
+    """A version of a wave (n,) at 16 kHz, the same for the same version and name.
+
+    Version 0 is the wave itself; every other begins up to a hop later, is played up to a tenth
+    faster or slower, and is up to 12 dB quieter.
+    """
     if not version:
         return wave
     random = np.random.default_rng([version, *name_hash(name)])
@@ -82,7 +57,3 @@ def varied(wave: Wave, hop: int, version: int, name: str) -> Wave:
     changed = soxr.resample(wave, 16000 * speed, 16000)[random.integers(0, hop) :]
     gain = 10 ** (-random.uniform(0, _QUIETER_DB) / 20)
     return np.asarray(changed * gain, dtype=np.float32)
-
-
-def _table(tokens: Tokens) -> npt.NDArray[np.int64]:
-    return tokens.reshape(len(tokens), -1)

@@ -17,7 +17,9 @@ import soundfile
 import bcdc
 from bigcodec_cli.audio.channels import Samples
 from bigcodec_cli.audio.reader import AudioInput
-from bigcodec_cli.coding.compressor import CompressOptions, Compressor
+from bigcodec_cli.coding.compressor import Compressor
+from bigcodec_cli.coding.recording import recording_of_audio
+from bigcodec_cli.model_store.headers import geometry_of
 from bigcodec_models import Codec
 
 Here = Callable[..., Any]
@@ -100,10 +102,11 @@ def test_output_begins_before_the_input_ends(codec: Codec) -> None:
             yield np.zeros((2, 44100), np.float32)
 
     audio = AudioInput(name="", rate=44100, channels=2, frames=None, blocks=blocks())
-    coder = Compressor(audio, codec, CompressOptions(coder=bcdc.Coder.RAW), out)
-    for piece in codec.encode_streams(coder.sources, 2):
-        coder.take(piece.index, piece.data)
-    coder.finish()
+    recording = recording_of_audio(audio, codec.fingerprint, geometry_of(codec))
+    compressor = Compressor(recording, out, bcdc.Coder.RAW)
+    for piece in codec.encode_streams(recording.sources, 2):
+        compressor.take(piece.index, piece.data)
+    compressor.finish()
     container = bcdc.read(out.getvalue())
     assert container.num_samples == 30 * 44100
     # A window of the resampler and one of the model: after that, output follows input.

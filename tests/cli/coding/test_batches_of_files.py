@@ -1,5 +1,5 @@
-"""Short recordings are finished in lots: none can be told from one compressed alone, and none
-suffers from another. With a model that has a prior, which is what lots are for."""
+"""Short recordings are finished in batches: each gives the bytes that it gives alone, and none
+suffers from another. With a model that has a prior, for which there are batches."""
 
 from __future__ import annotations
 
@@ -51,10 +51,10 @@ def rows(ran: Any) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("size", ["1", "3"])
-def test_files_of_a_lot_are_those_compressed_alone(
+def test_files_of_a_batch_are_those_compressed_alone(
     here: Here, clips: Path, alone: dict[str, bytes], monkeypatch: pytest.MonkeyPatch, size: str
 ) -> None:
-    """Byte by byte, and told of in the order of the inputs, though what cannot be opened fails
+    """Byte by byte, and reported in the order of the inputs, though what cannot be opened fails
     before anything is finished."""
     assert bcdc.read(alone["3.bcdc"]).header.coder is bcdc.Coder.PRIOR
     (clips / "broken.wav").write_bytes(b"not audio")
@@ -144,11 +144,11 @@ def test_what_cannot_be_written_fails_alone(
     error: Exception | None,
 ) -> None:
     """Also where coding side by side, whatever the reason, is not possible: then one by one."""
-    honest = bcdc.Writer.__init__
+    original = bcdc.Writer.__init__
 
     def faulty(self: bcdc.Writer, file: BinaryIO, *rest: Any, **more: Any) -> None:
         full = Path(file.name).name.startswith(".1.")
-        honest(self, Full(file) if full else file, *rest, **more)  # type: ignore[arg-type]
+        original(self, Full(file) if full else file, *rest, **more)  # type: ignore[arg-type]
 
     def fails(*_: Any) -> None:
         raise error or AssertionError
@@ -164,28 +164,29 @@ def test_what_cannot_be_written_fails_alone(
     assert contents(clips / "out") == {k: v for k, v in alone.items() if k != "1.bcdc"}
 
 
-def test_lots_end_at_a_number_of_files_or_a_length(
+def test_batches_end_at_a_number_of_files_or_a_length(
     here: Here, clips: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And before a recording that is itself a lot: it might take long."""
+    """And before a recording that is not short: it might take long."""
     events: list[str] = []
-    honest = bcdc.code_ahead
+    original = bcdc.code_ahead
 
-    def noted(writers: Sequence[bcdc.Writer]) -> None:
+    def counting(writers: Sequence[bcdc.Writer]) -> None:
         events.append(str(len(writers)))
-        honest(writers)
+        original(writers)
 
-    monkeypatch.setattr(bcdc, "code_ahead", noted)
-    monkeypatch.setattr("bigcodec_cli.coding.compress_job._LOT_FILES", 2)
+    monkeypatch.setattr(bcdc, "code_ahead", counting)
+    monkeypatch.setattr("bigcodec_cli.coding.compress_job._BATCH_FILES", 2)
     assert here("compress", *NAMES, *MODEL, "--output-dir", "two").code == 0
     assert events == ["2", "2"]  # the fifth is alone
     events.clear()
-    monkeypatch.setattr("bigcodec_cli.coding.compress_job._LOT_FILES", 32)
-    monkeypatch.setattr("bigcodec_cli.coding.compress_job._LOT_SECONDS", 2)
-    order = ["0.wav", "4.wav", "3.wav", "2.wav", "1.wav"]  # 3.wav and, in stereo, 1.wav are lots
+    monkeypatch.setattr("bigcodec_cli.coding.compress_job._BATCH_FILES", 32)
+    monkeypatch.setattr("bigcodec_cli.coding.compress_job._BATCH_SECONDS", 2)
+    monkeypatch.setattr("bigcodec_cli.coding.compress_job._SHORT_SECONDS", 2)
+    order = ["0.wav", "4.wav", "3.wav", "2.wav", "1.wav"]  # 3.wav is not short, and so alone
     one_by_one = ("--batch-size", "1")
     assert here("compress", *order, *MODEL, "--output-dir", "long", *one_by_one).code == 0
-    assert events == ["2"]
+    assert events == ["2", "2"]
 
 
 def test_a_stop_leaves_no_temporary_files(

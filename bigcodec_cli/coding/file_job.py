@@ -1,0 +1,102 @@
+"""One input that becomes one output, whatever is in them."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import bcdc
+from bigcodec_cli.console.messages import CliError
+from bigcodec_cli.files.atomic import AtomicOutput
+from bigcodec_cli.files.batch import OutputOptions, make_folder
+from bigcodec_cli.files.inputs import Job
+from bigcodec_cli.files.reporting import Reporter
+
+
+class FileJob:
+    """A job's output: created, given its name, or discarded.
+
+    What is entered into `stack` is closed by `discard`, and when the output has its name.
+    """
+
+    def __init__(self, job: Job, outputs: OutputOptions, reporter: Reporter) -> None:
+        self.job, self.reporter, self._outputs = job, reporter, outputs
+        self.stack = contextlib.ExitStack()
+        self._output: AtomicOutput | None = None
+
+    def create_output(self) -> Path | None:
+        """Create the temporary output, after the input proved to be good; None is stdout.
+
+        Raises:
+            CliError: there cannot be such an output.
+            OSError: there can be no file in its folder.
+        """
+        job = self.job
+        if job.target is None:
+            return None
+        make_folder(job.target.parent)
+        self._output = AtomicOutput(
+            job.target,
+            overwrite=self._outputs.force,
+            source=job.source,
+            mark=self._outputs.mark,
+        )
+        self.stack.callback(self._output.discard)
+        return self._output.temporary
+
+    def create_binary(self) -> BinaryIO:
+        """Create the output, to be written from its beginning.
+
+        Raises:
+            CliError, OSError: as `create_output` does.
+        """
+        temporary = self.create_output()
+        if temporary is None:
+            return sys.stdout.buffer
+        return self.stack.enter_context(temporary.open("wb"))
+
+    @property
+    def temporary(self) -> Path | None:
+        """The output's file, until it has its name; None is stdout."""
+        return None if self._output is None else self._output.temporary
+
+    def commit(self) -> int | None:
+        """Give the output its name; its size in bytes, where it is a file."""
+        if self._output is None:
+            self.stack.close()
+            return None
+        size = self._output.temporary.stat().st_size
+        self._output.commit(remove_source=self._outputs.remove)
+        self.stack.close()
+        return size
+
+    def discard(self) -> None:
+        """Close and remove everything unfinished. May be called at any time, also twice."""
+        self.stack.close()
+
+    @contextlib.contextmanager
+    def opening(self) -> Iterator[None]:
+        """For the rest of a subclass's `__init__`: what is open is closed if that fails."""
+        try:
+            with self.naming():
+                yield
+        except BaseException:
+            self.discard()
+            raise
+
+    @contextlib.contextmanager
+    def naming(self) -> Iterator[None]:
+        """Gives errors the names of both files."""
+        job = self.job
+        try:
+            yield
+        except BrokenPipeError:
+            raise
+        except bcdc.BcdcError as error:
+            raise CliError(f"{job.name}: {error}") from error
+        except OSError as error:
+            reason = error.strerror or error
+            raise CliError(f"{job.name}: cannot write {job.target_name}: {reason}") from error

@@ -1,0 +1,93 @@
+"""What containers are made of: recordings as the entropy coder sees them, by their source."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+import bcdc
+from bcdc.tokens import check_tokens
+from bigcodec_cli.audio.channels import Samples, split_channels
+from bigcodec_cli.audio.reader import AudioInput
+from bigcodec_cli.audio.resampling import resample_stream
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Recording:
+    """One recording to be coded.
+
+    `header` says what the container's will say, but for the coder. `sources` holds an iterator for
+    each channel of samples (n,) at the model's rate, which it makes tokens of; or there are none,
+    but `tokens` (channels, frames, codebooks). `samples` gives how many were read so far, of each
+    channel at the recording's rate. `seconds` is None where the length is not known beforehand.
+    """
+
+    header: bcdc.Header
+    sources: Sequence[Iterator[Samples]] = ()
+    tokens: bcdc.Tokens | None = None
+    samples: Callable[[], int]
+    seconds: float | None
+
+
+def recording_of_audio(
+    audio: AudioInput, fingerprint: bytes, geometry: bcdc.Geometry, downmix: bool = False
+) -> Recording:
+    """A recording of an audio file, for a model by fingerprint and the geometry of its tokens.
+
+    Raises:
+        ValueError: more channels or a higher rate than a container can hold, or tags too long.
+    """
+    channels = 1 if downmix else audio.channels
+    header = bcdc.Header(
+        fingerprint=fingerprint[:6],
+        sample_rate=audio.rate,
+        channels=channels,
+        geometry=geometry,
+        tags=audio.tags,
+    )
+    counted = _Counted(audio.blocks)
+    blocks = _downmixed(counted) if downmix and audio.channels > 1 else iter(counted)
+    return Recording(
+        header=header,
+        sources=split_channels(resample_stream(blocks, audio.rate, bcdc.MODEL_RATE), channels),
+        samples=lambda: counted.samples,
+        seconds=audio.seconds,
+    )
+
+
+def recording_of_tokens(
+    header: bcdc.Header, tokens: npt.NDArray[np.integer[Any]], samples: int
+) -> Recording:
+    """A recording whose tokens (channels, frames, codebooks) are there already.
+
+    Raises:
+        TypeError, ValueError: see `check_tokens`.
+    """
+    return Recording(
+        header=header,
+        tokens=check_tokens(tokens, header.geometry, header.channels),
+        samples=lambda: samples,
+        seconds=samples / header.sample_rate,
+    )
+
+
+class _Counted:
+    """Blocks (channels, n), and how many samples of each channel were taken so far."""
+
+    def __init__(self, blocks: Iterable[Samples]) -> None:
+        self._blocks, self.samples = blocks, 0
+
+    def __iter__(self) -> Iterator[Samples]:
+        for block in self._blocks:
+            self.samples += block.shape[1]
+            yield block
+
+
+def _downmixed(blocks: Iterable[Samples]) -> Iterator[Samples]:
+    """The mean of the channels: blocks (channels, n) to (1, n)."""
+    for block in blocks:
+        yield block.mean(axis=0, keepdims=True, dtype=np.float32)

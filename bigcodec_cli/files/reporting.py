@@ -1,0 +1,84 @@
+"""How the work on a file went, for whoever asked for it: a batch, a cluster, an evaluation."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Protocol
+
+from bigcodec_cli.files.inputs import Job
+
+Facts = Mapping[str, Any]
+
+
+class Reporter(Protocol):
+    """Learns how each job ends."""
+
+    def succeeded(self, job: Job, summary: str, **facts: Any) -> None:
+        """A job is done: a line for a reader, facts for a program."""
+
+    def failed(self, job: Job, error: BaseException, facts: Facts | None = None) -> None:
+        """A job failed; the others go on."""
+
+    def remark(self, text: str) -> None:
+        """A line on a job that has not ended yet."""
+
+    def seconds_bar(self, job: Job, seconds: float) -> contextlib.AbstractContextManager[Any]:
+        """Gives a function to call with the seconds of a job's audio that were done."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """The end of a job: `error` is a line that says why it failed, None if it did not."""
+
+    job: Job
+    summary: str = ""
+    error: str | None = None
+    facts: Facts = dataclasses.field(default_factory=dict)
+
+
+class Outcomes:
+    """A reporter that passes on how each job ended, and prints nothing."""
+
+    def __init__(
+        self,
+        ended: Callable[[Outcome], None],
+        remarked: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        self._ended, self._remarked = ended, remarked
+
+    def succeeded(self, job: Job, summary: str, **facts: Any) -> None:
+        """See `Reporter`."""
+        self._ended(Outcome(job=job, summary=summary, facts=facts))
+
+    def failed(self, job: Job, error: BaseException, facts: Facts | None = None) -> None:
+        """See `Reporter`."""
+        self._ended(Outcome(job=job, error=explain_failure(job, error), facts=facts or {}))
+
+    def remark(self, text: str) -> None:
+        """See `Reporter`."""
+        self._remarked(text)
+
+    @contextlib.contextmanager
+    def seconds_bar(self, job: Job, seconds: float) -> Iterator[Callable[[float], None]]:
+        """See `Reporter`."""
+        yield lambda _: None
+
+
+def explain_failure(job: Job, error: BaseException) -> str:
+    """One line on why a job failed, which begins with its input's name."""
+    message = explain(error)
+    return message if message.startswith(job.name) else f"{job.name}: {message}"
+
+
+def explain(error: BaseException) -> str:
+    """One line on an error that a file can cause."""
+    if isinstance(error, OSError):
+        where = f"{os.fsdecode(error.filename)}: " if error.filename else ""
+        return f"{where}{error.strerror or error}"
+    if isinstance(error, MemoryError):
+        return "does not fit into memory"
+    lines = str(error).splitlines()
+    return lines[0] if lines else type(error).__name__
