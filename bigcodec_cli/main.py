@@ -89,7 +89,7 @@ def run(arguments: Sequence[str]) -> int:
     except CliError as error:
         error_line(str(error))
     except BrokenPipeError:
-        _abandon_stdout()  # whoever read it has had enough, and needs no words from us
+        _abandon_stdout()  # its reader has had enough, and needs no message
     except OSError as error:
         error_line(f"{error.filename or 'error'}: {error.strerror or error}")
     except MemoryError:

@@ -1,4 +1,4 @@
-"""The reference page of the commands, made of what they say of themselves.
+"""The reference page of the commands, generated from their help.
 
 python -m bigcodec_cli.reference > docs/cli.md
 """
@@ -38,9 +38,9 @@ def _pages(command: click.Command, path: str, parent: click.Context | None) -> I
     yield f"## {path}\n\n```\n{command.get_help(context).rstrip()}\n```\n"
     if isinstance(command, click.Group):
         for child in command.list_commands(context):
-            found = command.get_command(context, child)
-            assert found is not None
-            yield from _pages(found, f"{path} {child}", context)
+            subcommand = command.get_command(context, child)
+            assert subcommand is not None
+            yield from _pages(subcommand, f"{path} {child}", context)
 
 
 if __name__ == "__main__":

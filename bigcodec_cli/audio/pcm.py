@@ -54,8 +54,8 @@ def decode(data: bytes, encoding: Encoding, channels: int) -> Samples:
     elif encoding is Encoding.S24:
         flat = _wide(data).astype(np.float32) / np.float32(1 << 31)
     else:
-        whole = np.frombuffer(data, f"<i{encoding.size}")
-        flat = whole.astype(np.float32) / np.float32(1 << (8 * encoding.size - 1))
+        integers = np.frombuffer(data, f"<i{encoding.size}")
+        flat = integers.astype(np.float32) / np.float32(1 << (8 * encoding.size - 1))
     return np.ascontiguousarray(flat.reshape(-1, channels).T)
 
 
@@ -74,9 +74,9 @@ def encode(samples: Samples, encoding: Encoding) -> bytes:
     bits = 8 * encoding.size
     top = 1 << (bits - 1)
     # float64: a float32 cannot hold 2^31 - 1.
-    whole = np.clip(np.rint(flat.astype(np.float64) * top), -top, top - 1).astype(np.int64)
+    integers = np.clip(np.rint(flat.astype(np.float64) * top), -top, top - 1).astype(np.int64)
     if encoding is Encoding.U8:
-        return (whole + 128).astype(np.uint8).tobytes()
+        return (integers + 128).astype(np.uint8).tobytes()
     if encoding is Encoding.S24:
-        return (whole.astype("<i4").view(np.uint8).reshape(-1, 4)[:, :3]).tobytes()
-    return whole.astype(f"<i{encoding.size}").tobytes()
+        return (integers.astype("<i4").view(np.uint8).reshape(-1, 4)[:, :3]).tobytes()
+    return integers.astype(f"<i{encoding.size}").tobytes()

@@ -83,15 +83,15 @@ def open_audio(path: Path | None, raw: RawFormat | None = None) -> Iterator[Audi
     name = "stdin" if path is None else str(path)
     with contextlib.ExitStack() as stack:
         try:
-            found = _open(path, name, raw, stack)
+            source = _open(path, name, raw, stack)
         except FileNotFoundError:
             raise CliError(f"{name}: no such file") from None
         except (soundfile.LibsndfileError, OSError, TypeError, ValueError) as error:
-            # TypeError: a name that ends in .raw, for which soundfile wants to be told the rate
+            # TypeError: a name that ends in .raw, for which soundfile needs the rate
             if path is not None and not os.path.lexists(path):
                 raise CliError(f"{name}: no such file") from None
             raise CliError(f"{name}: cannot be read as audio: {_reason(error)}") from error
-        yield dataclasses.replace(found, blocks=_checked(found))
+        yield dataclasses.replace(source, blocks=_checked(source))
 
 
 def read_audio(path: Path) -> Audio:
@@ -180,7 +180,7 @@ def _expected(blocks: Iterator[Samples], form: WavFormat) -> Iterator[Samples]:
 
 
 def _checked(source: AudioInput) -> Iterator[Samples]:
-    """The blocks of an input, every fault told as a CliError with its name."""
+    """The blocks of an input, every fault raised as a CliError with its name."""
     try:
         for block in source.blocks:
             if not np.isfinite(block).all():

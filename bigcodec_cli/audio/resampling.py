@@ -1,8 +1,8 @@
 """Changing the sample rate over one canonical grid of windows.
 
-Each window is resampled by itself from its own samples and a second to either side, so that what
-comes out depends on positions in the file only: not on how the samples arrived, nor on where
-decoding began. Windows start at whole seconds, where both rates have a sample, whatever they are.
+Each window is resampled by itself, from its own samples and a second to either side. So the result
+depends on positions in the file only, and neither on how the samples arrived nor on where decoding
+began. Windows start at whole seconds, where any two rates both have a sample.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from bigcodec_cli.audio.channels import Samples, fit
 _WINDOW_SECONDS = 8
 _CONTEXT_SECONDS = 1
 _CONTEXT_SAMPLES = 256
-"""What the filter reaches to either side, at the lower rate, with something to spare."""
+"""More than the filter reaches to either side, at the lower rate."""
 
 
 class Grid:
@@ -50,7 +50,7 @@ class Resampler:
     """Resamples (channels, n) pieces of any length, joined (channels, ceil(n * new / old)).
 
     With `first_window` above 0 the pieces start at the grid's `input_start` of that window, and
-    the result at its first sample.
+    the result starts at the window's first sample.
     """
 
     def __init__(self, grid: Grid, first_window: int = 0) -> None:
@@ -78,10 +78,9 @@ class Resampler:
             offset = self._window * grid.window * grid.new_rate
             length = -(-end * grid.new_rate // grid.rate) - offset
             last = end <= (self._window + 1) * grid.window * grid.rate
-            made = self._resample(end)
+            samples = self._resample(end)
             # The filter may give one sample less than the length is rounded up to.
-            wanted = length if last else grid.window * grid.new_rate
-            yield fit(made, wanted)
+            yield fit(samples, length if last else grid.window * grid.new_rate)
             self._window += 1
             if not last:
                 self._forget(grid.input_start(self._window))
@@ -92,15 +91,15 @@ class Resampler:
         return self._held[0]
 
     def _resample(self, stop: int) -> Samples:
-        """The result from the current window's first sample on, made of inputs before `stop`."""
+        """The result from the current window's first sample on, from inputs before `stop`."""
         grid = self._grid
         piece = self._joined()[:, : stop - self._start]
-        made = [
+        resampled = [
             soxr.resample(np.ascontiguousarray(wave), grid.rate, grid.new_rate, quality="VHQ")
             for wave in piece
         ]
         before = self._window * grid.window - self._start // grid.rate
-        return np.stack(made).astype(np.float32, copy=False)[:, before * grid.new_rate :]
+        return np.stack(resampled).astype(np.float32, copy=False)[:, before * grid.new_rate :]
 
     def _forget(self, before: int) -> None:
         rest = self._joined()[:, before - self._start :]
@@ -124,6 +123,6 @@ def resample_stream(
 
 def resample(wave: Samples, rate: int, new_rate: int, length: int) -> Samples:
     """A wave (n,) at another rate, cut or zero-padded to `length` samples."""
-    made = [piece[0] for piece in resample_stream([wave[None]], rate, new_rate) if piece.size]
-    joined = np.concatenate([np.zeros(0, np.float32), *made])
+    pieces = [piece[0] for piece in resample_stream([wave[None]], rate, new_rate) if piece.size]
+    joined = np.concatenate([np.zeros(0, np.float32), *pieces])
     return fit(joined, length)

@@ -1,4 +1,4 @@
-"""WAV as a stream, for pipes: read without seeking, written with its sizes known beforehand.
+"""WAV as a stream, for pipes: read without seeking, and written with sizes known beforehand.
 
 soundfile reads and writes every other file. It cannot serve here: a read that blocks inside
 libsndfile cannot be interrupted, and a write that fails inside it may go unnoticed.
@@ -52,7 +52,7 @@ class WavFormat:
 
 
 class NotStreamableError(Exception):
-    """The data are no WAV that can be read as it comes."""
+    """The data are not WAV, or WAV that cannot be read as it comes."""
 
 
 class _Recorder:
@@ -87,24 +87,24 @@ def _parse(recorder: _Recorder) -> WavFormat:
     riff, _, wave = struct.unpack("<4sI4s", recorder.take(12))
     if riff not in (b"RIFF", b"RF64") or wave != b"WAVE":
         raise NotStreamableError("not a WAV stream")
-    found: dict[bytes, bytes] = {}
+    chunks: dict[bytes, bytes] = {}
     while True:
         name, size = struct.unpack("<4sI", recorder.take(8))
         if name == b"data":
             break
         content = recorder.take(size + size % 2)[:size]
         if name != b"LIST" or content[:4] == b"INFO":
-            found[name] = content
-    rate, channels, encoding = _parse_format(found.get(b"fmt ", b""))
-    if riff == b"RF64" and size == _MAX_SIZE and b"ds64" in found:
-        size = struct.unpack_from("<Q", found[b"ds64"], 8)[0]
-    unknown = size == 0 or (size in _UNKNOWN_SIZES and b"ds64" not in found)
+            chunks[name] = content
+    rate, channels, encoding = _parse_format(chunks.get(b"fmt ", b""))
+    if riff == b"RF64" and size == _MAX_SIZE and b"ds64" in chunks:
+        size = struct.unpack_from("<Q", chunks[b"ds64"], 8)[0]
+    unknown = size == 0 or (size in _UNKNOWN_SIZES and b"ds64" not in chunks)
     return WavFormat(
         rate=rate,
         channels=channels,
         encoding=encoding,
         frames=None if unknown else size // (channels * encoding.size),
-        tags=_parse_tags(found.get(b"LIST", b"")[4:]),
+        tags=_parse_tags(chunks.get(b"LIST", b"")[4:]),
     )
 
 
@@ -148,10 +148,10 @@ def read_frames(
             return
         left = None if left is None else left - len(data)
         data = rest + data
-        whole = len(data) // frame_bytes * frame_bytes
-        rest = data[whole:]
-        if whole:
-            yield decode(data[:whole], encoding, channels)
+        complete = len(data) // frame_bytes * frame_bytes
+        rest = data[complete:]
+        if complete:
+            yield decode(data[:complete], encoding, channels)
 
 
 class WavWriter:

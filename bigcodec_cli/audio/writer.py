@@ -36,7 +36,7 @@ class AudioForm:
 
 
 class AudioSink(Protocol):
-    """Takes samples (channels, n), and is whole after `finish`; `close` may be called at any time.
+    """Takes samples (channels, n); complete after `finish`. `close` may be called at any time.
 
     Both raise OSError or CliError if the file cannot be written.
     """
@@ -126,7 +126,7 @@ class _SoundfileSink:
     def write(self, samples: Samples) -> None:
         table: npt.NDArray[Any] = np.ascontiguousarray(samples.T)
         if self._form.kind == "flac":
-            table = self._quantised(table)
+            table = self._quantized(table)
         try:
             for start in range(0, len(table), _MAX_VORBIS_BLOCK):
                 self._file.write(table[start : start + _MAX_VORBIS_BLOCK])
@@ -135,24 +135,24 @@ class _SoundfileSink:
 
     def finish(self) -> None:
         self._file.close()
-        # libsndfile does not tell of everything that goes wrong on closing.
+        # libsndfile does not report everything that goes wrong on closing.
         with soundfile.SoundFile(os.fsencode(self._path)) as written:
-            whole = written.frames == self._form.frames
-            if whole and written.frames:
+            complete = written.frames == self._form.frames
+            if complete and written.frames:
                 written.seek(max(0, written.frames - _MAX_VORBIS_BLOCK))
-                whole = len(written.read()) == min(written.frames, _MAX_VORBIS_BLOCK)
-        if not whole:
+                complete = len(written.read()) == min(written.frames, _MAX_VORBIS_BLOCK)
+        if not complete:
             raise OSError("cannot be written: the disk may be full")
 
     def close(self) -> None:
         self._file.close()
 
-    def _quantised(self, table: Samples) -> npt.NDArray[np.int32]:
-        """As WAV has it: libsndfile would scale by one step less."""
+    def _quantized(self, table: Samples) -> npt.NDArray[np.int32]:
+        """Scaled as in WAV: libsndfile would scale by one step less."""
         bits = 8 * self._form.encoding.size
         top = 1 << (bits - 1)
-        whole = np.clip(np.rint(table.astype(np.float64) * top), -top, top - 1)
-        return whole.astype(np.int32) << (32 - bits)
+        integers = np.clip(np.rint(table.astype(np.float64) * top), -top, top - 1)
+        return integers.astype(np.int32) << (32 - bits)
 
 
 def copy_to_stdout(path: Path) -> None:

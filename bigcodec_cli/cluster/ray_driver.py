@@ -235,8 +235,8 @@ def _brief(error: BaseException) -> str:
         return "no answer; if the cluster asks for a token, set RAY_AUTH_MODE=token"
     if "No module named 'bigcodec_cli" in chain:
         return "bigcodec-cli is not installed on all machines of the cluster"
-    words = " ".join(str(error).split())
-    return f"{words[:300]} ..." if len(words) > 300 else words
+    line = " ".join(str(error).split())
+    return f"{line[:300]} ..." if len(line) > 300 else line
 
 
 @contextlib.contextmanager

@@ -67,7 +67,7 @@ class DecompressJob(FileJob):
             if self._damage is not None:
                 sink = Silence(sink, _lost_samples(self._damage))
             progress = self.stack.enter_context(reporter.seconds_bar(job, self._seconds))
-            self._whole = config.whole
+            self._everything = config.whole
             span = None if config.whole else (first, last)
             self._decompressor = Decompressor(container, sink, progress, span, opened.prior)
 
@@ -75,7 +75,7 @@ class DecompressJob(FileJob):
     def sources(self) -> list[Iterator[bcdc.Tokens]]:
         """Tokens (n, codebooks), an iterator for each channel; none where only a part is asked for,
         which `finish` decodes by itself."""
-        return self._decompressor.sources if self._whole else []
+        return self._decompressor.sources if self._everything else []
 
     @property
     def lockstep(self) -> bool:
@@ -90,7 +90,7 @@ class DecompressJob(FileJob):
     def finish(self) -> None:
         """Complete the audio and give it its name."""
         with self.naming():
-            if self._whole:
+            if self._everything:
                 self._decompressor.finish()
             else:
                 decode_part(self._decompressor, self.codec)

@@ -18,8 +18,8 @@ from bigcodec_models.codec import Codec
 class Decompressor:
     """Decodes a container, or samples `first` to `last` of it, into a sink.
 
-    `sources` holds one iterator of tokens a channel, for the codec to draw from; its samples go
-    back in by `take`. A part is, sample by sample, what the whole has there.
+    `sources` holds an iterator of tokens for each channel, which go through the codec; its samples
+    come in by `take`. A part has exactly the samples that the whole has there.
     """
 
     def __init__(

@@ -36,7 +36,7 @@ def read_back(path: Path) -> bcdc.Container:
     """Read a container that was just written.
 
     Raises:
-        VerifyError: it is not whole.
+        VerifyError: it is damaged.
         OSError: it cannot be read.
     """
     try:

@@ -42,7 +42,7 @@ def command(where: InputOptions, as_json: bool) -> None:
 
 
 def describe(path: Path, container: bcdc.Container) -> dict[str, Any]:
-    """What `info` tells of a container, ready for JSON."""
+    """What `info` shows of a container, ready for JSON."""
     header, seconds = container.header, container.seconds
     entry = find_by_fingerprint(header.fingerprint)
     frames_per_second = bcdc.MODEL_RATE / header.geometry.hop

@@ -51,7 +51,7 @@ def command(
         if facts["status"] != "ok":
             error_line(facts["error"])
         elif not quiet and not as_json:
-            click.echo(visible(_words(facts)))
+            click.echo(visible(_as_text(facts)))
     if failures and len(paths) > 1:
         error_line(f"{failures} of {len(paths)} files failed")
     if failures:
@@ -59,7 +59,7 @@ def command(
 
 
 def _facts(name: str, path: Path | None, decode: Deep | None) -> dict[str, Any]:
-    """What is to be said of a file."""
+    """What is reported of a file, ready for JSON."""
     facts: dict[str, Any] = {"file": name, "status": "failed"}
     try:
         data = read_bytes(path)
@@ -67,7 +67,7 @@ def _facts(name: str, path: Path | None, decode: Deep | None) -> dict[str, Any]:
             container = bcdc.read(data)
             missing = _decode_tokens(container)
         except bcdc.BcdcError as error:
-            raise CliError(f"{name}: {error}{_hope(data)}") from error
+            raise CliError(f"{name}: {error}{_recoverable(data)}") from error
         if decode is not None:
             decode(name, container)
     except (CliError, OSError, MemoryError) as error:
@@ -89,19 +89,19 @@ def _decode_tokens(container: bcdc.Container) -> str | None:
     return None
 
 
-def _hope(data: bytes) -> str:
+def _recoverable(data: bytes) -> str:
     """What can still be restored from a damaged file."""
     from bcdc.recover import salvage
     from bigcodec_cli.model_store.priors import prior_of_container
 
     try:
-        found = salvage(data)
-        restored = found.decode(prior_of_container(found))
+        rest = salvage(data)
+        restored = rest.decode(prior_of_container(rest))
     except (bcdc.BcdcError, CliError):
         return ""
     lost = sum(stop - start for start, stop in restored.lost) / max(restored.frames, 1)
-    whole = f"{(1 - lost) * restored.seconds:.2f} of {restored.seconds:.2f} s"
-    return f"; 'bigcodec decompress --recover' restores {whole}"
+    part = f"{(1 - lost) * restored.seconds:.2f} of {restored.seconds:.2f} s"
+    return f"; 'bigcodec decompress --recover' restores {part}"
 
 
 def _decoder(model: str | None, device: str) -> Deep:
@@ -120,7 +120,7 @@ def _decoder(model: str | None, device: str) -> Deep:
     return decode
 
 
-def _words(facts: dict[str, Any]) -> str:
+def _as_text(facts: dict[str, Any]) -> str:
     kinds = {True: "checksums, tokens and audio", False: "checksums and tokens"}
     what = kinds[facts["audio_decoded"]]
     if facts["note"] is not None:

@@ -42,9 +42,11 @@ def extract(where: InputOptions, how: BatchOptions, kind: str | None) -> None:
 
 @command.command()
 @input_options
-@click.option("--model", metavar="NAME|PATH", help="That made the tokens; .npy needs it.")
-@click.option("--rate", default=16000, show_default=True, help="Sample rate to restore; .npy.")
-@click.option("--samples", type=int, help="Length to restore. Default: as the tokens give; .npy.")
+@click.option("--model", metavar="NAME|PATH", help="The model that made the tokens; for .npy.")
+@click.option("--rate", default=16000, show_default=True, help="Sample rate to restore; for .npy.")
+@click.option(
+    "--samples", type=int, help="Length to restore. Default: as the tokens give; for .npy."
+)
 @batch_options
 def pack(
     where: InputOptions, how: BatchOptions, model: str | None, rate: int, samples: int | None

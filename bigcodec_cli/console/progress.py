@@ -15,25 +15,25 @@ Advance = Callable[[float], None]
 
 
 @contextlib.contextmanager
-def seconds_bar(total: float, label: str, wanted: bool = True) -> Iterator[Advance]:
+def seconds_bar(total: float, label: str, shown: bool = True) -> Iterator[Advance]:
     """A bar over seconds of audio, for files long enough to wait for, if stderr is a terminal.
 
     Gives a function to call with the seconds done since its last call.
     """
-    with _bar(total, label, wanted and total >= _LONG_SECONDS, "s", _SECONDS_SHAPE) as advance:
+    with _bar(total, label, shown and total >= _LONG_SECONDS, "s", _SECONDS_SHAPE) as advance:
         yield advance
 
 
 @contextlib.contextmanager
-def files_bar(total: int, label: str, wanted: bool = True) -> Iterator[Advance]:
+def files_bar(total: int, label: str, shown: bool = True) -> Iterator[Advance]:
     """A bar over the files of a batch, if stderr is a terminal."""
-    with _bar(total, label, wanted and total > 1, "file", None) as advance:
+    with _bar(total, label, shown and total > 1, "file", None) as advance:
         yield advance
 
 
 @contextlib.contextmanager
-def _bar(total: float, label: str, wanted: bool, unit: str, shape: str | None) -> Iterator[Advance]:
-    if not wanted or not sys.stderr.isatty():
+def _bar(total: float, label: str, shown: bool, unit: str, shape: str | None) -> Iterator[Advance]:
+    if not shown or not sys.stderr.isatty():
         yield lambda _: None
         return
     from tqdm import tqdm

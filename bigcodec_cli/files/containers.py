@@ -15,23 +15,24 @@ from bigcodec_cli.console.messages import CliError
 MAX_BYTES = 1 << 30
 """The largest container that is read, for it is held in memory: some 2000 hours of speech."""
 _STRETCH_FRAMES = 40960
-"""Frames whose tokens are decoded at a time, in whole blocks: eight minutes or so."""
+"""Frames whose tokens are decoded at a time, in whole blocks: about eight minutes."""
 _FIRST_FRAMES, _GROWTH = 2560, 4
-"""Frames decoded first, so that whoever takes them can begin; and by what each time grows."""
+"""Frames decoded first, so that the receiver can begin, and the factor by which later stretches
+grow."""
 _STRETCH_TOKENS = 1 << 21
 """Tokens that are decoded at a time, though at least those of one block."""
 
 
-class Headed(Protocol):
-    """What has a container's header."""
+class WithHeader(Protocol):
+    """Something with the header of a container."""
 
     @property
     def header(self) -> bcdc.Header:
-        """Its header."""
+        """The header."""
 
 
-class TokenSource(Headed, Protocol):
-    """What tokens can be had from: a container, or what is left of one."""
+class TokenSource(WithHeader, Protocol):
+    """A container, or what is left of a damaged one."""
 
     @property
     def num_samples(self) -> int:
@@ -99,22 +100,22 @@ def token_stretches(
     """All tokens of a container from frame `first` on, (channels, n, codebooks), a few minutes at
     a time.
 
-    While one stretch is in use, the next is decoded on a thread; but not beyond frame `last`, up
-    to which all are sure to be taken.
+    While one stretch is in use, the next is decoded on a thread, but not beyond frame `last`: up
+    to there the receiver is sure to take all.
 
     Raises:
         BcdcError: they are impossible, or need another prior.
     """
     unit, frames = container.header.block_frames, container.frames
     last = frames if last is None else min(-(-last // unit) * unit, frames)
-    sure = _spans(container, first, last)
+    spans = _spans(container, first, last)
     with ThreadPoolExecutor(1, thread_name_prefix="tokens") as pool:
-        span, decoding = next(sure, None), None
+        span, decoding = next(spans, None), None
         while span is not None:
-            found = container.tokens(*span, prior) if decoding is None else decoding.result()
-            span = next(sure, None)
+            tokens = container.tokens(*span, prior) if decoding is None else decoding.result()
+            span = next(spans, None)
             decoding = pool.submit(container.tokens, *span, prior) if span is not None else None
-            yield found
+            yield tokens
     for span in _spans(container, max(first, last), frames):
         yield container.tokens(*span, prior)
 
@@ -134,7 +135,7 @@ def _spans(container: TokenSource, first: int, last: int) -> Iterator[tuple[int,
 def _read(file: BinaryIO, name: str, check: bool) -> bytes:
     start = file.read(bcdc.HEADER_BYTES)
     if check:
-        bcdc.check_start(start)  # before the whole of some other file is read
+        bcdc.check_start(start)  # before all of some other file is read
     parts, left = [start], MAX_BYTES - len(start)
     while piece := file.read(1 << 20):  # a pipe does not say how much is to come
         left -= len(piece)

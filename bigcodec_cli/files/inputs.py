@@ -56,19 +56,19 @@ def plan(options: InputOptions, suffix: str, accepted: frozenset[str]) -> list[J
         click.UsageError: the options contradict each other.
         CliError: a list or a folder cannot be read, or a folder has nothing for this command.
     """
-    names, found = _gather(options, accepted)
+    names, inputs = _gather(options, accepted)
     if options.output is not None:
-        if len(found) > 1:
+        if len(inputs) > 1:
             raise click.UsageError("-o names one file; for several inputs use --output-dir DIR")
         target = None if options.output == "-" else Path(options.output)
-        return [Job(source, target) for source, _ in found]
+        return [Job(source, target) for source, _ in inputs]
     if "-" in names:
         if len(names) > 1 or options.output_dir is not None:
             raise click.UsageError("'-' (stdin) goes alone, to stdout or to the file of -o")
         return [Job(None, None)]
     return [
         Job(path, _target(path, inside, options.output_dir, suffix))
-        for path, inside in found
+        for path, inside in inputs
         if path is not None
     ]
 
@@ -122,16 +122,16 @@ def _listed(options: InputOptions) -> list[str]:
 def _expand(
     name: str, recursive: bool, accepted: frozenset[str]
 ) -> Iterable[tuple[Path | None, Path | None]]:
-    """Files that a name stands for, each with its place below the folder it was found in."""
+    """Files that a name stands for, each with its path relative to the folder that was walked."""
     if name == "-":
         return [(None, None)]
     path = Path(name)
     if not (recursive and path.is_dir()):
         return [(path, None)]
-    found = [(file, file.relative_to(path)) for file in _walk(path, accepted)]
-    if not found:
+    files = [(file, file.relative_to(path)) for file in _walk(path, accepted)]
+    if not files:
         raise CliError(f"{name}: no file in it ends in {' '.join(sorted(accepted))}")
-    return found
+    return files
 
 
 def _walk(folder: Path, accepted: frozenset[str]) -> Iterator[Path]:

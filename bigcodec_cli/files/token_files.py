@@ -1,7 +1,7 @@
 """Tokens outside containers: as .npy arrays, and as lines of JSON. Loads no torch.
 
-An array holds (channels, frames, codebooks), int32. A line of JSON holds the same as nested lists
-under `tokens`, and beside it everything that makes it a container again.
+An array has shape (channels, frames, codebooks), int32. A line of JSON holds the same as nested
+lists under `tokens`, and everything else that a container of them needs.
 """
 
 from __future__ import annotations

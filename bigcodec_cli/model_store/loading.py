@@ -8,7 +8,7 @@ import torch
 
 import bcdc
 from bigcodec_cli.console.messages import CliError
-from bigcodec_cli.files.containers import Headed
+from bigcodec_cli.files.containers import WithHeader
 from bigcodec_cli.model_store.headers import geometries_of
 from bigcodec_cli.model_store.store import find_by_fingerprint, find_model, model_path
 from bigcodec_models.checkpoints.model_file import ModelFileError
@@ -80,7 +80,7 @@ class CodecCache:
         """Have a codec at hand that is loaded already."""
         self._codecs[codec.fingerprint[:6]] = codec
 
-    def codec_for(self, source: Path, container: Headed) -> Codec:
+    def codec_for(self, source: Path, container: WithHeader) -> Codec:
         """The codec that made a container.
 
         Raises:

@@ -16,7 +16,7 @@ import bcdc
 import bigcodec_models
 from bigcodec_cli.console.messages import CliError
 from bigcodec_cli.files.atomic import atomic_output
-from bigcodec_cli.files.containers import Headed
+from bigcodec_cli.files.containers import WithHeader
 from bigcodec_cli.model_store.store import home
 
 SUFFIX = ".bcdp"
@@ -38,7 +38,7 @@ def prior_for_model(fingerprint: bytes, geometry: bcdc.Geometry) -> bcdc.Prior |
     return None
 
 
-def prior_of_container(container: Headed) -> bcdc.Prior | None:
+def prior_of_container(container: WithHeader) -> bcdc.Prior | None:
     """The prior that a container's tokens are coded with; None if they need none.
 
     Raises:
