@@ -8,7 +8,7 @@ import os
 import stat
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -18,34 +18,24 @@ import soundfile
 from bigcodec_cli.audio.channels import Samples
 from bigcodec_cli.audio.pcm import RawFormat
 from bigcodec_cli.audio.resampling import resample
-from bigcodec_cli.audio.wav_stream import WavFormat, read_frames, read_header
+from bigcodec_cli.audio.wav_stream import WavSamples, read_frames, read_header
 from bigcodec_cli.console.messages import CliError
+from bigcodec_models.audio.audio_file import AudioFile, reason_of
 
 __all__ = ["Audio", "AudioInput", "Samples", "open_audio", "read_audio", "resample"]
 
-_BLOCK_FRAMES = 1 << 16
 _MAX_SAMPLES = 1 << 33
 _COPY_BYTES = 1 << 20
-TAG_NAMES = (
-    "title",
-    "artist",
-    "album",
-    "date",
-    "tracknumber",
-    "genre",
-    "comment",
-    "copyright",
-    "license",
-)
-"""Tags that soundfile knows and that are carried through."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Audio:
-    """Samples (channels, n), float32, full scale 1.0, at `rate` samples per second."""
+    """Samples (channels, n), float32, full scale 1.0, at `rate` samples per second. `fault` says
+    why they are not all that the file should hold, None if they are."""
 
     samples: Samples
     rate: int
+    fault: str | None = None
 
     @property
     def seconds(self) -> float:
@@ -57,7 +47,8 @@ class Audio:
 class AudioInput:
     """An open audio file. `frames` is None where its length is not known beforehand.
 
-    `blocks` gives its samples (channels, n), float32, once; it raises CliError.
+    `blocks` gives its samples (channels, n), float32, once; it raises CliError. When it has ended,
+    `fault` says why that was not all of the audio, None if it was.
     """
 
     name: str
@@ -65,6 +56,7 @@ class AudioInput:
     channels: int
     frames: int | None
     blocks: Iterator[Samples]
+    fault: Callable[[], str | None] = lambda: None
     tags: tuple[tuple[str, str], ...] = ()
 
     @property
@@ -90,7 +82,7 @@ def open_audio(path: Path | None, raw: RawFormat | None = None) -> Iterator[Audi
             # TypeError: a name that ends in .raw, for which soundfile needs the rate
             if path is not None and not os.path.lexists(path):
                 raise CliError(f"{name}: no such file") from None
-            raise CliError(f"{name}: cannot be read as audio: {_reason(error)}") from error
+            raise CliError(f"{name}: cannot be read as audio: {reason_of(error)}") from error
         yield dataclasses.replace(source, blocks=_checked(source))
 
 
@@ -106,7 +98,7 @@ def read_audio(path: Path) -> Audio:
             samples = np.concatenate([empty, *source.blocks], axis=1)
         except MemoryError:
             raise CliError(f"{path}: does not fit into memory") from None
-        return Audio(samples, source.rate)
+        return Audio(samples, source.rate, source.fault())
 
 
 def _open(
@@ -131,12 +123,14 @@ def _open_stream(file: BinaryIO, name: str, stack: contextlib.ExitStack) -> Audi
     """WAV is coded as it comes; what can only be read with seeking goes into a file first."""
     form, start = read_header(file)
     if form is not None:
+        samples = WavSamples(file, form)
         return AudioInput(
             name=name,
             rate=form.rate,
             channels=form.channels,
             frames=form.frames,
-            blocks=_expected(read_frames(file, form.encoding, form.channels, form.frames), form),
+            blocks=iter(samples),
+            fault=lambda: samples.fault,
             tags=form.tags,
         )
     spool = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "input"
@@ -148,35 +142,18 @@ def _open_stream(file: BinaryIO, name: str, stack: contextlib.ExitStack) -> Audi
 
 
 def _open_file(path: Path, name: str, stack: contextlib.ExitStack) -> AudioInput:
-    file = stack.enter_context(soundfile.SoundFile(os.fsencode(path)))
-    if file.frames * file.channels > _MAX_SAMPLES:
+    file = stack.enter_context(AudioFile(path))
+    if file.frames is not None and file.frames * file.channels > _MAX_SAMPLES:
         raise CliError(f"{name}: declares more samples than can be read")
-    tags = ((tag, getattr(file, tag)) for tag in TAG_NAMES)
     return AudioInput(
         name=name,
-        rate=file.samplerate,
+        rate=file.rate,
         channels=file.channels,
         frames=file.frames,
-        blocks=_soundfile_blocks(file),
-        tags=tuple((tag, text) for tag, text in tags if text),
+        blocks=(np.ascontiguousarray(block.T) for block in file.blocks()),
+        fault=lambda: file.fault,
+        tags=file.tags,
     )
-
-
-def _soundfile_blocks(file: soundfile.SoundFile) -> Iterator[Samples]:
-    while True:
-        block = file.read(_BLOCK_FRAMES, dtype="float32", always_2d=True)
-        if not len(block):
-            return
-        yield np.ascontiguousarray(block.T)
-
-
-def _expected(blocks: Iterator[Samples], form: WavFormat) -> Iterator[Samples]:
-    count = 0
-    for block in blocks:
-        count += block.shape[1]
-        yield block
-    if form.frames is not None and count < form.frames:
-        raise CliError(f"ends after {count} of the {form.frames} samples that it declares")
 
 
 def _checked(source: AudioInput) -> Iterator[Samples]:
@@ -189,9 +166,4 @@ def _checked(source: AudioInput) -> Iterator[Samples]:
     except CliError as error:
         raise CliError(f"{source.name}: {error}") from error
     except (soundfile.LibsndfileError, OSError, ValueError) as error:
-        raise CliError(f"{source.name}: cannot be read as audio: {_reason(error)}") from error
-
-
-def _reason(error: Exception) -> str:
-    text = getattr(error, "error_string", None) or getattr(error, "strerror", None) or str(error)
-    return str(text).strip().rstrip(".")
+        raise CliError(f"{source.name}: cannot be read as audio: {reason_of(error)}") from error

@@ -9,18 +9,18 @@ RF64 for what exceeds 4 GiB: EBU Tech 3306.
 from __future__ import annotations
 
 import dataclasses
+import io
 import struct
 from collections.abc import Iterator, Mapping
 from typing import BinaryIO
 
 from bigcodec_cli.audio.channels import Samples
 from bigcodec_cli.audio.pcm import Encoding, decode, encode
+from bigcodec_models.audio.chunked import UNKNOWN_SIZES, are_riff_chunks
 
 _PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
 _GUID_TAIL = bytes.fromhex("000000001000800000aa00389b71")
 _MAX_SIZE = 0xFFFFFFFF
-# What programs write that do not know the length yet is at or just below 2^31 or 2^32.
-_UNKNOWN_SIZES = range(0x7FFF0000, _MAX_SIZE + 1)
 _MAX_HEADER = 1 << 20
 _INFO_TAGS = {
     "title": b"INAM",
@@ -37,12 +37,14 @@ _READ_BYTES = 1 << 16
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class WavFormat:
-    """What stands before the samples. `frames` is None where the header does not know."""
+    """What stands before the samples. `frames` is None where the header does not say; with
+    `size_is_zero` it says that there are none, though a recorder that was killed says so too."""
 
     rate: int
     channels: int
     encoding: Encoding
     frames: int | None
+    size_is_zero: bool = False
     tags: tuple[tuple[str, str], ...] = ()
 
     @property
@@ -98,12 +100,13 @@ def _parse(recorder: _Recorder) -> WavFormat:
     rate, channels, encoding = _parse_format(chunks.get(b"fmt ", b""))
     if riff == b"RF64" and size == _MAX_SIZE and b"ds64" in chunks:
         size = struct.unpack_from("<Q", chunks[b"ds64"], 8)[0]
-    unknown = size == 0 or (size in _UNKNOWN_SIZES and b"ds64" not in chunks)
+    unknown = size == 0 or (size in UNKNOWN_SIZES and b"ds64" not in chunks)
     return WavFormat(
         rate=rate,
         channels=channels,
         encoding=encoding,
         frames=None if unknown else size // (channels * encoding.size),
+        size_is_zero=size == 0,
         tags=_parse_tags(chunks.get(b"LIST", b"")[4:]),
     )
 
@@ -131,8 +134,59 @@ def _parse_tags(content: bytes) -> tuple[tuple[str, str], ...]:
     return tuple(tags)
 
 
+class WavSamples:
+    """The samples (channels, n) of a WAV stream, to be taken once; then `fault` says why they are
+    not all that it should hold, None if they are.
+    """
+
+    def __init__(self, file: BinaryIO, form: WavFormat) -> None:
+        self._file, self._form = file, form
+        self.fault: str | None = None
+
+    def __iter__(self) -> Iterator[Samples]:
+        form = self._form
+        frames, count = form.frames, 0
+        if form.size_is_zero:
+            start = self._file.read(_MAX_HEADER)
+            if are_riff_chunks(start):
+                return
+            blocks = read_frames(_Rejoined(start, self._file), form.encoding, form.channels, None)
+        else:
+            blocks = read_frames(self._file, form.encoding, form.channels, frames)
+        for block in blocks:
+            count += block.shape[1]
+            yield block
+        if frames is not None:
+            self.fault = self._examine_end(count, frames)
+
+    def _examine_end(self, count: int, frames: int) -> str | None:
+        if count < frames:
+            return f"was cut short: {count} of its {frames} samples are there"
+        self._file.read(frames * self._form.frame_bytes % 2)
+        rest = self._file.read(_MAX_HEADER)
+        if are_riff_chunks(rest) and len(rest) < _MAX_HEADER:
+            return None
+        length = len(rest)
+        while data := self._file.read(_READ_BYTES):
+            length += len(data)
+        return f"has {length} bytes after its audio that are not read"
+
+
+class _Rejoined(io.RawIOBase):
+    """Bytes that were read already, and the stream that they come from, as one."""
+
+    def __init__(self, start: bytes, file: BinaryIO) -> None:
+        self._start, self._file = start, file
+
+    def read(self, size: int = -1) -> bytes:
+        if not self._start:
+            return self._file.read(size)
+        data, self._start = self._start[:size], self._start[size:]
+        return data
+
+
 def read_frames(
-    file: BinaryIO, encoding: Encoding, channels: int, frames: int | None
+    file: BinaryIO | io.RawIOBase, encoding: Encoding, channels: int, frames: int | None
 ) -> Iterator[Samples]:
     """Samples (channels, n) as they arrive: `frames` of them, or all to the end of the file.
 

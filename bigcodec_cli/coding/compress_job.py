@@ -55,6 +55,7 @@ class CompressJob(FileJob):
         with self.opening(), self._naming_value():
             recording = open_recording(job, self.stack, reporter)
             self.sources, self._seconds = recording.sources, recording.seconds
+            self._fault = recording.fault
             self._prior = find_prior(recording.header)
             self._out = self.create_binary()
             bar = reporter.seconds_bar(job, recording.seconds or 0)
@@ -92,6 +93,8 @@ class CompressJob(FileJob):
     def write(self) -> None:
         """Complete the container, and read it back if it is to be verified."""
         with self.naming(), self._naming_value():
+            if self._fault() is not None and not self._compressor.samples:
+                raise CliError(f"{self.job.name}: {self._fault()}")
             self._compressor.finish()
             self._out.flush()
             if self.temporary is not None:
@@ -107,11 +110,19 @@ class CompressJob(FileJob):
                 digest, samples = compressor.digest, compressor.samples
                 verify_container(self._written, digest, samples, self._prior)
                 self._written = None
-            size = self.commit()
-        seconds = compressor.seconds
+            fault = self._fault()
+            size = self.commit(keep_source=fault is not None)
+        self._report(size, fault)
+
+    def _report(self, size: int | None, fault: str | None) -> None:
+        job, seconds = self.job, self._compressor.seconds
         kbps = size * 8 / seconds / 1000 if size and seconds else None
-        summary = _summary(self.job, seconds, size, kbps)
-        self.reporter.succeeded(self.job, summary, seconds=seconds, bytes=size, kbps_on_disk=kbps)
+        facts = {"seconds": seconds, "bytes": size, "kbps_on_disk": kbps}
+        if fault is None:
+            self.reporter.succeeded(job, _summary(job, seconds, size, kbps), **facts)
+            return
+        message = f"{job.name}: {fault}; {seconds:.2f} s are in {job.target_name}"
+        self.reporter.failed(job, CliError(message), facts)
 
     @staticmethod
     def code_ahead(jobs: Sequence[CompressJob]) -> None:

@@ -63,13 +63,14 @@ class FileJob:
         """The output's file, until it has its name; None is stdout."""
         return None if self._output is None else self._output.temporary
 
-    def commit(self) -> int | None:
-        """Give the output its name; its size in bytes, where it is a file."""
+    def commit(self, *, keep_source: bool = False) -> int | None:
+        """Give the output its name, and remove the source if that was asked for, but for
+        `keep_source`; returns the output's size in bytes, where it is a file."""
         if self._output is None:
             self.stack.close()
             return None
         size = self._output.temporary.stat().st_size
-        self._output.commit(remove_source=self._outputs.remove)
+        self._output.commit(remove_source=self._outputs.remove and not keep_source)
         self.stack.close()
         return size
 

@@ -24,6 +24,7 @@ class Recording:
     each channel of samples (n,) at the model's rate, which it makes tokens of; or there are none,
     but `tokens` (channels, frames, codebooks). `samples` gives how many were read so far, of each
     channel at the recording's rate. `seconds` is None where the length is not known beforehand.
+    `fault`, asked at the end, says why it is not all of the recording, None if it is.
     """
 
     header: bcdc.Header
@@ -31,6 +32,7 @@ class Recording:
     tokens: bcdc.Tokens | None = None
     samples: Callable[[], int]
     seconds: float | None
+    fault: Callable[[], str | None] = lambda: None
 
 
 def recording_of_audio(
@@ -56,6 +58,7 @@ def recording_of_audio(
         sources=split_channels(resample_stream(blocks, audio.rate, bcdc.MODEL_RATE), channels),
         samples=lambda: counted.samples,
         seconds=audio.seconds,
+        fault=audio.fault,
     )
 
 

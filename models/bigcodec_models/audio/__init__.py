@@ -1,0 +1,1 @@
+"""Audio files as they lie on the disk: which bytes hold audio, and whether all of it is there."""

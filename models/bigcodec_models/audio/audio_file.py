@@ -1,0 +1,195 @@
+"""Audio files that libsndfile reads, to their very end: chains and files of unknown length too.
+
+libsndfile gives what it finds and calls that all: the first link of a chain, what is left of a file
+that was cut short. So the bytes are examined beside it, and `AudioFile.fault` says what is missing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+import soundfile
+
+from bigcodec_models.audio.chunked import examine_chunked
+from bigcodec_models.audio.content import Content
+from bigcodec_models.audio.flac import examine_flac
+from bigcodec_models.audio.layout import Layout, whole
+from bigcodec_models.audio.mpeg import examine_mpeg
+from bigcodec_models.audio.ogg import examine_ogg
+
+Samples = npt.NDArray[np.float32]
+_EXAMINERS: dict[str, Callable[[Content], Layout | None]] = {
+    **dict.fromkeys(("WAV", "WAVEX", "RF64", "W64", "AIFF", "CAF", "AU", "NIST"), examine_chunked),
+    "OGG": examine_ogg,
+    "MP3": examine_mpeg,
+    "FLAC": examine_flac,
+}
+_BLOCK_FRAMES = {"FLAC": 1 << 12}
+"""Frames that are read at a time: what a broken frame of FLAC takes with it is lost."""
+_MOST_FRAMES = 1 << 16
+TAG_NAMES = (
+    "title",
+    "artist",
+    "album",
+    "date",
+    "tracknumber",
+    "genre",
+    "comment",
+    "copyright",
+    "license",
+)
+"""Tags that soundfile knows and that are carried through."""
+_UNKNOWN_FRAMES = 1 << 48
+"""What libsndfile gives for the length of a stream that does not declare it is above this."""
+
+
+class AudioFile:
+    """An open audio file.
+
+    `rate` is in samples a second. `frames` is the length of a channel, None where it is not known
+    before all is read; `tags` are pairs of a name of TAG_NAMES and its text.
+
+    Raises:
+        OSError, soundfile.LibsndfileError: it cannot be opened.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._stack = contextlib.ExitStack()
+        with contextlib.ExitStack() as opening:
+            opening.callback(self._stack.close)
+            first = self._stack.enter_context(_SequentialFile(os.fsencode(path)))
+            self.rate, self.channels, self._format = first.samplerate, first.channels, first.format
+            file = self._stack.enter_context(path.open("rb"))
+            self._content = Content(file, os.fstat(file.fileno()).st_size)
+            self._layout = _examine(self._content, self._format)
+            self._first = first
+            self.frames = _known_frames(first, self._layout)
+            tags = ((name, str(getattr(first, name))) for name in TAG_NAMES)
+            self.tags = tuple((name, text) for name, text in tags if text)
+            opening.pop_all()
+        self._fault: str | None = None
+
+    @property
+    def fault(self) -> str | None:
+        """Why not all of the audio was read; to be asked when `blocks` has ended."""
+        return self._fault or self._layout.fault
+
+    def blocks(self) -> Iterator[Samples]:
+        """The samples (n, channels), full scale 1.0, in pieces; once."""
+        for part in self._parts():
+            yield from self._read(part)
+            if self._fault is not None:
+                return
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._stack.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _parts(self) -> Iterator[soundfile.SoundFile]:
+        layout = self._layout
+        if len(layout.parts) == 1 and layout.correction is None:
+            yield self._first
+            return
+        for start, stop in layout.parts:
+            try:
+                part = _SequentialFile(_Slice(self._content, start, stop, layout.correction))
+            except soundfile.LibsndfileError as error:
+                self._fault = f"cannot be read from byte {start} on: {reason_of(error)}"
+                return
+            with part:
+                if (part.samplerate, part.channels) != (self.rate, self.channels):
+                    self._fault = f"changes its rate or channels at byte {start}"
+                    return
+                yield part
+
+    def _read(self, part: soundfile.SoundFile) -> Iterator[Samples]:
+        size, count = _BLOCK_FRAMES.get(self._format, _MOST_FRAMES), 0
+        while True:
+            try:
+                block: Samples = part.read(size, dtype="float32", always_2d=True)
+            except soundfile.LibsndfileError as error:
+                self._fault = f"cannot be read after {count / self.rate:.2f} s: {reason_of(error)}"
+                return
+            if not len(block):
+                break
+            count += len(block)
+            yield block
+        if self._format == "FLAC" and count < part.frames < _UNKNOWN_FRAMES:
+            self._fault = f"was cut short: {count} of {part.frames} samples are there"
+
+
+class _SequentialFile(soundfile.SoundFile):  # type: ignore[misc]
+    """A sound file that is read from beginning to end.
+
+    soundfile seeks after every read of a file that can, and fails at it where the length of the
+    file is not known.
+    """
+
+    def seekable(self) -> bool:
+        return False
+
+
+class _Slice(io.RawIOBase):
+    """Bytes `start` to `stop` of a file, corrected, as a file."""
+
+    def __init__(
+        self, content: Content, start: int, stop: int, correction: tuple[int, bytes] | None
+    ) -> None:
+        self._content, self._start, self._stop, self._at = content, start, stop, start
+        self._correction = correction or (0, b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+        data = bytearray(self._content.part(self._at, min(len(buffer), self._stop - self._at)))
+        place, correct = self._correction
+        for index, byte in enumerate(correct, place - self._at):
+            if 0 <= index < len(data):
+                data[index] = byte
+        buffer[: len(data)] = data
+        self._at += len(data)
+        return len(data)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        origin = {io.SEEK_SET: self._start, io.SEEK_CUR: self._at, io.SEEK_END: self._stop}
+        self._at = min(max(origin[whence] + offset, self._start), self._stop)
+        return self.tell()
+
+    def tell(self) -> int:
+        return self._at - self._start
+
+
+def reason_of(error: Exception) -> str:
+    """What libsndfile or the system says of a failure."""
+    text = getattr(error, "error_string", None) or getattr(error, "strerror", None) or str(error)
+    return str(text).strip().rstrip(".")
+
+
+def _examine(content: Content, kind: str) -> Layout:
+    examine = _EXAMINERS.get(kind)
+    layout = examine(content) if examine is not None else None
+    return whole(content) if layout is None else layout
+
+
+def _known_frames(first: soundfile.SoundFile, layout: Layout) -> int | None:
+    is_known = len(layout.parts) == 1 and layout.correction is None
+    if not is_known or first.frames >= _UNKNOWN_FRAMES:
+        return None
+    return int(first.frames)

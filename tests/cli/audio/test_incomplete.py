@@ -1,0 +1,170 @@
+"""Recordings that are not whole: coded as far as they go, with a line and exit 1, and kept."""
+
+from __future__ import annotations
+
+import io
+import json
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+import bcdc
+
+Here = Callable[..., Any]
+SAMPLES = 80000
+
+
+@pytest.fixture
+def recordings(tmp_path: Path, speech: Path) -> dict[str, bytes]:
+    """Five seconds of speech by kind of file."""
+    samples, rate = soundfile.read(speech, dtype="int16", frames=SAMPLES)
+    kinds = {"wav": "PCM_16", "flac": "PCM_16", "mp3": None, "opus": "OPUS", "aiff": "PCM_16"}
+    for kind, subtype in kinds.items():
+        container = "OGG" if kind == "opus" else kind.upper()
+        soundfile.write(tmp_path / f"whole.{kind}", samples, rate, subtype, format=container)
+    files = {kind: (tmp_path / f"whole.{kind}").read_bytes() for kind in kinds}
+    for kind in kinds:
+        (tmp_path / f"whole.{kind}").unlink()
+    return files
+
+
+def length(path: Path) -> int:
+    return bcdc.read(path.read_bytes()).num_samples
+
+
+def with_data_size(wav: bytes, size: int) -> bytes:
+    place = wav.index(b"data") + 4
+    return wav[:place] + struct.pack("<I", size) + wav[place + 4 :]
+
+
+@pytest.mark.parametrize("kind", ["wav", "flac", "mp3", "opus", "aiff"])
+@pytest.mark.parametrize("piped", [False, True])
+def test_a_recording_cut_short_is_coded_and_kept(
+    here: Here,
+    tmp_path: Path,
+    recordings: dict[str, bytes],
+    toy_model: Path,
+    kind: str,
+    piped: bool,
+) -> None:
+    content = recordings[kind][: len(recordings[kind]) // 2]
+    (tmp_path / f"a.{kind}").write_bytes(content)
+    name = "stdin" if piped else f"a.{kind}"
+    options = ["-o", "a.bcdc", "--model", toy_model] + ["--rm"] * (not piped)
+    ran = here("compress", "-" if piped else name, *options, stdin=content)
+    assert ran.code == 1
+    (line,) = (line for line in ran.stderr.splitlines() if line.startswith("bigcodec: "))
+    assert line.startswith(f"bigcodec: {name}: ") and line.endswith(" s are in a.bcdc")
+    assert (tmp_path / f"a.{kind}").read_bytes() == content
+    assert 0.3 * SAMPLES < length(tmp_path / "a.bcdc") < 0.7 * SAMPLES
+
+
+@pytest.mark.parametrize("kind", ["flac", "mp3", "opus"])
+@pytest.mark.parametrize("piped", [False, True])
+def test_chains_are_coded_to_the_end(
+    here: Here,
+    tmp_path: Path,
+    recordings: dict[str, bytes],
+    toy_model: Path,
+    kind: str,
+    piped: bool,
+) -> None:
+    content = 2 * recordings[kind]
+    (tmp_path / f"a.{kind}").write_bytes(content)
+    name = "-" if piped else f"a.{kind}"
+    ran = here("compress", name, "-o", "a.bcdc", "--model", toy_model, stdin=content)
+    assert ran.code == 0, ran.stderr
+    assert length(tmp_path / "a.bcdc") == 2 * SAMPLES
+
+
+@pytest.mark.parametrize("piped", [False, True])
+@pytest.mark.parametrize(
+    ("size", "tail", "samples"),
+    [
+        (0, b"", SAMPLES),
+        (0xFFFFFFFF, b"", SAMPLES),
+        (2 * SAMPLES, b"LIST\x04\x00\x00\x00INFO", SAMPLES),
+        (0, None, 0),
+    ],
+)
+def test_wavs_that_were_not_completed(
+    here: Here,
+    tmp_path: Path,
+    recordings: dict[str, bytes],
+    toy_model: Path,
+    piped: bool,
+    size: int,
+    tail: bytes | None,
+    samples: int,
+) -> None:
+    """`tail` None: the header and nothing else."""
+    wav = recordings["wav"]
+    if tail is None:
+        wav, tail = wav[: wav.index(b"data") + 8], b""
+    content = with_data_size(wav, size) + tail
+    (tmp_path / "a.wav").write_bytes(content)
+    name = "-" if piped else "a.wav"
+    ran = here("compress", name, "-o", "a.bcdc", "--model", toy_model, stdin=content)
+    assert ran.code == 0, ran.stderr
+    assert length(tmp_path / "a.bcdc") == samples
+
+
+@pytest.mark.parametrize("piped", [False, True])
+def test_samples_beyond_the_declared_size_are_named(
+    here: Here, tmp_path: Path, recordings: dict[str, bytes], toy_model: Path, piped: bool
+) -> None:
+    content = with_data_size(recordings["wav"], SAMPLES)
+    (tmp_path / "a.wav").write_bytes(content)
+    name = "-" if piped else "a.wav"
+    ran = here("compress", name, "-o", "a.bcdc", "--model", toy_model, stdin=content)
+    assert ran.code == 1 and f"has {SAMPLES} bytes after its audio that are not read" in ran.stderr
+    assert length(tmp_path / "a.bcdc") == SAMPLES // 2
+
+
+def test_the_others_of_a_batch_go_on(
+    here: Here, tmp_path: Path, recordings: dict[str, bytes], toy_model: Path
+) -> None:
+    (tmp_path / "a.flac").write_bytes(recordings["flac"][:-1000])
+    (tmp_path / "b.flac").write_bytes(recordings["flac"])
+    (tmp_path / "c.flac").write_bytes(recordings["flac"][:60])  # its header, and nothing else
+    names = ["a.flac", "b.flac", "c.flac"]
+    ran = here("compress", *names, "--rm", "--json", "--output-dir", "out", "--model", toy_model)
+    rows = [json.loads(line) for line in ran.stdout.splitlines()]
+    assert ran.code == 1 and [row["status"] for row in rows] == ["failed", "ok", "failed"]
+    assert rows[0]["bytes"] == (tmp_path / "out" / "a.bcdc").stat().st_size
+    assert sorted(path.name for path in tmp_path.glob("*.flac")) == ["a.flac", "c.flac"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.bcdc", "b.bcdc"]
+
+
+def test_flac_of_unknown_length_comes_by_a_pipe(
+    here: Here, tmp_path: Path, recordings: dict[str, bytes], toy_model: Path
+) -> None:
+    flac = recordings["flac"]
+    content = flac[:21] + bytes([flac[21] & 0xF0]) + bytes(4) + flac[26:]
+    assert soundfile.SoundFile(io.BytesIO(content)).frames > 1 << 40
+    (tmp_path / "a.flac").write_bytes(content)
+    for name in ("-", "a.flac"):
+        ran = here("compress", name, "-f", "-o", "a.bcdc", "--model", toy_model, stdin=content)
+        assert ran.code == 0, ran.stderr
+        assert length(tmp_path / "a.bcdc") == SAMPLES
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_numbers_that_are_not_finite_are_refused(
+    here: Here, tmp_path: Path, toy_model: Path, value: float
+) -> None:
+    wave = np.zeros(8000, np.float32)
+    wave[5000] = value
+    soundfile.write(tmp_path / "a.wav", wave, 16000, subtype="FLOAT")
+    for arguments in (["compress", "a.wav"], ["compare", "a.wav", "a.wav"]):
+        ran = here(*arguments, *(["--model", toy_model] * (arguments[0] == "compress")))
+        assert ran.code == 1
+        assert ran.stderr.endswith(
+            "a.wav: holds samples that are not finite numbers; repair it first\n"
+        )
+    assert not (tmp_path / "a.bcdc").exists()
