@@ -90,7 +90,8 @@ _OUTPUTS = [
         "--output-dir",
         metavar="DIR",
         type=click.Path(path_type=Path),
-        help="Folder for the outputs, made if missing; with -r like the one walked.",
+        help="Folder for the outputs, made if missing. With -r it gets the folders of the one that "
+        "is walked, or of each under its name if there are several.",
     ),
 ]
 

@@ -45,7 +45,7 @@ class Batch:
 
     def __init__(self, jobs: Sequence[Job], options: BatchOptions, label: str) -> None:
         self.jobs, self.options, self._label = jobs, options, label
-        self._taken: set[Path] = set()
+        self._taken: dict[Path | None, Job] = {}  # names of outputs, and whose they are
         self._failures: list[int] = []
         self._numbers = {id(job): number for number, job in enumerate(jobs)}
         self._rows: dict[int, str] = {}  # of jobs that end before one that comes before them
@@ -79,6 +79,8 @@ class Batch:
     def failed(self, job: Job, error: BaseException, facts: Facts | None = None) -> None:
         """See `Reporter`."""
         message = explain_failure(job, error)
+        if self._taken.get(job.target) is job:
+            del self._taken[job.target]
         self._advance(1)
         self._failures.append(self._numbers[id(job)])
         self._add_row(job, "failed", error=message, **(facts or {}))
@@ -121,7 +123,7 @@ class Batch:
             if job.target.samefile(job.source):
                 raise CliError(f"{job.name}: is also the output; name another with -o")
         if job.source is None or job.source.exists():
-            self._taken.add(job.target)
+            self._taken[job.target] = job
         return self.options.skip_existing and os.path.lexists(job.target)
 
     def _add_row(self, job: Job, status: str, **facts: Any) -> None:

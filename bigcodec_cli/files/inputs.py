@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import click
@@ -17,6 +17,10 @@ AUDIO_SUFFIXES = frozenset(
     for kind in "wav wave rf64 w64 flac ogg oga opus mp3 aif aiff aifc caf au snd voc sph".split()
 )
 """What `-r` takes for audio. Files named one by one are read whatever they are called."""
+
+_Input = tuple[Path | None, Path | None]
+"""A file, None for stdin; and its place below the folder that was walked, None if none was."""
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,14 +86,23 @@ def sources(options: InputOptions, accepted: frozenset[str]) -> list[Path | None
     return [path for path, _ in _gather(options, accepted)[1]]
 
 
-def _gather(
-    options: InputOptions, accepted: frozenset[str]
-) -> tuple[list[str], list[tuple[Path | None, Path | None]]]:
+def _gather(options: InputOptions, accepted: frozenset[str]) -> tuple[list[str], list[_Input]]:
     _check(options)
     names = [*options.inputs, *_listed(options)]
     if names.count("-") > 1:
         raise click.UsageError("'-' (stdin) can be read only once")
-    return names, [pair for name in names for pair in _expand(name, options.recursive, accepted)]
+    pairs = [_expand(name, options.recursive, accepted) for name in names]
+    walked = [name for name in names if options.recursive and Path(name).is_dir()]
+    if len(walked) > 1:
+        pairs = [_below_its_name(name, some) for name, some in zip(names, pairs, strict=True)]
+    return names, [pair for some in pairs for pair in some]
+
+
+def _below_its_name(name: str, pairs: Sequence[_Input]) -> Sequence[_Input]:
+    """Files of a folder that was walked beside others: their places begin with its name, so that
+    files with the same name do not collide."""
+    top = Path(name).resolve().name
+    return [(path, None if inside is None else Path(top, inside)) for path, inside in pairs]
 
 
 def _check(options: InputOptions) -> None:
@@ -113,15 +126,16 @@ def _listed(options: InputOptions) -> list[str]:
             content = Path(options.filelist).read_bytes()
     except OSError as error:
         raise CliError(f"{options.filelist}: cannot be read: {error.strerror}") from error
+    content = content.removeprefix(_BYTE_ORDER_MARK)
+    if not options.null and content.count(b"\r\n") == content.count(b"\n"):
+        content = content.replace(b"\r\n", b"\n")  # written on Windows
     names = content.split(b"\0" if options.null else b"\n")
     if any(b"\0" in name for name in names):
         raise CliError(f"{options.filelist}: holds NUL bytes; use -0 if they separate its names")
     return [os.fsdecode(name) for name in names if name]
 
 
-def _expand(
-    name: str, recursive: bool, accepted: frozenset[str]
-) -> Iterable[tuple[Path | None, Path | None]]:
+def _expand(name: str, recursive: bool, accepted: frozenset[str]) -> Sequence[_Input]:
     """Files that a name stands for, each with its path relative to the folder that was walked."""
     if name == "-":
         return [(None, None)]

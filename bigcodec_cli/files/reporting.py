@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
+from bigcodec_cli.console.messages import CliError
 from bigcodec_cli.files.inputs import Job
 
 Facts = Mapping[str, Any]
@@ -80,5 +81,6 @@ def explain(error: BaseException) -> str:
         return f"{where}{error.strerror or error}"
     if isinstance(error, MemoryError):
         return "does not fit into memory"
-    lines = str(error).splitlines()
-    return lines[0] if lines else type(error).__name__
+    if isinstance(error, CliError):
+        return str(error)  # one line, but for names with line breaks, which are made visible later
+    return str(error).partition("\n")[0] or type(error).__name__

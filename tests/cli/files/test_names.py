@@ -1,0 +1,92 @@
+"""Names of inputs and outputs: odd ones, ones that collide, ones from a list."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+Here = Callable[..., Any]
+
+
+def silence(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, np.zeros(800), 16000, format="WAV")
+    return path
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+
+
+def test_an_input_that_fails_gives_its_output_name_back(
+    here: Here, tmp_path: Path, toy_model: Path
+) -> None:
+    (tmp_path / "u.txt").write_text("a transcript")
+    (tmp_path / "u.md").mkdir()
+    silence(tmp_path / "u.wav")
+    options = ["--output-dir", "o", "--model", toy_model]
+    ran = here("compress", "u.txt", "u.md", "u.wav", *options)
+    assert ran.code == 1 and "2 of 3 files failed" in ran.stderr
+    assert names(tmp_path / "o") == ["u.bcdc"]
+    ran = here("compress", "-f", "u.wav", "u.wav", *options)
+    assert "belongs to another input already" in ran.stderr
+
+
+@pytest.mark.parametrize("mark", ["\r", "\n", "\v", "\f", "\x1c", "\x85", "\u2028", "\u2029"])
+def test_line_breaks_in_names_do_not_cut_messages(
+    here: Here, tmp_path: Path, toy_model: Path, mark: str
+) -> None:
+    name = f"one{mark}two.wav"
+    (tmp_path / name).write_bytes(b"no audio")
+    ran = here("compress", name, "--model", toy_model)
+    shown = f"one{mark!r}two.wav".replace("'", "")
+    assert ran.code == 1
+    (line,) = (line for line in ran.stderr.splitlines() if line.startswith("bigcodec: "))
+    assert line.startswith(f"bigcodec: {shown}: cannot be read as audio: ")
+    (tmp_path / name).unlink()
+    silence(tmp_path / name)
+    assert here("compress", name, "--model", toy_model).code == 0
+    ran = here("compress", name, "--model", toy_model)
+    assert f"{shown.removesuffix('wav')}bcdc: already exists" in ran.stderr
+
+
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+@pytest.mark.parametrize("end", ["\r\n", "\n"])
+@pytest.mark.parametrize("last", [True, False])
+def test_lists_written_on_windows(
+    here: Here, tmp_path: Path, toy_model: Path, mark: str, end: str, last: bool
+) -> None:
+    lines = [silence(tmp_path / f"ä {index}.wav").name for index in range(3)]
+    text = mark + end.join(lines) + end * last
+    (tmp_path / "list.txt").write_bytes(text.encode())
+    ran = here("compress", "--filelist", "list.txt", "--output-dir", "o", "--model", toy_model)
+    assert ran.code == 0, ran.stderr
+    assert len(names(tmp_path / "o")) == 3
+
+
+def test_a_carriage_return_in_a_name_of_a_list_is_kept(
+    here: Here, tmp_path: Path, toy_model: Path
+) -> None:
+    """Where not every line has one, it is no line end of Windows."""
+    silence(tmp_path / "a\r")
+    silence(tmp_path / "b.wav")
+    (tmp_path / "list.txt").write_bytes(b"a\r\nb.wav\n")
+    ran = here("compress", "--filelist", "list.txt", "--output-dir", "o", "--model", toy_model)
+    assert ran.code == 0, ran.stderr
+
+
+def test_folders_with_the_same_file_names_do_not_collide(
+    here: Here, tmp_path: Path, toy_model: Path
+) -> None:
+    for name in ("d1/a.wav", "d1/deep/b.wav", "d2/a.wav", "c.wav"):
+        silence(tmp_path / name)
+    options = ["--model", toy_model, "--output-dir"]
+    assert here("compress", "-r", "d1", "d2/", "c.wav", *options, "many").code == 0
+    assert names(tmp_path / "many") == ["c.bcdc", "d1/a.bcdc", "d1/deep/b.bcdc", "d2/a.bcdc"]
+    assert here("compress", "-r", "d1", "c.wav", *options, "one").code == 0
+    assert names(tmp_path / "one") == ["a.bcdc", "c.bcdc", "deep/b.bcdc"]
