@@ -5,18 +5,16 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from bigcodec_models.architectures.network import CodecNetwork
+from bigcodec_models.arrays import Tokens, Wave
 from bigcodec_models.checkpoints.model_file import LoadedModel, ModelInfo
 from bigcodec_models.codec import Codec
 from bigcodec_models.config import ModelConfig
 from bigcodec_models.quantization.quantizer import Codebook
 
-Wave = npt.NDArray[np.float32]
-Tokens = npt.NDArray[np.int64]
 _NEAR_TIE = 1e-5
 
 

@@ -22,6 +22,7 @@ import yaml  # type: ignore[import-untyped]
 from torch import Tensor, nn
 
 from benchmarks.published import WIDTHS
+from bigcodec_models.config import SAMPLE_RATE
 from bigcodec_models.losses.spectral import mel_filters
 
 _OUR_NAMES = {
@@ -131,7 +132,7 @@ class _MelSpectrogram(nn.Module):
     def __init__(self, *, n_fft: int, hop_length: int, n_mels: int, **options: Any) -> None:
         super().__init__()
         wanted = {"power": 1.0, "center": True, "norm": "slaney", "mel_scale": "slaney"}
-        assert options == {"sample_rate": 16000, **wanted}
+        assert options == {"sample_rate": SAMPLE_RATE, **wanted}
         self.hop = hop_length
         self.register_buffer("window", torch.hann_window(n_fft))
         self.register_buffer("filters", mel_filters(n_fft, n_mels))

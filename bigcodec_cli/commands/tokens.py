@@ -17,6 +17,7 @@ from bigcodec_cli.files.atomic import AtomicOutput
 from bigcodec_cli.files.batch import Batch, BatchOptions, check_stdout, make_folder
 from bigcodec_cli.files.containers import open_container
 from bigcodec_cli.files.inputs import InputOptions, Job, plan
+from bigcodec_models.config import SAMPLE_RATE
 
 
 @click.group()
@@ -52,7 +53,9 @@ def extract(where: InputOptions, how: BatchOptions, kind: str | None) -> None:
 @command.command()
 @input_options
 @click.option("--model", metavar="NAME|PATH", help="That made the tokens; .npy needs it.")
-@click.option("--rate", default=16000, show_default=True, help="Sample rate to restore; .npy.")
+@click.option(
+    "--rate", default=SAMPLE_RATE, show_default=True, help="Sample rate to restore; .npy."
+)
 @click.option("--samples", type=int, help="Length to restore. Default: as the tokens give; .npy.")
 @batch_options
 def pack(

@@ -9,7 +9,9 @@ from pathlib import Path
 from bigcodec_cli.console.messages import CliError
 from bigcodec_cli.evaluation.metrics.alignment import align
 from bigcodec_cli.evaluation.metrics.compute import QualityMetrics
-from bigcodec_cli.evaluation.metrics.waveform import RATE, Wave, fit, load_wave
+from bigcodec_cli.evaluation.metrics.waveform import fit, load_wave
+from bigcodec_models.arrays import Wave
+from bigcodec_models.config import SAMPLE_RATE
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -40,9 +42,9 @@ def compare(original: Path, restored: Path, aligned: bool, keys: Sequence[str]) 
         values=values,
         failed=failed,
         missing=metrics.missing,
-        seconds=len(first) / RATE,
-        surplus_seconds=(len(second) - len(first)) / RATE,
-        delay_ms=delay * 1000 / RATE,
+        seconds=len(first) / SAMPLE_RATE,
+        surplus_seconds=(len(second) - len(first)) / SAMPLE_RATE,
+        delay_ms=delay * 1000 / SAMPLE_RATE,
     )
 
 

@@ -12,7 +12,9 @@ import numpy as np
 import numpy.typing as npt
 import soundfile
 
-from bigcodec_cli.evaluation.metrics.waveform import RATE, Wave, to_int16
+from bigcodec_cli.evaluation.metrics.waveform import to_int16
+from bigcodec_models.arrays import Wave
+from bigcodec_models.config import SAMPLE_RATE
 
 SECONDS = 12
 """What is longer is cut for the page."""
@@ -32,9 +34,9 @@ class Sound:
 
 def make_sound(wave: Wave, loudest: float) -> Sound:
     """The first 12 s of a wave (n,); `loudest` is the magnitude that is drawn black."""
-    cut = wave[: SECONDS * RATE]
+    cut = wave[: SECONDS * SAMPLE_RATE]
     file = io.BytesIO()
-    soundfile.write(file, to_int16(cut), RATE, format="FLAC", subtype="PCM_16")
+    soundfile.write(file, to_int16(cut), SAMPLE_RATE, format="FLAC", subtype="PCM_16")
     return Sound(file.getvalue(), spectrogram_png(cut, loudest))
 
 

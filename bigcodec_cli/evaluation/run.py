@@ -28,7 +28,7 @@ from bigcodec_cli.evaluation.codecs.bigcodec import Model
 from bigcodec_cli.evaluation.config import BaselineError, EvalConfig
 from bigcodec_cli.evaluation.media import loudest_magnitude, make_sound
 from bigcodec_cli.evaluation.metrics.compute import QualityMetrics
-from bigcodec_cli.evaluation.metrics.waveform import RATE, Wave, load_wave
+from bigcodec_cli.evaluation.metrics.waveform import load_wave
 from bigcodec_cli.evaluation.packages import MissingError
 from bigcodec_cli.evaluation.results import (
     CODING,
@@ -39,6 +39,8 @@ from bigcodec_cli.evaluation.results import (
     token_values,
 )
 from bigcodec_cli.model_store.loading import choose_device
+from bigcodec_models.arrays import Wave
+from bigcodec_models.config import SAMPLE_RATE
 
 _FAULTS = (CodingError, CliError, bcdc.BcdcError, OSError, ValueError, MemoryError, RuntimeError)
 """What may go wrong with one codec on one file. RuntimeError: torch's way to run out of memory."""
@@ -114,7 +116,7 @@ class Worker:
             reason = " ".join(str(error).split()) or type(error).__name__
             return _result(clip, name, wave, None, {}, {CODING: reason})
         values, failed = self._metrics.measure(wave, coded.restored)
-        values |= _cost(coded, len(wave) / RATE, system.info.token_rate)
+        values |= _cost(coded, len(wave) / SAMPLE_RATE, system.info.token_rate)
         found = _result(clip, name, wave, coded.restored, values, failed)
         return dataclasses.replace(found, tokens=coded.tokens, delay=coded.delay)
 
@@ -268,7 +270,7 @@ def _result(
         file=clip.name,
         group=clip.group,
         system=system,
-        seconds=len(original) / RATE,
+        seconds=len(original) / SAMPLE_RATE,
         values=values,
         failed=failed,
         sound=sound,

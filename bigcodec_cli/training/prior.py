@@ -15,6 +15,7 @@ from bigcodec_cli.console.messages import CliError, error_line
 from bigcodec_cli.console.progress import seconds_bar
 from bigcodec_cli.model_store.headers import geometry_of
 from bigcodec_models.codec import Codec
+from bigcodec_models.config import SAMPLE_RATE
 from bigcodec_models.data.index import Clip, DataError, scan, split
 from bigcodec_models.prior import FitConfig, FitReport, fit_prior
 from bigcodec_models.prior.dataset import token_sequences
@@ -93,7 +94,7 @@ def fitted_file(
 
 def measured(prior: bcdc.Prior, sequences: Sequences) -> dict[str, float]:
     """Bits a token of payload for each coder, on sequences (T, K) as files of their own."""
-    header = bcdc.Header(fingerprint=prior.model, sample_rate=16000, geometry=prior.geometry)
+    header = bcdc.Header(fingerprint=prior.model, sample_rate=SAMPLE_RATE, geometry=prior.geometry)
     found: dict[str, float] = {}
     for coder in bcdc.usable_coders(prior):
         bits = tokens = 0

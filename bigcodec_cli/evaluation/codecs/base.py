@@ -6,8 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import Protocol
 
-from bigcodec_cli.evaluation.metrics.token_entropy import Tokens
-from bigcodec_cli.evaluation.metrics.waveform import Wave
+from bigcodec_models.arrays import Tokens, Wave
 
 
 class CodingError(Exception):

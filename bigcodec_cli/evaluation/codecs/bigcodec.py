@@ -10,13 +10,14 @@ import numpy as np
 import bcdc
 from bigcodec_cli.evaluation.codecs.base import CodecInfo, Coded, CodingError
 from bigcodec_cli.evaluation.config import model_name
-from bigcodec_cli.evaluation.metrics.token_entropy import Tokens
-from bigcodec_cli.evaluation.metrics.waveform import RATE, Wave, as_stored
+from bigcodec_cli.evaluation.metrics.waveform import as_stored
 from bigcodec_cli.model_store.headers import geometry_of
 from bigcodec_cli.model_store.loading import load_codec
 from bigcodec_cli.model_store.priors import prior_for_model, prior_of_container
 from bigcodec_cli.model_store.store import find_model
+from bigcodec_models.arrays import Tokens, Wave
 from bigcodec_models.codec import Codec
+from bigcodec_models.config import SAMPLE_RATE
 
 
 class Model:
@@ -35,10 +36,10 @@ class Model:
             is_bigcodec=True,
             description=_description(name_or_path, self._codec),
             fingerprint=self._codec.fingerprint.hex(),
-            token_rate=self._geometry.codebooks * RATE / self._codec.hop,
+            token_rate=self._geometry.codebooks * SAMPLE_RATE / self._codec.hop,
         )
         # The first pass through a network takes longer, and would be counted as its speed.
-        self._codec.decode(self._codec.encode(np.zeros(RATE, np.float32)))
+        self._codec.decode(self._codec.encode(np.zeros(SAMPLE_RATE, np.float32)))
 
     def code(self, wave: Wave, folder: Path) -> Coded:
         """See `CodecUnderTest`."""
@@ -64,7 +65,7 @@ class Model:
     def _write(self, path: Path, tokens: Tokens, samples: int) -> None:
         header = bcdc.Header(
             fingerprint=self._codec.fingerprint[:6],
-            sample_rate=RATE,
+            sample_rate=SAMPLE_RATE,
             channels=1,
             geometry=self._geometry,
         )

@@ -16,7 +16,9 @@ from bigcodec_cli.evaluation.codecs.base import CodecInfo, Coded
 from bigcodec_cli.evaluation.codecs.programs import aligned
 from bigcodec_cli.evaluation.config import BaselineError, BaselineName
 from bigcodec_cli.evaluation.local_models import load_local
-from bigcodec_cli.evaluation.metrics.waveform import RATE, Wave, change_rate
+from bigcodec_cli.evaluation.metrics.waveform import change_rate
+from bigcodec_models.arrays import Wave
+from bigcodec_models.config import SAMPLE_RATE
 
 ENCODEC = "facebook/encodec_24khz"
 DAC = "descript/dac_16khz"
@@ -31,7 +33,7 @@ class _NeuralPeer(abc.ABC):
         self._bits = math.ceil(math.log2(config.codebook_size))
         self._codebook_kbps = self._rate / self._hop * self._bits / 1000
         self._codebooks = max(1, round(float(name.rate) / self._codebook_kbps))
-        resampled = "" if self._rate == RATE else f", resampled to {self._rate} Hz and back"
+        resampled = "" if self._rate == SAMPLE_RATE else f", resampled to {self._rate} Hz and back"
         self.info = CodecInfo(
             name=str(name),
             is_bigcodec=False,
@@ -45,14 +47,14 @@ class _NeuralPeer(abc.ABC):
         """See `CodecUnderTest`."""
         path = folder / "tokens.bin"
         start = time.perf_counter()
-        samples = change_rate(wave, RATE, self._rate)
+        samples = change_rate(wave, SAMPLE_RATE, self._rate)
         padded = np.pad(samples, (0, -len(samples) % self._hop))
         codes = self._encode(torch.from_numpy(padded)[None, None])
         encoded = time.perf_counter()
         path.write_bytes(_packed(codes.numpy(), self._bits))
         written = time.perf_counter()
         restored = self._decode(codes).reshape(-1).numpy()[: len(samples)]
-        restored = change_rate(restored, self._rate, RATE)
+        restored = change_rate(restored, self._rate, SAMPLE_RATE)
         decoded = time.perf_counter()
         size, times = path.stat().st_size, (encoded - start, decoded - written)
         found = aligned(wave, restored, size, *times)

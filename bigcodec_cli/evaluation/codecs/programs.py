@@ -15,8 +15,10 @@ import soundfile
 from bigcodec_cli.evaluation.codecs.base import CodecInfo, Coded, CodingError
 from bigcodec_cli.evaluation.config import BaselineName
 from bigcodec_cli.evaluation.metrics.alignment import align
-from bigcodec_cli.evaluation.metrics.waveform import RATE, Wave, as_stored, change_rate, to_int16
+from bigcodec_cli.evaluation.metrics.waveform import as_stored, change_rate, to_int16
 from bigcodec_cli.evaluation.packages import MissingError
+from bigcodec_models.arrays import Wave
+from bigcodec_models.config import SAMPLE_RATE
 
 _CODEC2_RATE = 8000
 _TIMEOUT_SECONDS = 600
@@ -35,16 +37,16 @@ class Opus:
         require_programs("opusenc", "opusdec", package="opus-tools")
         self._options = ["--bitrate", name.rate, "--framesize", "60", "--padding", "0"]
         self._options.append("--discard-comments")
-        description = f"opusenc {' '.join(self._options)}; opusdec --rate {RATE}"
+        description = f"opusenc {' '.join(self._options)}; opusdec --rate {SAMPLE_RATE}"
         self.info = CodecInfo(name=str(name), is_bigcodec=False, description=description)
 
     def code(self, wave: Wave, folder: Path) -> Coded:
         """See `CodecUnderTest`."""
         source, coded, made = (folder / f for f in ("in.wav", "speech.opus", "out.wav"))
-        soundfile.write(os.fsencode(source), to_int16(wave), RATE, subtype="PCM_16")
+        soundfile.write(os.fsencode(source), to_int16(wave), SAMPLE_RATE, subtype="PCM_16")
         encoding = run_program(["opusenc", "--quiet", *self._options, str(source), str(coded)])
         decoding = run_program(
-            ["opusdec", "--quiet", "--rate", str(RATE), "--force-wav", str(coded), str(made)]
+            ["opusdec", "--quiet", "--rate", str(SAMPLE_RATE), "--force-wav", str(coded), str(made)]
         )
         restored, _ = soundfile.read(os.fsencode(made), dtype="float32")
         return aligned(wave, restored, coded.stat().st_size, encoding, decoding)
@@ -70,11 +72,11 @@ class Codec2:
     def code(self, wave: Wave, folder: Path) -> Coded:
         """See `CodecUnderTest`."""
         source, coded, made = (folder / f for f in ("in.raw", "speech.c2", "out.raw"))
-        to_int16(change_rate(wave, RATE, _CODEC2_RATE)).astype("<i2").tofile(source)
+        to_int16(change_rate(wave, SAMPLE_RATE, _CODEC2_RATE)).astype("<i2").tofile(source)
         encoding = run_program(["c2enc", self._mode, str(source), str(coded)])
         decoding = run_program(["c2dec", self._mode, str(coded), str(made)])
         samples = np.asarray(np.fromfile(made, "<i2") / 32768, np.float32)
-        restored = change_rate(samples, _CODEC2_RATE, RATE)
+        restored = change_rate(samples, _CODEC2_RATE, SAMPLE_RATE)
         return aligned(wave, restored, coded.stat().st_size, encoding, decoding)
 
 

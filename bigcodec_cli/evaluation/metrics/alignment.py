@@ -8,13 +8,15 @@ from typing import cast
 import numpy as np
 import numpy.typing as npt
 
-from bigcodec_cli.evaluation.metrics.waveform import RATE, Wave, fit
+from bigcodec_cli.evaluation.metrics.waveform import fit
+from bigcodec_models.arrays import Wave
+from bigcodec_models.config import SAMPLE_RATE
 from bigcodec_models.losses.spectral import mel_filters
 
-_HOP = RATE // 1000
+_HOP = SAMPLE_RATE // 1000
 _WINDOW = 512
 _BANDS = 24
-_LONGEST = 30 * RATE
+_LONGEST = 30 * SAMPLE_RATE
 _FINE = 2 * _HOP
 _ALIKE = 0.3
 """Normalized correlation from which two waveforms are alike enough to be compared as such."""
@@ -22,14 +24,14 @@ _ALIKE = 0.3
 _Array = npt.NDArray[np.float64]
 
 
-def align(original: Wave, coded: Wave, limit: int = RATE // 4) -> tuple[Wave, int]:
+def align(original: Wave, coded: Wave, limit: int = SAMPLE_RATE // 4) -> tuple[Wave, int]:
     """`coded` without its delay and as long as `original`; and the delay in samples."""
     delay = estimate_delay(original, coded, limit)
     moved = coded[delay:] if delay >= 0 else np.pad(coded, (-delay, 0))
     return fit(moved, len(original)), delay
 
 
-def estimate_delay(original: Wave, coded: Wave, limit: int = RATE // 4) -> int:
+def estimate_delay(original: Wave, coded: Wave, limit: int = SAMPLE_RATE // 4) -> int:
     """Samples by which `coded` lags `original`; below 0 if it leads; at most `limit` either way.
 
     First to the millisecond, from the levels in mel bands: these survive codecs that make up

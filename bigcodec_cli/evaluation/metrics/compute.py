@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -15,9 +16,11 @@ from bigcodec_cli.evaluation.metrics.speaker_similarity import (
     ResemblyzerSimilarity,
     WavlmSimilarity,
 )
-from bigcodec_cli.evaluation.metrics.waveform import RATE, Wave
 from bigcodec_cli.evaluation.packages import MissingError, load_package
+from bigcodec_models.arrays import Wave
+from bigcodec_models.config import SAMPLE_RATE
 from bigcodec_models.losses.spectral import PAPER_WINDOWS, MultiScaleMelLoss
+from bigcodec_models.training.speech_metrics import pesq, stoi
 
 MetricFunction = Callable[[Wave, Wave], float]
 
@@ -60,22 +63,14 @@ class QualityMetrics:
         return values, failed
 
 
-def _load_pesq(mode: str) -> MetricFunction:
-    package = load_package("pesq")
-    return lambda original, restored: float(package.pesq(RATE, original, restored, mode))
+def _load_pesq(band: Literal["wb", "nb"]) -> MetricFunction:
+    load_package("pesq")
+    return functools.partial(pesq, band=band)
 
 
 def _load_stoi(extended: bool) -> MetricFunction:
-    package = load_package("pystoi")
-
-    def metric(original: Wave, restored: Wave) -> float:
-        warnings.simplefilter("error", RuntimeWarning)  # else it answers 1e-5
-        try:
-            return float(package.stoi(original, restored, RATE, extended=extended))
-        except (RuntimeWarning, IndexError) as error:
-            raise ValueError("less than 0.4 s of speech without its pauses") from error
-
-    return metric
+    load_package("pystoi")
+    return functools.partial(stoi, extended=extended)
 
 
 def _load_mel() -> MetricFunction:
@@ -97,7 +92,7 @@ def _load_dnsmos() -> MetricFunction:
     def metric(_original: Wave, restored: Wave) -> float:
         if not len(restored):
             raise ValueError("no samples")  # it would double them for ever
-        return float(package.run(restored, sr=RATE)["ovrl_mos"])
+        return float(package.run(restored, sr=SAMPLE_RATE)["ovrl_mos"])
 
     return metric
 
@@ -122,7 +117,5 @@ def _finite(value: float) -> float:
 
 
 def _reason(error: Exception) -> str:
-    """One line. The package pesq gives its reasons as bytes."""
-    first = error.args[0] if error.args else ""
-    text = first.decode(errors="replace") if isinstance(first, bytes) else str(error)
-    return " ".join(text.split()) or type(error).__name__
+    """One line."""
+    return " ".join(str(error).split()) or type(error).__name__

@@ -9,8 +9,9 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from bigcodec_cli.evaluation.metrics.waveform import RATE, Wave
 from bigcodec_cli.evaluation.packages import load_extension
+from bigcodec_models.arrays import Wave
+from bigcodec_models.config import SAMPLE_RATE
 
 ORDER = 24
 ALPHA = 0.41
@@ -43,9 +44,9 @@ class CepstralDistortion:
 def envelope(world: Any, wave: Wave) -> _Array:
     """Power spectral envelopes (frames, 513): CheapTrick at the pitch of DIO and StoneMask."""
     samples = wave.astype(np.float64)
-    pitch, times = world.dio(samples, RATE, frame_period=FRAME_MS)
-    pitch = world.stonemask(samples, pitch, times, RATE)
-    return cast(_Array, world.cheaptrick(samples, pitch, times, RATE))
+    pitch, times = world.dio(samples, SAMPLE_RATE, frame_period=FRAME_MS)
+    pitch = world.stonemask(samples, pitch, times, SAMPLE_RATE)
+    return cast(_Array, world.cheaptrick(samples, pitch, times, SAMPLE_RATE))
 
 
 def active_frames(envelopes: _Array) -> npt.NDArray[np.bool_]:

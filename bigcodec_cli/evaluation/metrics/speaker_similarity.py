@@ -11,8 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bigcodec_cli.evaluation.local_models import load_local, load_local_processor
-from bigcodec_cli.evaluation.metrics.waveform import RATE, Wave
 from bigcodec_cli.evaluation.packages import MissingError, package_folder
+from bigcodec_models.arrays import Wave
+from bigcodec_models.config import SAMPLE_RATE
 from bigcodec_models.losses.spectral import mel_filters
 
 WAVLM = "microsoft/wavlm-base-plus-sv"
@@ -107,7 +108,7 @@ class WavlmSimilarity:
     @torch.inference_mode()
     def embed(self, wave: Wave) -> Embedding:
         """The voice of a wave (n,)."""
-        inputs = self._prepare(wave, sampling_rate=RATE, return_tensors="pt")
+        inputs = self._prepare(wave, sampling_rate=SAMPLE_RATE, return_tensors="pt")
         found: Embedding = self._network(**inputs).embeddings[0].numpy()
         return found
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-Tokens = npt.NDArray[np.integer]
+from bigcodec_models.arrays import Tokens
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

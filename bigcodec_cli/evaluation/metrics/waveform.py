@@ -8,11 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from bigcodec_cli.audio.reader import read_audio, resample
-
-Wave = npt.NDArray[np.float32]
-
-RATE = 16000
-"""Samples per second."""
+from bigcodec_models.arrays import Wave
+from bigcodec_models.config import SAMPLE_RATE
 
 
 def load_wave(path: Path) -> Wave:
@@ -22,7 +19,7 @@ def load_wave(path: Path) -> Wave:
         CliError: it cannot be read.
     """
     audio = read_audio(path)
-    return change_rate(audio.samples.mean(axis=0, dtype=np.float32), audio.rate, RATE)
+    return change_rate(audio.samples.mean(axis=0, dtype=np.float32), audio.rate, SAMPLE_RATE)
 
 
 def change_rate(wave: Wave, rate: int, new_rate: int) -> Wave:

@@ -12,8 +12,8 @@ from typing import Any
 from bigcodec_cli.evaluation.comparison import Comparison
 from bigcodec_cli.evaluation.metrics.bootstrap import LEVEL, RESAMPLES, SEED, Mean
 from bigcodec_cli.evaluation.metrics.definitions import COST, METRICS, QUALITY, Metric
-from bigcodec_cli.evaluation.metrics.waveform import RATE
 from bigcodec_cli.evaluation.results import ORIGINAL, Evaluation, Result, Summary
+from bigcodec_models.config import SAMPLE_RATE
 
 _GROUP_KEYS = ("kbps_on_disk", "pesq_wb", "pesq_nb", "stoi", "estoi", "mcd", "sim", "dnsmos")
 
@@ -22,7 +22,7 @@ def to_json(evaluation: Evaluation) -> str:
     """Everything but the sound. What was not measured is null, never a number."""
     document = {
         "setting": dataclasses.asdict(evaluation.setting)
-        | {"intervals": LEVEL, "resamples": RESAMPLES, "seed": SEED, "sample_rate": RATE},
+        | {"intervals": LEVEL, "resamples": RESAMPLES, "seed": SEED, "sample_rate": SAMPLE_RATE},
         "files": len(evaluation.files),
         "seconds": evaluation.seconds,
         "missing": dict(evaluation.missing),
@@ -146,7 +146,7 @@ def _result_row(result: Result) -> dict[str, Any]:
 
 
 def _delay_ms(result: Result) -> float:
-    return result.delay * 1000 / RATE
+    return result.delay * 1000 / SAMPLE_RATE
 
 
 def _group_rows(evaluation: Evaluation) -> list[list[str]]:

@@ -9,8 +9,9 @@ import numpy.typing as npt
 import soxr
 import torch.nn.functional as F
 
+from bigcodec_models.arrays import Wave
 from bigcodec_models.checkpoints.model_file import LoadedModel
-from bigcodec_models.codec import Codec, Tokens, Wave
+from bigcodec_models.codec import Codec, Tokens
 from bigcodec_models.config import ModelConfig
 from bigcodec_models.data.crops import UnreadableError, read_mono
 from bigcodec_models.data.index import Clip, name_hash

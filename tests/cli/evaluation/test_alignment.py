@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
 from bigcodec_cli.evaluation.metrics.alignment import align, estimate_delay
-
-Wave = npt.NDArray[np.float32]
+from bigcodec_models.arrays import Wave
 
 
 def delayed(wave: Wave, delay: int) -> Wave:

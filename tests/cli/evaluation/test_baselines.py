@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
 from bigcodec_cli.evaluation.codecs.base import CodingError
@@ -17,8 +16,7 @@ from bigcodec_cli.evaluation.codecs.neural import DAC, ENCODEC, Dac, Encodec
 from bigcodec_cli.evaluation.codecs.programs import run_program
 from bigcodec_cli.evaluation.config import BaselineError, BaselineName, parse_baselines
 from bigcodec_cli.evaluation.packages import MissingError
-
-Wave = npt.NDArray[np.float32]
+from bigcodec_models.arrays import Wave
 
 needs_opus = pytest.mark.skipif(not shutil.which("opusenc"), reason="opus-tools is not installed")
 needs_codec2 = pytest.mark.skipif(not shutil.which("c2enc"), reason="codec2 is not installed")

@@ -6,7 +6,6 @@ import math
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
 from bigcodec_cli.evaluation.metrics.mcd import (
@@ -18,8 +17,8 @@ from bigcodec_cli.evaluation.metrics.mcd import (
     mel_cepstra,
 )
 from bigcodec_cli.evaluation.packages import MissingError, load_extension
+from bigcodec_models.arrays import Wave
 
-Wave = npt.NDArray[np.float32]
 GOLDEN = np.load(Path(__file__).parent / "golden.npz")
 
 

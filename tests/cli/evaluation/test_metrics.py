@@ -6,15 +6,14 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
 
 from bigcodec_cli.evaluation.metrics.compute import QualityMetrics
 from bigcodec_cli.evaluation.metrics.definitions import METRICS, QUALITY
+from bigcodec_models.arrays import Wave
 from bigcodec_models.losses.spectral import MultiScaleMelLoss
 
-Wave = npt.NDArray[np.float32]
 BEST = {
     "pesq_wb": 4.644,
     "pesq_nb": 4.549,

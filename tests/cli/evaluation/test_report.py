@@ -25,8 +25,7 @@ from bigcodec_cli.evaluation.media import grey_png, make_sound, spectrogram_png
 from bigcodec_cli.evaluation.report.charts import round_ticks
 from bigcodec_cli.evaluation.report.html import to_html
 from bigcodec_cli.evaluation.results import Evaluation, Result, Setting
-
-Wave = npt.NDArray[np.float32]
+from bigcodec_models.arrays import Wave
 
 HOSTILE = "<img src=http://example.com/x.png>\"'&\x07.wav"
 FILES = {"b/one.wav": "b", "b/two.wav": "b", "a/three.wav": "a", HOSTILE: ""}
