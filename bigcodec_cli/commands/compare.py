@@ -13,9 +13,9 @@ from bigcodec_cli.commands.metric_options import metrics_option
 @click.command()
 @click.argument("original", metavar="A", type=click.Path(path_type=Path))
 @click.argument("restored", metavar="B", type=click.Path(path_type=Path))
-@click.option("--align/--no-align", default=True, help="Take away B's delay first (the default).")
+@click.option("--align/--no-align", default=True, help="Remove B's delay first (the default).")
 @metrics_option
-@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(
     original: Path, restored: Path, align: bool, metrics: tuple[str, ...], as_json: bool
 ) -> None:

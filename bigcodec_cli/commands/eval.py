@@ -34,20 +34,23 @@ _OUTPUT = click.Path(path_type=Path)
     "models",
     metavar="NAME|PATH",
     multiple=True,
-    help="Codec model; may be given more than once. Default: see 'models list'.",
+    help="Codec model; may be given more than once. [default: see 'models list']",
 )
 @f0_option
 @list_option(
     "--baselines",
-    "--against",
     parse_baselines,
     "CODEC:RATE,...",
     "Other codecs: opus:KBPS, codec2:MODE, encodec:KBPS, dac:KBPS.",
 )
 @metrics_option
-@click.option("--report", metavar="FILE", type=_OUTPUT, help="An HTML page to read and hear.")
-@click.option("--json", "as_json", metavar="FILE", type=_OUTPUT, help="Everything as JSON.")
-@click.option("--csv", "as_csv", metavar="FILE", type=_OUTPUT, help="A row a file and codec.")
+@click.option(
+    "--report", metavar="FILE", type=_OUTPUT, help="An HTML page with tables, charts and players."
+)
+@click.option("--json", "as_json", metavar="FILE", type=_OUTPUT, help="All results as JSON.")
+@click.option(
+    "--csv", "as_csv", metavar="FILE", type=_OUTPUT, help="A row per file and codec, as CSV."
+)
 @click.option(
     "--by",
     type=click.Choice(["folder", "prefix"]),
@@ -61,7 +64,7 @@ _OUTPUT = click.Path(path_type=Path)
     type=click.IntRange(0, 200),
     default=8,
     show_default=True,
-    help="Files that can be heard on the page.",
+    help="Number of files with players on the page.",
 )
 @click.option(
     "--jobs",
@@ -69,7 +72,7 @@ _OUTPUT = click.Path(path_type=Path)
     type=click.IntRange(1, 256),
     default=1,
     show_default=True,
-    help="Processes. With several, speeds are measured while all of them run.",
+    help="Number of processes. With several, they share the machine, and speeds are lower.",
 )
 @device_option
 @click.option("-f", "--force", is_flag=True, help="Overwrite existing files.")
@@ -88,7 +91,7 @@ def command(
     device: str,
     force: bool,
 ) -> None:
-    """Measure models and other codecs on the speech in a folder.
+    """Evaluate models and other codecs on the speech in a folder.
 
     Codes every audio file to bytes on disk and back, and reports quality (PESQ, STOI, MCD,
     speaker similarity, ...) and bit rate, with 95 % bootstrap intervals.
@@ -118,13 +121,13 @@ def command(
         raise click.exceptions.Exit(1)
 
 
-def _evaluate(folder: Path, by: str, heard: int, config: EvalConfig) -> Evaluation:
-    from bigcodec_cli.evaluation.clips import choose_heard, find_clips
+def _evaluate(folder: Path, by: str, players: int, config: EvalConfig) -> Evaluation:
+    from bigcodec_cli.evaluation.clips import choose_players, find_clips
     from bigcodec_cli.evaluation.run import evaluate
 
     clips, unread = find_clips(folder, by)
     try:
-        return evaluate(folder, choose_heard(clips, heard), unread, config, note)
+        return evaluate(folder, choose_players(clips, players), unread, config, note)
     except BaselineError as error:
         raise click.BadParameter(str(error), param_hint="--baselines") from error
 

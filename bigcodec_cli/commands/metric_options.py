@@ -1,4 +1,4 @@
-"""Options that `eval` and `compare` share. Loads no torch."""
+"""Options whose values are lists, shared by `eval` and `compare`. Loads no torch."""
 
 from __future__ import annotations
 
@@ -9,39 +9,26 @@ import click
 
 from bigcodec_cli.evaluation.config import parse_metrics
 
-_T = TypeVar("_T")
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
 def list_option(
-    name: str, old_name: str, parse: Callable[[str], Sequence[_T]], metavar: str, help: str
+    name: str, parse: Callable[[str], Sequence[Any]], metavar: str, help: str
 ) -> Callable[[_Command], _Command]:
-    """An option whose text is parsed as a list; `old_name` is a hidden alias of it."""
+    """An option whose text is parsed as a list; a ValueError of `parse` is a usage error."""
 
-    def keep(context: click.Context, _param: click.Parameter, value: str) -> None:
-        context.meta[old_name] = value
-
-    def parsed(context: click.Context, _param: click.Parameter, value: str) -> tuple[_T, ...]:
+    def parsed(_context: click.Context, _param: click.Parameter, value: str) -> tuple[Any, ...]:
         try:
-            return tuple(parse(value or context.meta.get(old_name, "")))
+            return tuple(parse(value))
         except ValueError as error:
             raise click.BadParameter(str(error)) from error
 
-    def decorate(command: _Command) -> _Command:
-        alias = click.option(
-            old_name, hidden=True, is_eager=True, expose_value=False, default="", callback=keep
-        )
-        return click.option(name, metavar=metavar, default="", callback=parsed, help=help)(
-            alias(command)
-        )
-
-    return decorate
+    return click.option(name, metavar=metavar, default="", callback=parsed, help=help)
 
 
 metrics_option = list_option(
     "--metrics",
-    "--measures",
     parse_metrics,
     "KEY,...",
-    "Quality metrics to compute, such as pesq_wb,stoi. Default: all that are installed.",
+    "Quality metrics to compute, such as pesq_wb,stoi. [default: all that are installed]",
 )

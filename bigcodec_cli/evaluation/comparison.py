@@ -16,9 +16,11 @@ from bigcodec_models.config import SAMPLE_RATE
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Values by key; reasons for metrics that failed or are not installed; `delay_ms` is what
-    was taken away, `seconds` the original's length, `surplus_seconds` how much longer the other
-    was."""
+    """Values by key; reasons for metrics that failed or are not installed.
+
+    `delay_ms` is the delay that was removed, `seconds` the length of the original,
+    `surplus_seconds` how much longer the restored file was.
+    """
 
     values: Mapping[str, float]
     failed: Mapping[str, str]
@@ -29,7 +31,7 @@ class Comparison:
 
 
 def compare(original: Path, restored: Path, aligned: bool, keys: Sequence[str]) -> Comparison:
-    """Measure two files at 16 kHz by `keys`, without the second one's delay if `aligned`.
+    """The metrics `keys` of two files at 16 kHz, without the delay of the second if `aligned`.
 
     Raises:
         CliError: one of them cannot be read or holds no samples.

@@ -65,8 +65,11 @@ def log_y_scale(values: Sequence[float]) -> Scale:
 
 def _log_scale(values: Sequence[float], start: float, end: float) -> Scale:
     low, high = min(values) / 1.25, max(values) * 1.25
-    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    ticks = [digit * 10.0**power for power in powers for digit in (1, 2, 5)]
+    if high < 10 * low:
+        ticks = round_ticks(low, high)
+    else:
+        powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+        ticks = [digit * 10.0**power for power in powers for digit in (1, 2, 5)]
     ticks = [tick for tick in ticks if low <= tick <= high]
     return Scale(low, high, start, end, ticks[:: math.ceil(len(ticks) / 7)], log=True)
 

@@ -1,13 +1,15 @@
-"""The measures: what each is called, which way is better, what it means. Loads no torch."""
+"""The metrics: their keys, names and meanings. Loads no torch."""
 
 from __future__ import annotations
 
 import dataclasses
 
+_ARROWS = {"high": " ↑", "low": " ↓", "": ""}
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Metric:
-    """One figure: its key in JSON, its name, and `better`, which is "high", "low" or ""."""
+    """One metric: its key in JSON, its title, and `better`, which is "high", "low" or ""."""
 
     key: str
     title: str
@@ -15,6 +17,16 @@ class Metric:
     digits: int
     unit: str = ""
     meaning: str
+
+    @property
+    def label(self) -> str:
+        """The title with the unit and an arrow towards better values."""
+        unit = f", {self.unit}" if self.unit else ""
+        return f"{self.title}{unit}{_ARROWS[self.better]}"
+
+    def text(self, value: float) -> str:
+        """A value with this metric's digits."""
+        return f"{value:,.{self.digits}f}".replace("-", "−")
 
 
 QUALITY = (
@@ -30,7 +42,7 @@ QUALITY = (
         title="PESQ-NB",
         better="high",
         digits=2,
-        meaning="The same below 3.4 kHz, on P.862.1's scale, to 4.5.",
+        meaning="PESQ below 3.4 kHz, on the scale of P.862.1, 1.0 to 4.5.",
     ),
     Metric(
         key="stoi",
@@ -44,7 +56,7 @@ QUALITY = (
         title="ESTOI",
         better="high",
         digits=3,
-        meaning="Its extended form, stricter: Jensen and Taal 2016.",
+        meaning="Extended STOI, which is stricter: Jensen and Taal 2016.",
     ),
     Metric(
         key="mcd",
@@ -67,14 +79,15 @@ QUALITY = (
         title="SIM-WavLM",
         better="high",
         digits=3,
-        meaning="The same with WavLM x-vectors (wavlm-base-plus-sv). Not to be mixed with SIM.",
+        meaning="Speaker similarity by WavLM x-vectors (wavlm-base-plus-sv). Never compare it with "
+        "SIM.",
     ),
     Metric(
         key="mel",
         title="Mel",
         better="low",
         digits=2,
-        meaning="Distance of log mel spectra at seven resolutions: our training loss, unweighted.",
+        meaning="Distance of log mel spectra at seven resolutions: the unweighted training loss.",
     ),
     Metric(
         key="dnsmos",
@@ -92,7 +105,7 @@ COST = (
         title="kbit/s on disk",
         better="low",
         digits=2,
-        meaning="Every byte of the files, headers included, over the seconds of speech.",
+        meaning="All bytes of the coded files, headers included, per second of speech.",
     ),
     Metric(
         key="entropy_bits",
@@ -100,29 +113,29 @@ COST = (
         better="",
         digits=2,
         unit="bits",
-        meaning="Order-0 entropy of a token. Too low where tokens are few: n tokens never show "
-        "more than log2 n bits.",
+        meaning="Order-0 entropy of a token. With few tokens it is too low: that of n tokens is at "
+        "most log2 n bits.",
     ),
     Metric(
         key="approx_kbps",
         title="approx. kbit/s",
         better="low",
         digits=2,
-        meaning="That entropy times the tokens a second.",
+        meaning="The entropy times the tokens per second.",
     ),
     Metric(
         key="codebook_used",
         title="Codes used",
         better="",
         digits=0,
-        meaning="How many different codes occur.",
+        meaning="The number of different codes that occur.",
     ),
     Metric(
         key="perplexity",
         title="Perplexity",
         better="",
         digits=0,
-        meaning="Two to the power of the entropy: as many equally frequent codes would have it.",
+        meaning="2 to the power of the entropy.",
     ),
     Metric(
         key="encode_x_realtime",
@@ -130,7 +143,8 @@ COST = (
         better="high",
         digits=1,
         unit="× real time",
-        meaning="Seconds of speech a second; loading a model is not counted, a program's start is.",
+        meaning="Seconds of speech coded per second. The time to load a model is not included, the "
+        "time to start a program is.",
     ),
     Metric(
         key="decode_x_realtime",
@@ -138,7 +152,7 @@ COST = (
         better="high",
         digits=1,
         unit="× real time",
-        meaning="The same for restoring.",
+        meaning="Seconds of speech decoded per second, timed in the same way.",
     ),
 )
 
