@@ -39,7 +39,7 @@ def compare(original: Path, restored: Path, aligned: bool, keys: Sequence[str]) 
     first, second = _load(original), _load(restored)
     moved, delay = align(first, second) if aligned else (fit(second, len(first)), 0)
     metrics = QualityMetrics(keys)
-    values, failed = metrics.measure(first, moved)
+    values, failed = metrics.compute(first, moved)
     return Comparison(
         values=values,
         failed=failed,

@@ -104,7 +104,7 @@ class Worker:
         return [self._original(clip, wave), *(self._coded(c, clip, wave) for c in self._codecs)]
 
     def _original(self, clip: EvalClip, wave: Wave) -> Result:
-        values, failed = self._metrics.measure_alone(wave)
+        values, failed = self._metrics.compute_without_original(wave)
         return _result(clip, ORIGINAL, wave, wave, values, failed)
 
     def _coded(self, codec: CodecUnderTest, clip: EvalClip, wave: Wave) -> Result:
@@ -115,7 +115,7 @@ class Worker:
         except _FAULTS as error:
             reason = " ".join(str(error).split()) or type(error).__name__
             return _result(clip, name, wave, None, {}, {CODING: reason})
-        values, failed = self._metrics.measure(wave, coded.restored)
+        values, failed = self._metrics.compute(wave, coded.restored)
         values |= _cost(coded, len(wave) / SAMPLE_RATE, codec.info.token_rate)
         result = _result(clip, name, wave, coded.restored, values, failed)
         return dataclasses.replace(result, tokens=coded.tokens, delay=coded.delay)

@@ -1,8 +1,9 @@
-"""Other people's neural codecs, through transformers, where their weights are on this machine."""
+"""Baselines that are neural codecs of transformers, if their weights are on this machine."""
 
 from __future__ import annotations
 
 import abc
+import dataclasses
 import math
 import time
 from pathlib import Path
@@ -24,8 +25,8 @@ ENCODEC = "facebook/encodec_24khz"
 DAC = "descript/dac_16khz"
 
 
-class _NeuralPeer(abc.ABC):
-    """What both have in common: rates, lengths, and tokens packed at fixed width."""
+class _NeuralBaseline(abc.ABC):
+    """Sample rates, lengths, and tokens packed at fixed width, which both have in common."""
 
     def __init__(self, name: BaselineName, repository: str, network: Any) -> None:
         self._network, config = network, network.config
@@ -57,8 +58,8 @@ class _NeuralPeer(abc.ABC):
         restored = change_rate(restored, self._rate, SAMPLE_RATE)
         decoded = time.perf_counter()
         size, times = path.stat().st_size, (encoded - start, decoded - written)
-        found = aligned(wave, restored, size, *times)
-        return Coded(**{**vars(found), "tokens": codes.numpy().T})
+        coded = aligned(wave, restored, size, *times)
+        return dataclasses.replace(coded, tokens=codes.numpy().T)
 
     @abc.abstractmethod
     def _encode(self, wave: Tensor) -> Tensor:
@@ -69,12 +70,12 @@ class _NeuralPeer(abc.ABC):
         """The wave of codes (K, T)."""
 
 
-class Encodec(_NeuralPeer):
+class Encodec(_NeuralBaseline):
     """EnCodec at 24 kHz (arXiv 2210.13438).
 
     Raises:
-        MissingError: transformers or the weights are not here.
-        BaselineError: it has no such rate.
+        MissingError: transformers or the weights are not on this machine.
+        BaselineError: it has no such bit rate.
     """
 
     def __init__(self, name: BaselineName) -> None:
@@ -91,25 +92,25 @@ class Encodec(_NeuralPeer):
         return codes
 
     def _decode(self, codes: Tensor) -> Tensor:
-        made: Tensor = self._network.decode(codes[None, None], [None]).audio_values
-        return made
+        wave: Tensor = self._network.decode(codes[None, None], [None]).audio_values
+        return wave
 
 
-class Dac(_NeuralPeer):
+class Dac(_NeuralBaseline):
     """The Descript Audio Codec at 16 kHz (arXiv 2306.06546).
 
     Raises:
-        MissingError: transformers or the weights are not here.
-        BaselineError: it has no such rate.
+        MissingError: transformers or the weights are not on this machine.
+        BaselineError: it has no such bit rate.
     """
 
     def __init__(self, name: BaselineName) -> None:
         network = load_local(DAC, "DacModel")
         super().__init__(name, DAC, network)
-        most = network.config.n_codebooks
-        if self._codebooks > most:
+        codebooks = network.config.n_codebooks
+        if self._codebooks > codebooks:
             raise BaselineError(
-                f"{name}: this model has at most {most * self._codebook_kbps:g} kbit/s"
+                f"{name}: this model has at most {codebooks * self._codebook_kbps:g} kbit/s"
             )
 
     def _encode(self, wave: Tensor) -> Tensor:
@@ -117,14 +118,14 @@ class Dac(_NeuralPeer):
         return codes
 
     def _decode(self, codes: Tensor) -> Tensor:
-        made: Tensor = self._network.decode(audio_codes=codes[None]).audio_values
-        return made
+        wave: Tensor = self._network.decode(audio_codes=codes[None]).audio_values
+        return wave
 
 
 def _ratios(config: Any) -> list[int]:
     """Strides of the encoder, whose product is its hop."""
-    found = getattr(config, "upsampling_ratios", None) or config.downsampling_ratios
-    return [int(ratio) for ratio in found]
+    ratios = getattr(config, "upsampling_ratios", None) or config.downsampling_ratios
+    return [int(ratio) for ratio in ratios]
 
 
 def _packed(codes: np.ndarray[Any, np.dtype[np.int64]], bits: int) -> bytes:

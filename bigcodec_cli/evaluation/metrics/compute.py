@@ -26,8 +26,8 @@ MetricFunction = Callable[[Wave, Wave], float]
 
 
 class QualityMetrics:
-    """The quality metrics of some keys that are available here; `missing` has a reason for each
-    of the others."""
+    """The quality metrics `keys`, as far as they are installed; `missing` has a reason for each of
+    the others."""
 
     def __init__(self, keys: Sequence[str]) -> None:
         self.missing: dict[str, str] = {}
@@ -38,17 +38,17 @@ class QualityMetrics:
             except MissingError as error:
                 self.missing[key] = str(error)
 
-    def measure(self, original: Wave, restored: Wave) -> tuple[dict[str, float], dict[str, str]]:
-        """Values by key, and for metrics that failed on these waves (n,), the reason."""
+    def compute(self, original: Wave, restored: Wave) -> tuple[dict[str, float], dict[str, str]]:
+        """Values by key for waves (n,), and the reasons for metrics that failed."""
         if not original.any():
             return {}, dict.fromkeys(self._metrics, "the original is silent")
-        return self._take(list(self._metrics), original, restored)
+        return self._compute(list(self._metrics), original, restored)
 
-    def measure_alone(self, wave: Wave) -> tuple[dict[str, float], dict[str, str]]:
-        """The same of the metrics that need no original."""
-        return self._take([key for key in self._metrics if key in WITHOUT_ORIGINAL], wave, wave)
+    def compute_without_original(self, wave: Wave) -> tuple[dict[str, float], dict[str, str]]:
+        """As `compute`, with the metrics that need no original."""
+        return self._compute([key for key in self._metrics if key in WITHOUT_ORIGINAL], wave, wave)
 
-    def _take(
+    def _compute(
         self, keys: list[str], original: Wave, restored: Wave
     ) -> tuple[dict[str, float], dict[str, str]]:
         values: dict[str, float] = {}
@@ -58,7 +58,7 @@ class QualityMetrics:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")
                     values[key] = _finite(self._metrics[key](original, restored))
-            except Exception as error:  # other people's code, on any audio: whatever it raises
+            except Exception as error:  # other packages may raise anything
                 failed[key] = _reason(error)
         return values, failed
 
@@ -91,7 +91,7 @@ def _load_dnsmos() -> MetricFunction:
 
     def metric(_original: Wave, restored: Wave) -> float:
         if not len(restored):
-            raise ValueError("no samples")  # it would double them for ever
+            raise ValueError("no samples")  # the package would repeat them in an endless loop
         return float(package.run(restored, sr=SAMPLE_RATE)["ovrl_mos"])
 
     return metric

@@ -1,4 +1,4 @@
-"""Waves as everything here compares them: one channel, 16 kHz, float32, full scale 1.0."""
+"""Reading, resampling and rounding of waves."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def change_rate(wave: Wave, rate: int, new_rate: int) -> Wave:
 
 
 def as_stored(wave: Wave) -> Wave:
-    """A wave as a 16-bit file holds it: clipped and rounded."""
+    """A wave clipped and rounded as in a 16-bit file."""
     return np.asarray(to_int16(wave) / 32768, np.float32)
 
 

@@ -1,4 +1,4 @@
-"""The page: that it stands alone, says what was measured, and works in a browser."""
+"""The page: it needs no other file, shows the results, and works in a browser."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def words(element: ElementTree.Element | None) -> str:
     return " ".join(" ".join(element.itertext()).split())
 
 
-def test_the_page_stands_alone(evaluation: Evaluation) -> None:
+def test_the_page_needs_no_other_file(evaluation: Evaluation) -> None:
     page = to_html(evaluation)
     root = parsed(page)
     addresses = [
@@ -106,7 +106,7 @@ def test_the_page_stands_alone(evaluation: Evaluation) -> None:
     assert HOSTILE.replace("\x07", "") in words(root)
 
 
-def test_the_page_says_what_was_measured(evaluation: Evaluation) -> None:
+def test_the_page_shows_the_results(evaluation: Evaluation) -> None:
     root = parsed(to_html(evaluation))
     rows = {words(row.find("th")): row for row in root.iterfind(".//section[@id='means']//tr")}
     (pesq,) = (row for name, row in rows.items() if name.startswith("PESQ-WB ↑"))
@@ -206,22 +206,22 @@ window.addEventListener("load", async () => {
     new Promise((done) => { p.onloadedmetadata = p.onerror = done; })));
   const names = () => Array.from(document.querySelectorAll("#files tbody tr"))
     .filter((r) => !r.hidden).map((r) => r.cells[3].textContent).join(" ");
-  const found = { images: Array.from(document.images).map((i) => i.naturalWidth).join(" "),
+  const result = { images: Array.from(document.images).map((i) => i.naturalWidth).join(" "),
     seconds: players.map((p) => p.duration.toFixed(2)).join(" ") };
   const head = document.querySelectorAll("#files th button")[3];
-  head.click(); found.rising = names();
-  head.click(); found.falling = names();
+  head.click(); result.ascending = names();
+  head.click(); result.descending = names();
   const choice = document.querySelector("#files select");
-  choice.value = "lite"; choice.dispatchEvent(new Event("change")); found.lite = names();
-  found.wide = document.documentElement.scrollWidth - window.innerWidth;
-  document.title = JSON.stringify(found);
+  choice.value = "lite"; choice.dispatchEvent(new Event("change")); result.lite = names();
+  result.wide = document.documentElement.scrollWidth - window.innerWidth;
+  document.title = JSON.stringify(result);
 });
 """
 
 
 @pytest.fixture
 def probed(evaluation: Evaluation, tmp_path: Path) -> Iterator[dict[str, str]]:
-    """What a script finds in the page, run in Chromium in a narrow window."""
+    """What a script reads from the page, in Chromium with a narrow window."""
     if CHROMIUM is None:
         pytest.skip("chromium is not installed")
     page = tmp_path / "report.html"
@@ -241,7 +241,7 @@ def probed(evaluation: Evaluation, tmp_path: Path) -> Iterator[dict[str, str]]:
 def test_the_page_works_in_a_browser(probed: dict[str, str]) -> None:
     assert probed["images"] == " ".join(["241"] * 6)
     assert probed["seconds"] == " ".join(["3.00"] * 6)
-    assert probed["rising"] == "1.00 1.00 1.14 1.14 1.29 1.43 1.43 failed"
-    assert probed["falling"] == "1.43 1.43 1.29 1.14 1.14 1.00 1.00 failed"
+    assert probed["ascending"] == "1.00 1.00 1.14 1.14 1.29 1.43 1.43 failed"
+    assert probed["descending"] == "1.43 1.43 1.29 1.14 1.14 1.00 1.00 failed"
     assert probed["lite"] == "1.43 1.14 1.00 failed"
     assert int(probed["wide"]) <= 0

@@ -1,4 +1,4 @@
-"""What a training run leaves to look at: its log, TensorBoard files and the summary page."""
+"""The records of a training run: its log, TensorBoard files and the summary page."""
 
 from __future__ import annotations
 
