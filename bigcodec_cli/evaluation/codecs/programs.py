@@ -9,9 +9,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import soundfile
 
+from bigcodec_cli.audio.pcm import Encoding, decode
 from bigcodec_cli.evaluation.codecs.base import CodecInfo, Coded, CodingError
 from bigcodec_cli.evaluation.config import BaselineName
 from bigcodec_cli.evaluation.metrics.alignment import align
@@ -80,10 +80,10 @@ class Codec2:
     def code(self, wave: Wave, folder: Path) -> Coded:
         """See `CodecUnderTest`."""
         source, coded, decoded = (folder / f for f in ("in.raw", "speech.c2", "out.raw"))
-        to_int16(change_rate(wave, SAMPLE_RATE, _CODEC2_RATE)).astype("<i2").tofile(source)
+        to_int16(change_rate(wave, SAMPLE_RATE, _CODEC2_RATE)).tofile(source)
         encoding = run_program(["c2enc", self._mode, str(source), str(coded)])
         decoding = run_program(["c2dec", self._mode, str(coded), str(decoded)])
-        samples = np.asarray(np.fromfile(decoded, "<i2") / 32768, np.float32)
+        samples = decode(decoded.read_bytes(), Encoding.S16, channels=1)[0]
         restored = change_rate(samples, _CODEC2_RATE, SAMPLE_RATE)
         return aligned(wave, restored, coded.stat().st_size, encoding, decoding)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from bigcodec_cli.audio.pcm import Encoding, decode, encode
 from bigcodec_cli.audio.reader import read_audio, resample
 from bigcodec_models.arrays import Wave
 from bigcodec_models.config import SAMPLE_RATE
@@ -29,12 +30,12 @@ def change_rate(wave: Wave, rate: int, new_rate: int) -> Wave:
 
 def as_stored(wave: Wave) -> Wave:
     """A wave clipped and rounded as in a 16-bit file."""
-    return np.asarray(to_int16(wave) / 32768, np.float32)
+    return decode(encode(wave[None], Encoding.S16), Encoding.S16, channels=1)[0]
 
 
 def to_int16(wave: Wave) -> npt.NDArray[np.int16]:
     """A wave as 16-bit samples, clipped at full scale."""
-    return np.round(np.clip(wave, -1, 1) * 32767).astype(np.int16)
+    return np.frombuffer(encode(wave[None], Encoding.S16), "<i2")
 
 
 def fit(wave: Wave, length: int) -> Wave:

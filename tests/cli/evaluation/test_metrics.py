@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 
+from bigcodec_cli.audio.pcm import Encoding
+from bigcodec_cli.audio.writer import AudioForm, open_sink
 from bigcodec_cli.evaluation.metrics.compute import QualityMetrics
 from bigcodec_cli.evaluation.metrics.definitions import METRICS, QUALITY
+from bigcodec_cli.evaluation.metrics.waveform import as_stored, to_int16
 from bigcodec_models.arrays import Wave
+from bigcodec_models.config import SAMPLE_RATE
 from bigcodec_models.losses.spectral import MultiScaleMelLoss
 
 BEST = {
@@ -135,6 +141,19 @@ def test_missing_folders_are_named(
     missing = QualityMetrics([key, "mel"]).missing
     assert set(missing) == {key}
     assert missing[key].startswith(f"{package} is not installed")
+
+
+def test_waves_are_rounded_as_in_a_file(tmp_path: Path, wave: Wave) -> None:
+    loud = wave / np.abs(wave).max() * np.float32(1.5)
+    form = AudioForm(
+        kind="wav", encoding=Encoding.S16, rate=SAMPLE_RATE, channels=1, frames=len(loud)
+    )
+    with contextlib.closing(open_sink(tmp_path / "a.wav", form)) as sink:
+        sink.write(loud[None])
+        sink.finish()
+    restored, _ = soundfile.read(tmp_path / "a.wav", dtype="float32")
+    assert np.array_equal(as_stored(loud), restored)
+    assert np.array_equal(to_int16(loud), np.round(restored * 32768))
 
 
 def test_keys_are_those_of_the_documentation() -> None:
