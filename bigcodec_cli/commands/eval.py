@@ -117,7 +117,7 @@ def command(
         files = {p: stack.enter_context(atomic_output(p, overwrite=force)) for p in named}
         evaluation = _evaluate(folder, by, players if report else 0, config)
         _write(evaluation, files, report, as_json, as_csv)
-    if evaluation.unread or any("coding" in result.failed for result in evaluation.results):
+    if evaluation.is_incomplete:
         raise click.exceptions.Exit(1)
 
 

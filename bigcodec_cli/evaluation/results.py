@@ -84,6 +84,11 @@ class Evaluation:
         return names if len(names) > 1 else []
 
     @property
+    def is_incomplete(self) -> bool:
+        """Whether a file could not be read, or a codec failed on one."""
+        return bool(self.unread) or any(CODING in result.failed for result in self.results)
+
+    @property
     def files(self) -> list[str]:
         """Names of the files that were read, in order."""
         return [result.file for result in self.of(ORIGINAL)]

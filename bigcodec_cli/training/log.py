@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
     from tqdm import tqdm
 
+    from bigcodec_models.arrays import Wave
     from bigcodec_models.losses.spectral import MelSpectrogram
     from bigcodec_models.training.events import Progress, Validation, ValidationClip
 
@@ -282,7 +283,7 @@ class _Board:
         picture = self._picture(clip)
         self._writer.add_image(f"mel_original_above_restored/{name}", picture, step, None, "HWC")
 
-    def _sound(self, name: str, wave: npt.NDArray[np.float32], step: int) -> None:
+    def _sound(self, name: str, wave: Wave, step: int) -> None:
         import numpy as np
 
         from bigcodec_models.config import SAMPLE_RATE
@@ -308,7 +309,7 @@ class _Board:
         # Rows and columns twice: one pixel per frame and band would be too small on screens.
         return np.concatenate([upper, gap, lower]).repeat(2, axis=0).repeat(2, axis=1)
 
-    def _log_mel(self, wave: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    def _log_mel(self, wave: Wave) -> npt.NDArray[np.float32]:
         """log10 of mel magnitudes, at least -5: (80, F) with F = n // 256 + 1, n at least 1024."""
         import numpy as np
         import torch
