@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -97,8 +98,9 @@ def command(
     speaker similarity, ...) and bit rate, with 95 % bootstrap intervals.
     The metrics need the `eval` extra; those that are not installed are named and left out.
     """
-    named = [path for path in (report, as_json, as_csv) if path is not None]
-    if len(set(named)) < len(named):
+    outputs = {"html": report, "json": as_json, "csv": as_csv}
+    paths = {kind: path for kind, path in outputs.items() if path is not None}
+    if len(set(paths.values())) < len(paths):
         raise click.UsageError("--report, --json and --csv must name different files")
     config = EvalConfig(
         models=_check_models(models),
@@ -111,12 +113,15 @@ def command(
     if not folder.is_dir():
         raise CliError(f"{folder}: not a folder")
     with contextlib.ExitStack() as stack:
-        for path in named:
+        for path in paths.values():
             if not path.parent.is_dir():
                 raise CliError(f"{path}: its folder does not exist")
-        files = {p: stack.enter_context(atomic_output(p, overwrite=force)) for p in named}
+        files = {
+            kind: stack.enter_context(atomic_output(path, overwrite=force))
+            for kind, path in paths.items()
+        }
         evaluation = _evaluate(folder, by, players if report else 0, config)
-        _write(evaluation, files, report, as_json, as_csv)
+        _write(evaluation, files)
     if evaluation.is_incomplete:
         raise click.exceptions.Exit(1)
 
@@ -143,23 +148,14 @@ def _check_models(models: tuple[str, ...]) -> tuple[str, ...]:
     return models
 
 
-def _write(
-    evaluation: Evaluation,
-    files: dict[Path, Path],
-    report: Path | None,
-    as_json: Path | None,
-    as_csv: Path | None,
-) -> None:
+def _write(evaluation: Evaluation, files: Mapping[str, Path]) -> None:
+    """Print the results, and write them to the file of each kind."""
     from bigcodec_cli.evaluation.report.exports import to_csv, to_json, to_text
+    from bigcodec_cli.evaluation.report.html import to_html
 
     for name, reason in evaluation.unread.items():
         error_line(f"{name}: {reason}")
     click.echo(to_text(evaluation), nl=False)
-    if report is not None:
-        from bigcodec_cli.evaluation.report.html import to_html
-
-        files[report].write_text(to_html(evaluation), encoding="utf-8")
-    if as_json is not None:
-        files[as_json].write_text(to_json(evaluation), encoding="utf-8")
-    if as_csv is not None:
-        files[as_csv].write_text(to_csv(evaluation), encoding="utf-8")
+    formats = {"html": to_html, "json": to_json, "csv": to_csv}
+    for kind, path in files.items():
+        path.write_text(formats[kind](evaluation), encoding="utf-8")

@@ -30,7 +30,8 @@ def change_rate(wave: Wave, rate: int, new_rate: int) -> Wave:
 
 def as_stored(wave: Wave) -> Wave:
     """A wave clipped and rounded as in a 16-bit file."""
-    return decode(encode(wave[None], Encoding.S16), Encoding.S16, channels=1)[0]
+    stored: Wave = decode(encode(wave[None], Encoding.S16), Encoding.S16, channels=1)[0]
+    return stored
 
 
 def to_int16(wave: Wave) -> npt.NDArray[np.int16]:
