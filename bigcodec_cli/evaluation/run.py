@@ -11,7 +11,6 @@ import os
 import platform
 import signal
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -135,7 +134,6 @@ def evaluate(
         BaselineError: a baseline has no such rate.
     """
     started = datetime.datetime.now(datetime.UTC)
-    start = time.perf_counter()
     with _worker_pool(config) as pool:
         codecs, missing = pool.describe()
         for name, reason in missing.items():
@@ -145,21 +143,24 @@ def evaluate(
             for outcome in pool.run(clips):
                 outcomes.append(outcome)
                 done(1)
-    setting = Setting(
-        folder=str(folder),
-        version=__version__,
-        started=started.isoformat(timespec="seconds"),
-        elapsed=time.perf_counter() - start,
-        machine=f"{platform.machine()}, {os.cpu_count()} cores",
-        device=choose_device(config.device),
-        jobs=config.jobs,
-    )
     return Evaluation(
-        setting=setting,
+        setting=_setting(folder, config, started),
         codecs=codecs,
         results=[r for outcome in outcomes if isinstance(outcome, list) for r in outcome],
         missing=missing,
         unread={o.file: o.reason for o in outcomes if isinstance(o, Unread)},
+    )
+
+
+def _setting(folder: Path, config: EvalConfig, started: datetime.datetime) -> Setting:
+    return Setting(
+        folder=str(folder),
+        version=__version__,
+        started=started.isoformat(timespec="seconds"),
+        elapsed=(datetime.datetime.now(datetime.UTC) - started).total_seconds(),
+        machine=f"{platform.machine()}, {os.cpu_count()} cores",
+        device=choose_device(config.device),
+        jobs=config.jobs,
     )
 
 

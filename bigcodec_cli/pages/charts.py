@@ -124,7 +124,7 @@ class Series:
     points: Sequence[Point]
     style: str
     label: str = ""
-    interval: KnownPoint | None = None
+    interval: tuple[float, float] | None = None
     best: KnownPoint | None = None
 
     @property
