@@ -1,22 +1,20 @@
-"""Inputs, and comparisons of tokens and waves."""
+"""Inputs of benchmarks, and comparisons of tokens and waves."""
 
 from __future__ import annotations
 
 import math
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from bigcodec_models.architectures.network import CodecNetwork
+from bigcodec_models.arrays import Tokens, Wave
 from bigcodec_models.checkpoints.model_file import LoadedModel, ModelInfo
 from bigcodec_models.codec import Codec
 from bigcodec_models.config import ModelConfig
 from bigcodec_models.quantization.quantizer import Codebook
 
-Wave = npt.NDArray[np.float32]
-Tokens = npt.NDArray[np.int64]
 _NEAR_TIE = 1e-5
 
 
@@ -33,22 +31,22 @@ def random_model(config: ModelConfig) -> LoadedModel:
     return LoadedModel(config=config, info=ModelInfo(name="random", license=""), tensors=tensors)
 
 
-def snr(expected: Wave, found: Wave) -> float:
-    """Signal to noise of a wave against the expected one, in dB; infinite if they are equal."""
-    error = float(np.square(found.astype(np.float64) - expected).mean())
-    power = float(np.square(expected.astype(np.float64)).mean())
+def snr(target: Wave, wave: Wave) -> float:
+    """Signal-to-noise ratio of a wave to its target in dB; infinite if they are equal."""
+    error = float(np.square(wave.astype(np.float64) - target).mean())
+    power = float(np.square(target.astype(np.float64)).mean())
     return 10 * math.log10(power / error) if error else math.inf
 
 
-def differences(codec: Codec, latent: Tensor, expected: Tokens, found: Tokens) -> str:
-    """How many tokens differ, and how near a tie each was by a float32 latent (dim, T)."""
+def differences(codec: Codec, latent: Tensor, target: Tokens, tokens: Tokens) -> str:
+    """How many tokens differ, and how close their scores are for a float32 latent (dim, T)."""
     codebook = codec._network.quantizer.codebooks[0]
     assert isinstance(codebook, Codebook)
     vectors = torch.nn.functional.normalize(codebook.in_proj(latent.t()), dim=-1)
     scores = vectors @ torch.nn.functional.normalize(codebook.codes, dim=-1).t()
-    different = np.flatnonzero(expected != found)
-    gaps = [float(scores[i].max() - scores[i, found[i]]) for i in different]
-    count = f"{len(different)} of {len(found)} tokens differ"
+    different = np.flatnonzero(target != tokens)
+    gaps = [float(scores[i].max() - scores[i, tokens[i]]) for i in different]
+    count = f"{len(different)} of {len(tokens)} tokens differ"
     if not gaps:
         return count
     verdict = "all near-ties" if max(gaps) < _NEAR_TIE else "NOT all near-ties"

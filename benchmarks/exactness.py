@@ -14,8 +14,9 @@ import numpy as np
 import soundfile
 import torch
 
-from benchmarks.checks import Tokens, Wave, differences
+from benchmarks.checks import differences
 from benchmarks.report import load_before, machine, table, write_section
+from bigcodec_models.arrays import Tokens, Wave
 from bigcodec_models.codec import Codec
 from bigcodec_models.config import SAMPLE_RATE
 from bigcodec_models.inference import chunking
@@ -24,7 +25,7 @@ _OTHER_CHUNKS = (40, 320, 1 << 30)
 
 
 def main() -> None:
-    """Compare and write the section."""
+    """Run the comparison and write its section."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("speech", type=Path, nargs="+")
     parser.add_argument("--model", default="lite")

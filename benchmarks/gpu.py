@@ -1,4 +1,4 @@
-"""Speed on a GPU, beside the plain modules of the same network in eager float32.
+"""Speed on a GPU, compared with the plain modules of the same network in eager float32.
 
     python -m benchmarks.gpu [--device cuda] [--seconds 30]
     python -m benchmarks.gpu --rehearse      # toy models on the CPU, nothing written
@@ -12,14 +12,15 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
 
-from benchmarks.checks import Tokens, Wave, differences, noise, random_model, snr
+from benchmarks.checks import differences, noise, random_model, snr
 from benchmarks.report import best_of, load_before, machine, table, write_section
 from bigcodec_models.architectures.network import CodecNetwork
+from bigcodec_models.arrays import Tokens, Wave
 from bigcodec_models.checkpoints.model_file import LoadedModel, build_network
 from bigcodec_models.codec import Codec, read_model
 from bigcodec_models.config import PRESETS, SAMPLE_RATE
@@ -34,18 +35,18 @@ _HEAD = (
     "model",
     "batch",
     "encode: plain",
-    "ours",
+    "codec",
     "decode: plain",
-    "ours",
-    "ours, bfloat16",
+    "codec",
+    "codec, bfloat16",
     "agreement with float32 on the CPU",
 )
 
 
 def main() -> None:
-    """Measure and write the section, or rehearse."""
+    """Run the benchmark and write its section, or rehearse."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--device", default=_found_device())
+    parser.add_argument("--device", default=_default_device())
     parser.add_argument("--seconds", type=int, default=30)
     parser.add_argument("--rehearse", action="store_true")
     options = parser.parse_args()
@@ -65,7 +66,7 @@ def main() -> None:
     write_section("GPU", text + table(_HEAD, rows))
 
 
-def _found_device() -> str | None:
+def _default_device() -> str | None:
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else None
@@ -78,54 +79,54 @@ def _device_name(device: str) -> str:
 def _rows(device: str, names: tuple[str, ...], seconds: int) -> Iterator[list[str]]:
     for name in names:
         model = read_model("lite") if name == "lite" else random_model(PRESETS[name])
-        bench = Bench(model, device)
+        benchmark = GpuBenchmark(model, device)
         for batch in _BATCHES:
             waves = [noise(seconds * SAMPLE_RATE, seed) for seed in range(batch)]
-            yield [name, str(batch), *bench.measure(waves)]
+            yield [name, str(batch), *benchmark.run(waves)]
 
 
 @dataclasses.dataclass
-class Bench:
-    """One model on a device: ours, ours in bfloat16, the plain modules; and float32 on the CPU."""
+class GpuBenchmark:
+    """A model on a device: as a codec in float32 and bfloat16, as plain modules; and on the CPU."""
 
     model: LoadedModel
     device: str
 
     def __post_init__(self) -> None:
-        self.exact = Codec(self.model)
-        self.ours = Codec(self.model, self.device)
-        self.half = Codec(self.model, self.device, precision="bfloat16")
+        self.reference = Codec(self.model)
+        self.codec = Codec(self.model, self.device)
+        self.bfloat16 = Codec(self.model, self.device, precision="bfloat16")
         self.plain = _plain(self.model).to(self.device)
 
-    def measure(self, waves: list[Wave]) -> list[str]:
-        """A row: times real time of the five pieces of work, and how well results agree."""
+    def run(self, waves: list[Wave]) -> list[str]:
+        """A row: the speed of five tasks in times real time, and how well results agree."""
         audio = sum(len(wave) for wave in waves) / SAMPLE_RATE
-        expected = self.exact.encode_batch(waves[:1])[0]
-        tokens = self.ours.encode_batch(waves, len(waves))
+        expected = self.reference.encode_batch(waves[:1])[0]
+        tokens = self.codec.encode_batch(waves, len(waves))
         samples = torch.stack([torch.from_numpy(wave) for wave in waves]).unsqueeze(1)
-        table = torch.stack([torch.from_numpy(found) for found in tokens]).unsqueeze(2)
-        work: dict[str, Callable[[], object]] = {
+        frames = torch.stack([torch.from_numpy(each) for each in tokens]).unsqueeze(2)
+        tasks: dict[str, Callable[[], object]] = {
             "plain encode": lambda: self._plain_encode(samples),
-            "our encode": lambda: self.ours.encode_batch(waves, len(waves)),
-            "plain decode": lambda: self._plain_decode(table),
-            "our decode": lambda: self.ours.decode_batch(tokens, len(waves)),
-            "half decode": lambda: self.half.decode_batch(tokens, len(waves)),
+            "encode": lambda: self.codec.encode_batch(waves, len(waves)),
+            "plain decode": lambda: self._plain_decode(frames),
+            "decode": lambda: self.codec.decode_batch(tokens, len(waves)),
+            "bfloat16 decode": lambda: self.bfloat16.decode_batch(tokens, len(waves)),
         }
-        best_of(1, work)  # compiles, and lets libraries choose their kernels
-        seconds = best_of(_ROUNDS, work)
+        best_of(1, tasks)  # compiles, and lets libraries choose kernels
+        seconds = best_of(_ROUNDS, tasks)
         return [*(f"{audio / value:.1f}" for value in seconds.values()),
                 self._agreement(waves[0], expected, tokens)]  # fmt: skip
 
-    def _agreement(self, wave: Wave, expected: Tokens, tokens: list[Tokens]) -> str:
-        latent = torch.from_numpy(self.exact.latents(wave))
-        wanted = self.exact.decode(expected)
-        # In the middle of a full batch, as the other files of it are.
+    def _agreement(self, wave: Wave, expected: Tokens, tokens: Sequence[Tokens]) -> str:
+        latent = torch.from_numpy(self.reference.latents(wave))
+        target = self.reference.decode(expected)
+        # In a full batch, as the other files are.
         batch = [expected] * len(tokens)
-        found = self.ours.decode_batch(batch, len(batch))[-1]
-        half = self.half.decode_batch(batch, len(batch))[-1]
+        decoded = self.codec.decode_batch(batch, len(batch))[-1]
+        bfloat16 = self.bfloat16.decode_batch(batch, len(batch))[-1]
         return (
-            f"{differences(self.exact, latent, expected, tokens[0])}; samples within "
-            f"{abs(found - wanted).max():.1e}; bfloat16 SNR {snr(wanted, half):.0f} dB"
+            f"{differences(self.reference, latent, expected, tokens[0])}; samples within "
+            f"{abs(decoded - target).max():.1e}; bfloat16 SNR {snr(target, bfloat16):.0f} dB"
         )
 
     @torch.inference_mode()

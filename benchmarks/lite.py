@@ -16,7 +16,7 @@ from bigcodec_models.config import SAMPLE_RATE
 
 
 def main() -> None:
-    """Measure and write the section."""
+    """Run the benchmark and write its section."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--threads", type=int, default=2)

@@ -1,9 +1,9 @@
-"""Peak resident memory of the command, long files against short ones.
+"""Peak resident memory of the command, for long files and short ones.
 
     python -m benchmarks.memory [--lite-minutes 60] [--full-minutes 10]
 
-Files are noise at 16 kHz. The 159M preset has random weights, made here and imported into a
-folder of its own (BIGCODEC_HOME), so nothing of the user's is touched.
+Files are noise at 16 kHz. The 159M preset has random weights. Models are in a temporary
+folder (BIGCODEC_HOME), so the models of the user stay as they are.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _ALLOWED_MB = 200
 
 
 def main() -> None:
-    """Measure and write the section."""
+    """Run the benchmark and write its section."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--lite-minutes", type=int, default=60)
     parser.add_argument("--full-minutes", type=int, default=10)
@@ -103,10 +103,10 @@ def _peak(arguments: list[str], environment: Mapping[str, str]) -> float:
     start = time.perf_counter()
     command = [str(_COMMAND), arguments[0], "-f", "-q", *arguments[1:]]
     watched = [sys.executable, "-c", _WATCH, *command]
-    found = subprocess.run(
+    result = subprocess.run(
         watched, env={**os.environ, **environment}, check=True, stdout=subprocess.PIPE, text=True
     )
-    peak = int(found.stdout.split()[-1]) * (1 if sys.platform == "darwin" else 1024) / 1e6
+    peak = int(result.stdout.split()[-1]) * (1 if sys.platform == "darwin" else 1024) / 1e6
     print(f"{arguments[0]}: {time.perf_counter() - start:.1f} s, {peak:.0f} MB", file=sys.stderr)
     return peak
 

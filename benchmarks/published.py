@@ -1,10 +1,10 @@
-"""CPU speed of the paper's presets beside the published modules with the same weights.
+"""CPU speed of the paper's presets, compared with the published modules with equal weights.
 
     python -m benchmarks.published CHECKOUT [--preset bigcodec-base] [--seconds 12] [--threads 2]
 
 CHECKOUT is a clone of https://github.com/Aria-K-Alethia/BigCodec, of which the modules in vq/ are
-imported; they need einops. Weights are random, from the published initialization. Both sides run
-in turn in one process, the published modules in eager float32 as their own script runs them.
+imported; they need einops. Weights are random, from the published initialization. Both run in
+turn in one process, the published modules in eager float32 as in the published script.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ OPERATIONS = {"bigcodec": (51.0, 52.0), "bigcodec-base": (7.0, 7.0)}
 
 
 def main() -> None:
-    """Measure one preset and write its section."""
+    """Run the benchmark of one preset and write its section."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("checkout", type=Path)
     parser.add_argument("--preset", choices=list(WIDTHS), default="bigcodec")
@@ -63,7 +63,7 @@ def main() -> None:
 
 
 class Pair:
-    """The published modules and ours, with one set of weights."""
+    """The published modules and codecs of this package, with one set of weights."""
 
     def __init__(self, checkout: Path, preset: str) -> None:
         self.preset = preset
@@ -76,68 +76,73 @@ class Pair:
             self.decoder = importlib.import_module("vq.codec_decoder").CodecDecoder(**decoder)
         self.encoder.eval()
         self.decoder.eval()
-        theirs = {f"CodecEnc.{name}": value for name, value in self.encoder.state_dict().items()}
-        theirs |= {f"generator.{name}": value for name, value in self.decoder.state_dict().items()}
-        tensors, config = adapt(theirs)
+        weights = {f"CodecEnc.{name}": value for name, value in self.encoder.state_dict().items()}
+        weights |= {f"generator.{name}": value for name, value in self.decoder.state_dict().items()}
+        tensors, config = adapt(weights)
         self.config: BigCodecConfig = config
         tensors = {name: tensor.clone() for name, tensor in tensors.items()}
         model = LoadedModel(config=config, info=ModelInfo(name=preset, license=""), tensors=tensors)
-        self.ours, self.half = Codec(model), Codec(model, precision="bfloat16")
+        self.codec, self.bfloat16 = Codec(model), Codec(model, precision="bfloat16")
 
 
 def _report(
-    pair: Pair, wave: npt.NDArray[np.float32], measured: rates.Rates, options: argparse.Namespace
+    pair: Pair,
+    wave: npt.NDArray[np.float32],
+    peak: rates.Rates,
+    options: argparse.Namespace,
 ) -> str:
     samples = torch.from_numpy(wave).view(1, 1, -1)
     latent = pair.encoder(samples)
     quantized, codes, _ = pair.decoder(latent, vq=True)
-    tokens = pair.ours.encode(wave)
-    theirs = pair.decoder(quantized, vq=False)[0, 0].numpy()
+    tokens = pair.codec.encode(wave)
+    published = pair.decoder(quantized, vq=False)[0, 0].numpy()
     seconds = best_of(
         options.rounds,
         {
-            "their encoder": lambda: pair.decoder(pair.encoder(samples), vq=True),
-            "our encoder": lambda: pair.ours.encode(wave),
-            "their decoder": lambda: pair.decoder(quantized, vq=False),
-            "our decoder": lambda: pair.ours.decode(tokens),
-            "our decoder, bfloat16": lambda: pair.half.decode(tokens),
+            "published encoder": lambda: pair.decoder(pair.encoder(samples), vq=True),
+            "encoder": lambda: pair.codec.encode(wave),
+            "published decoder": lambda: pair.decoder(quantized, vq=False),
+            "decoder": lambda: pair.codec.decode(tokens),
+            "decoder, bfloat16": lambda: pair.bfloat16.decode(tokens),
         },
     )
     per_second = {name: value / options.seconds for name, value in seconds.items()}
-    wanted = codes.view(-1).numpy()
-    tokens_text = checks.differences(pair.ours, latent[0], wanted, tokens)
-    restored, same = pair.half.decode(wanted), pair.ours.decode(wanted)
+    target = codes.view(-1).numpy()
+    tokens_text = checks.differences(pair.codec, latent[0], target, tokens)
+    bfloat16, float32 = pair.bfloat16.decode(target), pair.codec.decode(target)
     return "\n\n".join(
         [
             f"{options.seconds} s of noise, {options.threads} threads, random weights, best of "
             f"{options.rounds} rounds in turn. Seconds of computing for a second of audio:",
-            _speed_table(pair, per_second, measured),
-            _floor_text(pair, measured),
-            f"Against the published tokens {tokens_text}. Samples of our float32 decoder are "
-            f"within {np.abs(same - theirs).max():.1e} of the published ones (largest "
-            f"{np.abs(theirs).max():.2f}); with bfloat16 the waveform's SNR against them is "
-            f"{checks.snr(theirs, restored):.1f} dB.",
+            _speed_table(pair, per_second, peak),
+            _floor_text(pair, peak),
+            f"Against the published tokens {tokens_text}. Samples of the float32 decoder are "
+            f"within {np.abs(float32 - published).max():.1e} of the published ones (largest "
+            f"{np.abs(published).max():.2f}); with bfloat16 the SNR against them is "
+            f"{checks.snr(published, bfloat16):.1f} dB.",
         ]
     )
 
 
-def _speed_table(pair: Pair, seconds: dict[str, float], measured: rates.Rates) -> str:
-    floors = _floors(pair, measured)
-    theirs = seconds["their encoder"] + seconds["their decoder"]
-    ours = seconds["our encoder"] + seconds["our decoder"]
+def _speed_table(pair: Pair, seconds: dict[str, float], peak: rates.Rates) -> str:
+    floors = _floors(pair, peak)
+    published = seconds["published encoder"] + seconds["published decoder"]
+    package = seconds["encoder"] + seconds["decoder"]
     rows = []
     for name, before, after, floor in (
-        ("encode", seconds["their encoder"], seconds["our encoder"], floors[0]),
-        ("decode", seconds["their decoder"], seconds["our decoder"], floors[1]),
-        ("both", theirs, ours, sum(floors)),
+        ("encode", seconds["published encoder"], seconds["encoder"], floors[0]),
+        ("decode", seconds["published decoder"], seconds["decoder"], floors[1]),
+        ("both", published, package, sum(floors)),
     ):
         rows.append([name, f"{before:.3f}", f"{after:.3f}", f"{before / after:.2f}",
                      f"{floor:.3f}", f"{after / floor:.2f}"])  # fmt: skip
-    before, after = seconds["their decoder"], seconds["our decoder, bfloat16"]
+    before, after = seconds["published decoder"], seconds["decoder, bfloat16"]
     rows.append(
         ["decode, bfloat16", f"{before:.3f}", f"{after:.3f}", f"{before / after:.2f}", "", ""]
     )
-    return table(["", "published", "ours", "times faster", "floor", "ours / floor"], rows)
+    return table(
+        ["", "published", "bigcodec-cli", "times faster", "floor", "bigcodec-cli / floor"], rows
+    )
 
 
 def _lstm_bytes(pair: Pair) -> tuple[float, float]:
@@ -148,21 +153,21 @@ def _lstm_bytes(pair: Pair) -> tuple[float, float]:
     return first, second
 
 
-def _floors(pair: Pair, measured: rates.Rates) -> tuple[float, float]:
+def _floors(pair: Pair, peak: rates.Rates) -> tuple[float, float]:
     """Least seconds for a second of audio: products at full rate, LSTM weights once a frame."""
     first, second = (
-        (operations - read / 2) / measured.float32 + read / measured.reading
+        (operations - read / 2) / peak.float32 + read / peak.reading
         for operations, read in zip(OPERATIONS[pair.preset], _lstm_bytes(pair), strict=True)
     )
     return first, second
 
 
-def _floor_text(pair: Pair, measured: rates.Rates) -> str:
+def _floor_text(pair: Pair, peak: rates.Rates) -> str:
     return (
         f"The floor is the model's products at the rate of this machine's best matrix product "
-        f"({measured.float32:.0f} GFLOP/s in float32; {measured.bfloat16:.0f} in bfloat16) plus "
+        f"({peak.float32:.0f} GFLOP/s in float32; {peak.bfloat16:.0f} in bfloat16) plus "
         f"reading the LSTMs' recurrent weights once a frame ({sum(_lstm_bytes(pair)):.1f} GB for a "
-        f"second of audio at {measured.reading:.0f} GB/s); no overlap of chunks, no activations."
+        f"second of audio at {peak.reading:.0f} GB/s); no overlap of chunks, no activations."
     )
 
 

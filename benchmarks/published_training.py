@@ -1,4 +1,4 @@
-"""The published training step, driven by the least loop that does what its trainer does.
+"""The published training step, driven by a minimal loop that does the same as its trainer.
 
 The checkout's own training module computes the losses. What it imports besides torch and einops
 is not needed for that, so stand-ins do: of Lightning and Hydra nothing but a base class and a
@@ -22,9 +22,10 @@ import yaml  # type: ignore[import-untyped]
 from torch import Tensor, nn
 
 from benchmarks.published import WIDTHS
+from bigcodec_models.config import SAMPLE_RATE
 from bigcodec_models.losses.spectral import mel_filters
 
-_OUR_NAMES = {
+_PUBLISHED_LOSSES = {
     "mel": ("mel_loss",),
     "vq": ("vq_loss",),
     "adversarial": ("adv_loss",),
@@ -49,7 +50,7 @@ class PublishedStep:
         return {name: value.detach().clone() for name, value in state.items()}
 
     def step(self, wave: Tensor) -> dict[str, float]:
-        """One step on waves (B, 1, N), in float32; its losses by our names."""
+        """One step on waves (B, 1, N) in float32; its losses under the names of this package."""
         generator, discriminators = self._optimizers
         settings = self._module.cfg.train
         batch = {"wav": wave.squeeze(1)}
@@ -61,15 +62,15 @@ class PublishedStep:
         for schedule in self._schedules:
             schedule.step()
         return {
-            ours: sum(float(losses[name].detach()) for name in theirs)
-            for ours, theirs in _OUR_NAMES.items()
+            loss: sum(float(losses[name].detach()) for name in published)
+            for loss, published in _PUBLISHED_LOSSES.items()
         }
 
 
 def _update(optimizer: torch.optim.Optimizer, loss: Tensor, clip: float) -> None:
     optimizer.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
-    parameters = [found for group in optimizer.param_groups for found in group["params"]]
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
     nn.utils.clip_grad_norm_(parameters, clip)
     optimizer.step()
 
@@ -91,13 +92,13 @@ def _load_module(checkout: Path, preset: str) -> Any:
 
 def _settings(checkout: Path, preset: str) -> _Table:
     """The published settings, with the widths of a preset."""
-    found = _Table()
+    settings = _Table()
     for part in ("model", "train", "preprocess"):
         text = (checkout / "config" / part / "default.yaml").read_text(encoding="utf-8")
-        found[part] = _table(yaml.safe_load(text))
+        settings[part] = _table(yaml.safe_load(text))
     for part, widths in zip(("codec_encoder", "codec_decoder"), WIDTHS[preset], strict=True):
-        found["model"][part].update(widths)
-    return found
+        settings["model"][part].update(widths)
+    return settings
 
 
 def _table(value: Any) -> Any:
@@ -107,14 +108,14 @@ def _table(value: Any) -> Any:
 
 
 def _stand_ins() -> dict[str, types.ModuleType]:
-    """Modules in the place of those that the training module imports and here needs not."""
+    """Stand-ins for modules that the training module imports but does not need here."""
     names = ("hydra", "librosa", "pytorch_lightning", "torchaudio", "torchaudio.transforms")
-    found: dict[str, Any] = {name: types.ModuleType(name) for name in names}
-    found["hydra"].utils = types.SimpleNamespace(get_original_cwd=lambda: "")
-    found["pytorch_lightning"].LightningModule = _Module
-    found["torchaudio"].transforms = found["torchaudio.transforms"]
-    found["torchaudio.transforms"].MelSpectrogram = _MelSpectrogram
-    return found
+    modules: dict[str, Any] = {name: types.ModuleType(name) for name in names}
+    modules["hydra"].utils = types.SimpleNamespace(get_original_cwd=lambda: "")
+    modules["pytorch_lightning"].LightningModule = _Module
+    modules["torchaudio"].transforms = modules["torchaudio.transforms"]
+    modules["torchaudio.transforms"].MelSpectrogram = _MelSpectrogram
+    return modules
 
 
 class _Module(nn.Module):
@@ -130,8 +131,8 @@ class _MelSpectrogram(nn.Module):
 
     def __init__(self, *, n_fft: int, hop_length: int, n_mels: int, **options: Any) -> None:
         super().__init__()
-        wanted = {"power": 1.0, "center": True, "norm": "slaney", "mel_scale": "slaney"}
-        assert options == {"sample_rate": 16000, **wanted}
+        expected = {"power": 1.0, "center": True, "norm": "slaney", "mel_scale": "slaney"}
+        assert options == {"sample_rate": SAMPLE_RATE, **expected}
         self.hop = hop_length
         self.register_buffer("window", torch.hann_window(n_fft))
         self.register_buffer("filters", mel_filters(n_fft, n_mels))
@@ -139,5 +140,5 @@ class _MelSpectrogram(nn.Module):
     def forward(self, wave: Tensor) -> Tensor:
         size = len(self.window)
         spectrum = torch.stft(wave, size, self.hop, window=self.window, return_complex=True)
-        found: Tensor = (spectrum.abs().transpose(1, 2) @ self.filters).transpose(1, 2)
-        return found
+        mel: Tensor = (spectrum.abs().transpose(1, 2) @ self.filters).transpose(1, 2)
+        return mel

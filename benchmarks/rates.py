@@ -1,4 +1,4 @@
-"""What a machine can do at most: its rates of matrix products and of reading memory."""
+"""The highest rates of a machine: matrix products, and reading memory."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from benchmarks.report import best_of
 
 @dataclasses.dataclass(frozen=True)
 class Rates:
-    """Measured rates on the threads that torch has: 1e9 operations and 1e9 bytes a second."""
+    """Rates with the threads of torch: 1e9 operations and 1e9 bytes per second."""
 
     float32: float
     bfloat16: float
@@ -52,18 +52,18 @@ def _convolution() -> float:
 
 
 def _reading(width: int) -> float:
-    """With a share of the rows on each thread."""
+    """With a part of the rows on each thread."""
     threads = torch.get_num_threads()
     weights = [torch.randn(4 * width, width) for _ in range(4)]
     vector = torch.randn(width)
 
-    def share(index: int) -> None:
+    def read_rows(index: int) -> None:
         torch.set_num_threads(1)
         for weight in weights:
             torch.mv(weight.chunk(threads)[index], vector)
 
     with ThreadPoolExecutor(threads) as pool:
-        seconds = _fastest(lambda: list(pool.map(share, range(threads))))
+        seconds = _fastest(lambda: list(pool.map(read_rows, range(threads))))
     torch.set_num_threads(threads)
     return 4 * 16 * width**2 / seconds / 1e9
 

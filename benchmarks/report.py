@@ -1,4 +1,4 @@
-"""RESULTS.md: one section a script, each rewritten by its script alone."""
+"""RESULTS.md: a section for each script, written by that script only."""
 
 from __future__ import annotations
 
@@ -54,11 +54,11 @@ def load_before() -> float:
     return os.getloadavg()[0]
 
 
-def best_of(times: int, work: Mapping[str, Callable[[], object]]) -> dict[str, float]:
-    """Seconds of each piece of work, the best of several rounds that take them in turn."""
-    best = dict.fromkeys(work, float("inf"))
-    for _ in range(times):
-        for name, run in work.items():
+def best_of(rounds: int, tasks: Mapping[str, Callable[[], object]]) -> dict[str, float]:
+    """Seconds of each task: the shortest of several rounds, which run the tasks in turn."""
+    best = dict.fromkeys(tasks, float("inf"))
+    for _ in range(rounds):
+        for name, run in tasks.items():
             start = time.perf_counter()
             run()
             best[name] = min(best[name], time.perf_counter() - start)
@@ -70,5 +70,5 @@ def _processor() -> str:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
         return platform.processor() or platform.machine()
-    found = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
-    return found.group(1) if found else platform.machine()
+    model = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
+    return model.group(1) if model else platform.machine()

@@ -24,7 +24,7 @@ _STARTS = (0, 600, 1800, 3590)
 
 
 def main() -> None:
-    """Measure and write the section."""
+    """Run the benchmark and write its section."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("speech", type=Path, nargs="?", default=_SPEECH)
     options = parser.parse_args()
@@ -41,7 +41,7 @@ def main() -> None:
         rows.append(["decompress the hour", _seconds(folder, "decompress", "hour.bcdc", "all.wav")])
     text = (
         f"{machine(load)}\n\nOne hour of speech in one file, default model, from start to exit. "
-        "A part takes the tokens since the decoder last started anew (docs/performance.md).\n\n"
+        "A part needs the tokens since the last state reset (docs/performance.md).\n\n"
         + table(["", "seconds"], rows)
     )
     write_section("Seeking", text)
@@ -58,7 +58,7 @@ def _write_hour(speech: Path, path: Path) -> None:
 
 def _seconds(folder: Path, verb: str, source: str, output: str, *options: str) -> str:
     start = time.perf_counter()
-    command = [_COMMAND, verb, "-f", "-q", source, "-o", output, *options]
+    command: list[str | Path] = [_COMMAND, verb, "-f", "-q", source, "-o", output, *options]
     subprocess.run(command, cwd=folder, check=True)
     return f"{time.perf_counter() - start:.1f}"
 

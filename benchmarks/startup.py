@@ -27,7 +27,7 @@ _ROUNDS = 3
 
 
 def main() -> None:
-    """Measure and write the section."""
+    """Run the benchmark and write its section."""
     load = load_before()
     with tempfile.TemporaryDirectory() as folder:
         rows = _measure(Path(folder))

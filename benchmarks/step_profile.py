@@ -1,4 +1,4 @@
-"""Where the time of one training step of ours goes, and how many operations it has."""
+"""The time of the parts of a training step, and its number of operations."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ _LSTM_OPERATIONS = 16  # a frame and layer, in units of width squared: two produ
 
 
 def operations(trainer: Trainer, wave: Tensor) -> float:
-    """Operations of the products of one step, forward and backward; a step is taken.
+    """Operations of the products of one step, forward and backward. This runs a training step.
 
-    torch counts convolutions and matrix products; of its LSTM it knows nothing.
+    torch counts convolutions and matrix products, but not those inside its LSTM.
     """
     with FlopCounterMode(display=False) as counter:
         trainer.train_step(wave)
@@ -39,11 +39,11 @@ def operations(trainer: Trainer, wave: Tensor) -> float:
 
 
 def profiled(trainer: Trainer, wave: Tensor) -> str:
-    """Two tables of a step that is taken: its parts, and the operators that take longest."""
+    """Two tables of a training step: its parts, and the slowest operators."""
     activities = [ProfilerActivity.CPU]
-    with _named_parts(trainer), profile(activities=activities) as found, record_function("step"):
+    with _named_parts(trainer), profile(activities=activities) as recorded, record_function("step"):
         trainer.train_step(wave)
-    events = {event.key: event for event in found.key_averages()}
+    events = {event.key: event for event in recorded.key_averages()}
     whole = events["step"].cpu_time_total
     spent = {name: events[name].cpu_time_total for name in _PARTS}
     spent["the rest"] = whole - sum(spent.values())

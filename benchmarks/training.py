@@ -1,12 +1,12 @@
-"""Training on a CPU: our step beside the published modules in a minimal loop.
+"""Training on a CPU: a training step compared with that of the published modules.
 
     python -m benchmarks.training CHECKOUT [--preset bigcodec-base --batch-size 4]
     python -m benchmarks.training CHECKOUT --preset bigcodec --batch-size 1
 
 CHECKOUT is a clone of https://github.com/Aria-K-Alethia/BigCodec, whose training module is driven
 by `published_training`; it needs einops. Both sides begin with the same random weights and are
-given the same noise, float32, all losses, all discriminators. Each is a process of its own, so
-that its memory can be told; they take steps in turn, the one waiting while the other works.
+given the same noise, float32, all losses, all discriminators. Each runs in a process of its
+own, so that its memory can be measured; they take steps in turn.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ from bigcodec_models.discriminators import adapt_discriminators
 from bigcodec_models.training.config import recipe_for
 from bigcodec_models.training.trainer import Trainer
 
-_WANTED = 2.0  # times faster
+_TARGET_SPEEDUP = 2.0  # times faster
 _WEIGHTS = "weights.pt"
 
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """What both sides are given; `folder` is for files that they share."""
+    """The work of both sides; `folder` is for files that they share."""
 
     checkout: Path
     preset: str
@@ -61,7 +61,7 @@ class Task:
 
 
 def main() -> None:
-    """Measure one preset and write its section."""
+    """Run the benchmark of one preset and write its section."""
     options = _parse()
     load = load_before()
     with tempfile.TemporaryDirectory() as name:
@@ -99,7 +99,7 @@ def _parse() -> argparse.Namespace:
 
 
 class Side:
-    """A process that takes training steps when told."""
+    """A process that takes training steps on request."""
 
     def __init__(self, serve: Callable[[Connection, Task], None], task: Task) -> None:
         context = multiprocessing.get_context("spawn")
@@ -116,9 +116,9 @@ class Side:
 
     def close(self) -> float:
         """End the process; returns the most memory it had, in GB."""
-        found = float(self.ask("end"))
+        memory = float(self.ask("end"))
         self._process.join()
-        return found
+        return memory
 
 
 def _serve_published(connection: Connection, task: Task) -> None:
@@ -129,7 +129,7 @@ def _serve_published(connection: Connection, task: Task) -> None:
     _serve(connection, {"step": lambda: _timed(lambda: published.step(wave))})
 
 
-def _serve_ours(connection: Connection, task: Task) -> None:
+def _serve_trainer(connection: Connection, task: Task) -> None:
     torch.set_num_threads(task.threads)
     trainer, wave = _trainer(task), task.wave()
 
@@ -159,24 +159,24 @@ def _timed(step: Callable[[], dict[str, float]]) -> tuple[float, dict[str, float
 
 
 def _trainer(task: Task) -> Trainer:
-    """Ours, by the recipe of the preset, with the published side's weights.
+    """A trainer with the recipe of the preset and the weights of the published side.
 
     The LSTM of bigcodec-base has no dropout here, as the published modules have none.
     """
-    theirs = torch.load(task.folder / _WEIGHTS)
+    weights = torch.load(task.folder / _WEIGHTS)
     of_codec = ("CodecEnc.", "generator.")
-    tensors, config = adapt({k: v for k, v in theirs.items() if k.startswith(of_codec)})
+    tensors, config = adapt({k: v for k, v in weights.items() if k.startswith(of_codec)})
     recipe = dataclasses.replace(
         recipe_for(config), batch_size=task.batch_size, crop_seconds=task.seconds
     )
     soundfile.write(task.folder / "noise.wav", checks.noise(SAMPLE_RATE), SAMPLE_RATE)
     data = CropSource(scan(task.folder), crop=SAMPLE_RATE, seed=0)
     trainer = Trainer(config, recipe, data, task.folder / "run", "cpu")
-    trainer.start_from(tensors, discriminators=adapt_discriminators(theirs))
+    trainer.start_from(tensors, discriminators=adapt_discriminators(weights))
     return trainer
 
 
-# ---- measuring and telling ----------------------------------------------------------------
+# ---- the report ---------------------------------------------------------------------------
 
 
 @dataclasses.dataclass(frozen=True)
@@ -190,48 +190,47 @@ class Result:
 
 def _report(task: Task, rounds: int, with_profile: bool) -> str:
     published = Side(_serve_published, task)
-    ours = Side(_serve_ours, task)
-    first = [side.ask("step")[1] for side in (published, ours)]
-    times = [[side.ask("step")[0] for side in (published, ours)] for _ in range(rounds)]
-    best = [min(found) for found in zip(*times, strict=True)]
-    memory = published.close()
-    theirs = Result(best[0], memory, first[0])
+    trainer = Side(_serve_trainer, task)
+    first = [side.ask("step")[1] for side in (published, trainer)]
+    times = [[side.ask("step")[0] for side in (published, trainer)] for _ in range(rounds)]
+    best = [min(seconds) for seconds in zip(*times, strict=True)]
+    published_result = Result(best[0], published.close(), first[0])
     ratio = best[0] / best[1]
     more = ""
-    if ratio < _WANTED or with_profile:
-        more = "\n\n" + ours.ask("profile") + "\n\n" + _bound_text(task, ours, best)
-    text = _speed_text(task, rounds, theirs, Result(best[1], ours.close(), first[1]))
+    if ratio < _TARGET_SPEEDUP or with_profile:
+        more = "\n\n" + trainer.ask("profile") + "\n\n" + _bound_text(task, trainer, best)
+    text = _speed_text(task, rounds, published_result, Result(best[1], trainer.close(), first[1]))
     return text + more
 
 
-def _speed_text(task: Task, rounds: int, theirs: Result, ours: Result) -> str:
+def _speed_text(task: Task, rounds: int, published: Result, package: Result) -> str:
     audio = task.batch_size * task.seconds
     rows = [
         [name, f"{side.seconds:.2f}", f"{audio / side.seconds:.3f}", f"{side.memory:.1f}"]
-        for name, side in (("published", theirs), ("ours", ours))
+        for name, side in (("published", published), ("bigcodec-cli", package))
     ]
     head = ["", "seconds a step", "seconds of audio a second", "peak memory, GB"]
-    errors = {k: abs(ours.losses[k] - v) / abs(v) for k, v in theirs.losses.items()}
+    errors = {k: abs(package.losses[k] - v) / abs(v) for k, v in published.losses.items()}
     worst = max(errors, key=lambda name: errors[name])
     return (
         f"A step on {task.batch_size} x {task.seconds:g} s of noise with all losses, both "
         f"discriminators' step and the generator's, float32, {task.threads} threads, the same "
         f"random weights, best of {rounds} steps in turn:\n\n{table(head, rows)}\n\n"
-        f"Ours is {theirs.seconds / ours.seconds:.2f} times faster. The losses of the first step "
-        f"agree within {errors[worst]:.1e} of their values (the most: {worst})."
+        f"bigcodec-cli is {published.seconds / package.seconds:.2f} times faster. The losses of "
+        f"the first step agree within {errors[worst]:.1e} of their values (the most: {worst})."
     )
 
 
-def _bound_text(task: Task, ours: Side, best: list[float]) -> str:
-    count = ours.ask("operations")
+def _bound_text(task: Task, trainer: Side, best: list[float]) -> str:
+    count = trainer.ask("operations")
     torch.set_num_threads(task.threads)
     rate = rates.products()
     least = count / 1e9 / rate
     return (
-        f"The products of our step are {count / 1e9:.0f} GFLOP. At the best rate of products that "
-        f"this machine showed, {rate:.0f} GFLOP/s in float32, they alone take {least:.2f} s: our "
-        f"step takes {best[1] / least:.2f} times as long, the published one {best[0] / least:.2f} "
-        f"times."
+        f"The products of a bigcodec-cli step are {count / 1e9:.0f} GFLOP. At the best rate of "
+        f"products that this machine showed, {rate:.0f} GFLOP/s in float32, they alone take "
+        f"{least:.2f} s: the step takes {best[1] / least:.2f} times as long, the published one "
+        f"{best[0] / least:.2f} times."
     )
 
 

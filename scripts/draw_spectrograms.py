@@ -1,4 +1,4 @@
-"""Spectrograms of clips, a row each: the original, then what each model makes of it.
+"""Spectrograms of clips, a row each: the original, then the output of each model.
 
     python scripts/draw_spectrograms.py OUTPUT.png MODEL[,MODEL...] CLIP...
 

@@ -8,14 +8,15 @@ from pathlib import Path
 import click
 
 from bigcodec_cli.commands.metric_options import metrics_option
+from bigcodec_cli.console.messages import error_line
 
 
 @click.command()
 @click.argument("original", metavar="A", type=click.Path(path_type=Path))
 @click.argument("restored", metavar="B", type=click.Path(path_type=Path))
-@click.option("--align/--no-align", default=True, help="Take away B's delay first (the default).")
+@click.option("--align/--no-align", default=True, help="Remove B's delay first (the default).")
 @metrics_option
-@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(
     original: Path, restored: Path, align: bool, metrics: tuple[str, ...], as_json: bool
 ) -> None:
@@ -28,3 +29,7 @@ def command(
 
     comparison = compare(original, restored, align, metrics)
     click.echo(json.dumps(comparison_json(comparison)) if as_json else comparison_text(comparison))
+    for fault in comparison.faults:
+        error_line(f"{fault}; compared as far as it goes")
+    if comparison.faults:
+        raise click.exceptions.Exit(1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,7 +35,7 @@ _OUTPUT = click.Path(path_type=Path)
     "models",
     metavar="NAME|PATH",
     multiple=True,
-    help="Codec model; may be given more than once. Default: see 'models list'.",
+    help="Codec model; may be given more than once. [default: see 'models list']",
 )
 @f0_option
 @list_option(
@@ -45,9 +46,13 @@ _OUTPUT = click.Path(path_type=Path)
     "Other codecs: opus:KBPS, codec2:MODE, encodec:KBPS, dac:KBPS.",
 )
 @metrics_option
-@click.option("--report", metavar="FILE", type=_OUTPUT, help="An HTML page to read and hear.")
-@click.option("--json", "as_json", metavar="FILE", type=_OUTPUT, help="Everything as JSON.")
-@click.option("--csv", "as_csv", metavar="FILE", type=_OUTPUT, help="A row a file and codec.")
+@click.option(
+    "--report", metavar="FILE", type=_OUTPUT, help="An HTML page with tables, charts and players."
+)
+@click.option("--json", "as_json", metavar="FILE", type=_OUTPUT, help="All results as JSON.")
+@click.option(
+    "--csv", "as_csv", metavar="FILE", type=_OUTPUT, help="A row per file and codec, as CSV."
+)
 @click.option(
     "--by",
     type=click.Choice(["folder", "prefix"]),
@@ -61,7 +66,7 @@ _OUTPUT = click.Path(path_type=Path)
     type=click.IntRange(0, 200),
     default=8,
     show_default=True,
-    help="Files that can be heard on the page.",
+    help="Number of files with players on the page.",
 )
 @click.option(
     "--jobs",
@@ -69,7 +74,7 @@ _OUTPUT = click.Path(path_type=Path)
     type=click.IntRange(1, 256),
     default=1,
     show_default=True,
-    help="Processes. With several, speeds are measured while all of them run.",
+    help="Number of processes. With several, they share the machine, and speeds are lower.",
 )
 @device_option
 @click.option("-f", "--force", is_flag=True, help="Overwrite existing files.")
@@ -88,14 +93,15 @@ def command(
     device: str,
     force: bool,
 ) -> None:
-    """Measure models and other codecs on the speech in a folder.
+    """Evaluate models and other codecs on the speech in a folder.
 
     Codes every audio file to bytes on disk and back, and reports quality (PESQ, STOI, MCD,
     speaker similarity, ...) and bit rate, with 95 % bootstrap intervals.
     The metrics need the `eval` extra; those that are not installed are named and left out.
     """
-    named = [path for path in (report, as_json, as_csv) if path is not None]
-    if len(set(named)) < len(named):
+    outputs = {"html": report, "json": as_json, "csv": as_csv}
+    paths = {kind: path for kind, path in outputs.items() if path is not None}
+    if len(set(paths.values())) < len(paths):
         raise click.UsageError("--report, --json and --csv must name different files")
     config = EvalConfig(
         models=_check_models(models),
@@ -108,23 +114,26 @@ def command(
     if not folder.is_dir():
         raise CliError(f"{folder}: not a folder")
     with contextlib.ExitStack() as stack:
-        for path in named:
+        for path in paths.values():
             if not path.parent.is_dir():
                 raise CliError(f"{path}: its folder does not exist")
-        files = {p: stack.enter_context(atomic_output(p, overwrite=force)) for p in named}
+        files = {
+            kind: stack.enter_context(atomic_output(path, overwrite=force))
+            for kind, path in paths.items()
+        }
         evaluation = _evaluate(folder, by, players if report else 0, config)
-        _write(evaluation, files, report, as_json, as_csv)
-    if evaluation.unread or any("coding" in result.failed for result in evaluation.results):
+        _write(evaluation, files)
+    if evaluation.is_incomplete:
         raise click.exceptions.Exit(1)
 
 
-def _evaluate(folder: Path, by: str, heard: int, config: EvalConfig) -> Evaluation:
-    from bigcodec_cli.evaluation.clips import choose_heard, find_clips
+def _evaluate(folder: Path, by: str, players: int, config: EvalConfig) -> Evaluation:
+    from bigcodec_cli.evaluation.clips import choose_players, find_clips
     from bigcodec_cli.evaluation.run import evaluate
 
     clips, unread = find_clips(folder, by)
     try:
-        return evaluate(folder, choose_heard(clips, heard), unread, config, note)
+        return evaluate(folder, choose_players(clips, players), unread, config, note)
     except BaselineError as error:
         raise click.BadParameter(str(error), param_hint="--baselines") from error
 
@@ -140,23 +149,14 @@ def _check_models(models: tuple[str, ...]) -> tuple[str, ...]:
     return models
 
 
-def _write(
-    evaluation: Evaluation,
-    files: dict[Path, Path],
-    report: Path | None,
-    as_json: Path | None,
-    as_csv: Path | None,
-) -> None:
+def _write(evaluation: Evaluation, files: Mapping[str, Path]) -> None:
+    """Print the results, and write them to the file of each kind."""
     from bigcodec_cli.evaluation.report.exports import to_csv, to_json, to_text
+    from bigcodec_cli.evaluation.report.html import to_html
 
     for name, reason in evaluation.unread.items():
         error_line(f"{name}: {reason}")
     click.echo(to_text(evaluation), nl=False)
-    if report is not None:
-        from bigcodec_cli.evaluation.report.html import to_html
-
-        files[report].write_text(to_html(evaluation), encoding="utf-8")
-    if as_json is not None:
-        files[as_json].write_text(to_json(evaluation), encoding="utf-8")
-    if as_csv is not None:
-        files[as_csv].write_text(to_csv(evaluation), encoding="utf-8")
+    formats = {"html": to_html, "json": to_json, "csv": to_csv}
+    for kind, path in files.items():
+        path.write_text(formats[kind](evaluation), encoding="utf-8")

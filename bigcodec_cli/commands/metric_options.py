@@ -43,5 +43,5 @@ metrics_option = list_option(
     "--measures",
     parse_metrics,
     "KEY,...",
-    "Quality metrics to compute, such as pesq_wb,stoi. Default: all that are installed.",
+    "Quality metrics to compute, such as pesq_wb,stoi. [default: all that are installed]",
 )

@@ -8,6 +8,7 @@ import bcdc
 from bigcodec_cli.commands.options import batch_options, input_options
 from bigcodec_cli.files.batch import Batch, BatchOptions, check_stdout
 from bigcodec_cli.files.inputs import InputOptions, plan
+from bigcodec_models.config import SAMPLE_RATE
 
 
 @click.group()
@@ -43,7 +44,7 @@ def extract(where: InputOptions, how: BatchOptions, kind: str | None) -> None:
 @command.command()
 @input_options
 @click.option("--model", metavar="NAME|PATH", help="The model that made the tokens; for .npy.")
-@click.option("--rate", default=16000, show_default=True, help="Sample rate to restore; for .npy.")
+@click.option("--rate", default=SAMPLE_RATE, show_default=True, help="Sample rate, for .npy.")
 @click.option(
     "--samples", type=int, help="Length to restore. Default: as the tokens give; for .npy."
 )

@@ -1,1 +1,1 @@
-"""Measuring codecs: how much of the speech is left, at how many bits, beside other codecs."""
+"""Quality and bit rate of codecs, compared on the same speech."""

@@ -1,4 +1,4 @@
-"""Which files of a folder are measured, how they are grouped, and which are heard on the page."""
+"""The files of a folder that are evaluated, their groups, and which of them get a player."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from bigcodec_models.data.index import Clip, DataError, scan
 def find_clips(folder: Path, by: str) -> tuple[list[EvalClip], list[Unread]]:
     """The audio files below a folder, and those that cannot be read.
 
-    `by` "folder" groups them by the folder's own subfolders, "prefix" by their names up to the
+    `by` "folder" groups them by the subfolders of the folder, "prefix" by their names up to the
     first "-" or "_".
 
     Raises:
-        CliError: it is no folder, or holds no readable audio.
+        CliError: it is not a folder, or holds no readable audio.
     """
     unread: list[Unread] = []
 
@@ -28,31 +28,31 @@ def find_clips(folder: Path, by: str) -> tuple[list[EvalClip], list[Unread]]:
         unread.append(Unread(file=path.relative_to(folder).as_posix(), reason=reason))
 
     try:
-        found = scan(folder, skipped=skipped)
+        files = scan(folder, skipped=skipped)
     except DataError as error:
         raise CliError(str(error)) from error
-    clips = [EvalClip(path=c.path, name=c.name, group=_group(c, by)) for c in found]
+    clips = [EvalClip(path=c.path, name=c.name, group=_group(c, by)) for c in files]
     return clips, unread
 
 
-def choose_heard(clips: Sequence[EvalClip], count: int) -> list[EvalClip]:
-    """The clips, up to `count` of them marked to be heard: in turn from each group, and evenly
-    spread over it."""
+def choose_players(clips: Sequence[EvalClip], count: int) -> list[EvalClip]:
+    """The clips, up to `count` of them with a player: in turn from each group, and evenly spread
+    over it."""
     groups = collections.defaultdict[str, list[EvalClip]](list)
     for clip in clips:
         groups[clip.group].append(clip)
-    shares = dict.fromkeys(groups, 0)
-    wanted = min(count, len(clips))
-    while sum(shares.values()) < wanted:
+    counts = dict.fromkeys(groups, 0)
+    total = min(count, len(clips))
+    while sum(counts.values()) < total:
         for group, members in groups.items():
-            if shares[group] < len(members) and sum(shares.values()) < wanted:
-                shares[group] += 1
-    heard = {
-        members[(2 * k + 1) * len(members) // (2 * shares[group])].name
+            if counts[group] < len(members) and sum(counts.values()) < total:
+                counts[group] += 1
+    chosen = {
+        members[(2 * k + 1) * len(members) // (2 * counts[group])].name
         for group, members in groups.items()
-        for k in range(shares[group])
+        for k in range(counts[group])
     }
-    return [dataclasses.replace(clip, heard=clip.name in heard) for clip in clips]
+    return [dataclasses.replace(clip, has_player=clip.name in chosen) for clip in clips]
 
 
 def _group(clip: Clip, by: str) -> str:

@@ -9,14 +9,18 @@ from pathlib import Path
 from bigcodec_cli.console.messages import CliError
 from bigcodec_cli.evaluation.metrics.alignment import align
 from bigcodec_cli.evaluation.metrics.compute import QualityMetrics
-from bigcodec_cli.evaluation.metrics.waveform import RATE, Wave, fit, load_wave
+from bigcodec_cli.evaluation.metrics.waveform import LoadedWave, fit, load_wave
+from bigcodec_models.config import SAMPLE_RATE
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Values by key; reasons for metrics that failed or are not installed; `delay_ms` is what
-    was taken away, `seconds` the original's length, `surplus_seconds` how much longer the other
-    was."""
+    """Values by key; reasons for metrics that failed or are not installed.
+
+    `delay_ms` is the delay that was removed, `seconds` the length of the original,
+    `surplus_seconds` how much longer the restored file was. `faults` name a file that is not
+    whole, and why.
+    """
 
     values: Mapping[str, float]
     failed: Mapping[str, str]
@@ -24,30 +28,33 @@ class Comparison:
     seconds: float
     surplus_seconds: float
     delay_ms: float
+    faults: Sequence[str] = ()
 
 
 def compare(original: Path, restored: Path, aligned: bool, keys: Sequence[str]) -> Comparison:
-    """Measure two files at 16 kHz by `keys`, without the second one's delay if `aligned`.
+    """The metrics `keys` of two files at 16 kHz, without the delay of the second if `aligned`.
 
     Raises:
         CliError: one of them cannot be read or holds no samples.
     """
-    first, second = _load(original), _load(restored)
+    loaded = {path: _load(path) for path in (original, restored)}
+    first, second = loaded[original].wave, loaded[restored].wave
     moved, delay = align(first, second) if aligned else (fit(second, len(first)), 0)
     metrics = QualityMetrics(keys)
-    values, failed = metrics.measure(first, moved)
+    values, failed = metrics.compute(first, moved)
     return Comparison(
         values=values,
         failed=failed,
         missing=metrics.missing,
-        seconds=len(first) / RATE,
-        surplus_seconds=(len(second) - len(first)) / RATE,
-        delay_ms=delay * 1000 / RATE,
+        seconds=len(first) / SAMPLE_RATE,
+        surplus_seconds=(len(second) - len(first)) / SAMPLE_RATE,
+        delay_ms=delay * 1000 / SAMPLE_RATE,
+        faults=[f"{path}: {each.fault}" for path, each in loaded.items() if each.fault],
     )
 
 
-def _load(path: Path) -> Wave:
-    wave = load_wave(path)
-    if not len(wave):
-        raise CliError(f"{path}: holds no samples")
-    return wave
+def _load(path: Path) -> LoadedWave:
+    loaded = load_wave(path)
+    if not len(loaded.wave):
+        raise CliError(f"{path}: {loaded.fault or 'holds no samples'}")
+    return loaded

@@ -1,4 +1,4 @@
-"""What is to be compared, as it is named on the command line. Loads no torch."""
+"""The codecs and metrics of an evaluation, as named on the command line. Loads no torch."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def parse_baselines(text: str) -> list[BaselineName]:
     """The baselines of a list such as `opus:6,codec2:1200`, each once.
 
     Raises:
-        BaselineError: naming the one that is wrong, and what there is.
+        BaselineError: one is unknown; the message lists the known ones.
     """
     names = dict.fromkeys(_parse(part.strip()) for part in text.split(",") if part.strip())
     return list(names)
@@ -70,7 +70,7 @@ def parse_metrics(text: str) -> tuple[str, ...]:
     """The quality metrics of a list such as `pesq_wb,stoi`, each once; all for an empty list.
 
     Raises:
-        ValueError: naming the one that is wrong, and which there are.
+        ValueError: one is unknown; the message lists the known ones.
     """
     known = [metric.key for metric in QUALITY]
     chosen = [part.strip() for part in text.split(",") if part.strip()]
@@ -81,6 +81,6 @@ def parse_metrics(text: str) -> tuple[str, ...]:
 
 
 def model_name(name_or_path: str) -> str:
-    """What a model is called in tables: the store's name, or the file's without its suffix."""
+    """The name of a model in tables: that of the store, or that of the file without its suffix."""
     entry = find_model(name_or_path)
     return entry.name if entry is not None else Path(name_or_path).stem

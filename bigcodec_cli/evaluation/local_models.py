@@ -11,17 +11,17 @@ def load_local(repository: str, model: str) -> Any:
     """A model of transformers, ready to use, from the Hugging Face cache.
 
     Raises:
-        MissingError: transformers or the weights are not here.
+        MissingError: transformers or the weights are not on this machine.
     """
     network = _load(repository, model).eval()
     return network.requires_grad_(False)
 
 
 def load_local_processor(repository: str, processor: str) -> Any:
-    """What prepares a model's input.
+    """The processor that prepares the input of a model, from the Hugging Face cache.
 
     Raises:
-        MissingError: transformers or its settings are not here.
+        MissingError: transformers or its files are not on this machine.
     """
     return _load(repository, processor)
 

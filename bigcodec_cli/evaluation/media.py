@@ -1,4 +1,4 @@
-"""Sound and pictures for a page that stands alone: FLAC, and spectrograms as PNG."""
+"""Sound and pictures inside a page: FLAC, and spectrograms as PNG."""
 
 from __future__ import annotations
 
@@ -12,14 +12,16 @@ import numpy as np
 import numpy.typing as npt
 import soundfile
 
-from bigcodec_cli.evaluation.metrics.waveform import RATE, Wave, to_int16
+from bigcodec_cli.evaluation.metrics.waveform import to_int16
+from bigcodec_models.arrays import Wave
+from bigcodec_models.config import SAMPLE_RATE
 
-SECONDS = 12
-"""What is longer is cut for the page."""
+MAX_SECONDS = 12
+"""The page has at most so much of a clip."""
 
 _WINDOW, _HOP = 512, 200
 _RANGE_DB = 70.0
-_SHADES = 15
+_WHITE = 15
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,9 +34,9 @@ class Sound:
 
 def make_sound(wave: Wave, loudest: float) -> Sound:
     """The first 12 s of a wave (n,); `loudest` is the magnitude that is drawn black."""
-    cut = wave[: SECONDS * RATE]
+    cut = wave[: MAX_SECONDS * SAMPLE_RATE]
     file = io.BytesIO()
-    soundfile.write(file, to_int16(cut), RATE, format="FLAC", subtype="PCM_16")
+    soundfile.write(file, to_int16(cut), SAMPLE_RATE, format="FLAC", subtype="PCM_16")
     return Sound(file.getvalue(), spectrogram_png(cut, loudest))
 
 
@@ -53,12 +55,15 @@ def spectrogram_shades(wave: Wave, loudest: float) -> npt.NDArray[np.uint8]:
     """The pixels of `spectrogram_png`: (128, columns) in 16 shades, 0 black and 15 white."""
     magnitudes = _magnitudes(wave)[:, :256].reshape(-1, 128, 2).max(axis=2)
     decibels = 20 * np.log10(np.maximum(magnitudes, 1e-9) / max(loudest, 1e-9))
-    shades = np.round(np.clip(-decibels / _RANGE_DB, 0, 1) * _SHADES)
+    shades = np.round(np.clip(-decibels / _RANGE_DB, 0, 1) * _WHITE)
     return np.asarray(shades.T[::-1], dtype=np.uint8)
 
 
 def grey_png(pixels: npt.NDArray[np.uint8]) -> bytes:
-    """A PNG file of pixels (rows, columns) in 16 shades, 0 black and 15 white (RFC 2083)."""
+    """A PNG file of pixels (rows, columns) in 16 shades, 0 black and 15 white (RFC 2083).
+
+    By hand, since none of the packages that are always installed writes PNG.
+    """
     rows, columns = pixels.shape
     padded = np.pad(pixels, ((0, 0), (0, columns % 2)))
     packed = padded[:, ::2] << 4 | padded[:, 1::2]
@@ -69,7 +74,7 @@ def grey_png(pixels: npt.NDArray[np.uint8]) -> bytes:
 
 
 def data_uri(kind: str, data: bytes) -> str:
-    """A file as an address that holds it."""
+    """The content of a file as a data URI."""
     return f"data:{kind};base64,{base64.b64encode(data).decode('ascii')}"
 
 

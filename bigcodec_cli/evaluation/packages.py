@@ -1,4 +1,4 @@
-"""Optional packages, asked for when a metric or a baseline is first wanted."""
+"""Optional packages, imported only when a metric or a baseline needs them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ INSTALL_HINT = "pip install 'bigcodec-cli[eval]'"
 
 
 class MissingError(Exception):
-    """A package, program or weights file is not here; the message says which."""
+    """A package, program or weights file is not on this machine; the message names it."""
 
 
 def load_package(name: str) -> Any:
@@ -25,7 +25,7 @@ def load_package(name: str) -> Any:
     package = name.partition(".")[0]
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what other packages deprecate is not the user's
+            warnings.simplefilter("ignore")  # deprecations inside packages do not concern the user
             return importlib.import_module(name)
     except ImportError as error:
         if error.name in (name, package):
@@ -36,7 +36,7 @@ def load_package(name: str) -> Any:
 def load_extension(package: str, module: str) -> Any:
     """A compiled module of a package, without running the package's `__init__`.
 
-    pyworld 0.3.5 asks pkg_resources for its own version there, and setuptools 82 has none.
+    The `__init__` of pyworld 0.3.5 needs pkg_resources, which setuptools 82 no longer has.
 
     Raises:
         MissingError: it is not installed.
@@ -45,13 +45,13 @@ def load_extension(package: str, module: str) -> Any:
     spec = importlib.machinery.PathFinder.find_spec(f"{package}.{module}", [str(folder)])
     if spec is None or spec.loader is None:
         raise MissingError(f"{package} has no module {module} ({INSTALL_HINT})")
-    found = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(found)
-    return found
+    extension = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(extension)
+    return extension
 
 
 def package_folder(name: str) -> Path:
-    """Where an installed package lies; nothing of it is imported.
+    """The folder of an installed package, which is not imported.
 
     Raises:
         MissingError: it is not installed.

@@ -1,4 +1,4 @@
-"""What was measured, and its means over groups of files."""
+"""Metric values of each codec on each file, and their means over groups of files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from bigcodec_cli.evaluation.codecs.base import CodecInfo
 from bigcodec_cli.evaluation.media import Sound
 from bigcodec_cli.evaluation.metrics.bootstrap import Mean, mean_with_interval
 from bigcodec_cli.evaluation.metrics.definitions import METRICS
-from bigcodec_cli.evaluation.metrics.token_entropy import Tokens, token_statistics
+from bigcodec_cli.evaluation.metrics.token_entropy import token_statistics
+from bigcodec_models.arrays import Tokens
+from bigcodec_models.config import SAMPLE_RATE
 
 ORIGINAL = "original"
 CODING = "coding"
@@ -19,21 +21,26 @@ CODING = "coding"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Result:
-    """One codec on one file, or the file itself (system `original`).
+    """One codec on one file, or the file itself (codec `original`).
 
-    `values` holds what could be measured, `failed` a reason for each metric that was tried in
-    vain. `delay` is in samples at 16 kHz.
+    `values` holds the metrics that were computed, `failed` a reason for each one that could not
+    be. `delay` is in samples at 16 kHz.
     """
 
     file: str
     group: str
-    system: str
+    codec: str
     seconds: float
     values: Mapping[str, float]
     failed: Mapping[str, str]
     tokens: Tokens | None = None
     delay: int = 0
     sound: Sound | None = None
+
+    @property
+    def delay_ms(self) -> float:
+        """The delay in milliseconds."""
+        return self.delay * 1000 / SAMPLE_RATE
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -48,7 +55,7 @@ class Summary:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Setting:
-    """Where and how it was run: `elapsed` in seconds, `started` in ISO 8601."""
+    """Where and how an evaluation ran: `elapsed` in seconds, `started` in ISO 8601."""
 
     folder: str
     version: str
@@ -61,11 +68,11 @@ class Setting:
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """All results of a run. `missing` says why metrics and baselines were left out, by key or name;
-    `unread` why files were."""
+    """All results of a run. `missing` has a reason for each metric or baseline that was left out,
+    `unread` one for each file."""
 
     setting: Setting
-    systems: Sequence[CodecInfo]
+    codecs: Sequence[CodecInfo]
     results: Sequence[Result]
     missing: Mapping[str, str]
     unread: Mapping[str, str]
@@ -73,8 +80,13 @@ class Evaluation:
     @functools.cached_property
     def groups(self) -> list[str]:
         """Names of the groups, if there is more than one."""
-        found = sorted({result.group for result in self.results})
-        return found if len(found) > 1 else []
+        names = sorted({result.group for result in self.results})
+        return names if len(names) > 1 else []
+
+    @property
+    def is_incomplete(self) -> bool:
+        """Whether a file could not be read, or a codec failed on one."""
+        return bool(self.unread) or any(CODING in result.failed for result in self.results)
 
     @property
     def files(self) -> list[str]:
@@ -86,39 +98,40 @@ class Evaluation:
         """Seconds of speech."""
         return sum(result.seconds for result in self.of(ORIGINAL))
 
-    def of(self, system: str, group: str | None = None) -> list[Result]:
-        """Results of a system, of one group or of all."""
+    def of(self, codec: str, group: str | None = None) -> list[Result]:
+        """Results of a codec, of one group or of all."""
         return [
             result
             for result in self.results
-            if result.system == system and group in (None, result.group)
+            if result.codec == codec and group in (None, result.group)
         ]
 
-    def summary(self, system: str, group: str | None = None) -> Summary:
-        """Means of a system over a group, or over all files."""
-        results = self.of(system, group)
-        rates = {info.name: info.token_rate for info in self.systems}
-        return summarize(results, rates.get(system, 0.0))
+    def summary(self, codec: str, group: str | None = None) -> Summary:
+        """Means of a codec over a group, or over all files."""
+        results = self.of(codec, group)
+        rates = {info.name: info.token_rate for info in self.codecs}
+        return summarize(results, rates.get(codec, 0.0))
 
 
-def token_values(pieces: Sequence[Tokens], token_rate: float) -> dict[str, float]:
-    """The metrics that follow from tokens (T, K) taken together, by key."""
-    found = token_statistics(pieces)
-    if found is None:
+def token_values(recordings: Sequence[Tokens], token_rate: float) -> dict[str, float]:
+    """The metrics of the tokens (T, K) of several recordings taken together, by key."""
+    statistics = token_statistics(recordings)
+    if statistics is None:
         return {}
     return {
-        "entropy_bits": found.entropy_bits,
-        "approx_kbps": found.entropy_bits * token_rate / 1000,
-        "codebook_used": float(found.used),
-        "perplexity": found.perplexity,
+        "entropy_bits": statistics.entropy_bits,
+        "approx_kbps": statistics.entropy_bits * token_rate / 1000,
+        "codebook_used": float(statistics.used),
+        "perplexity": statistics.perplexity,
     }
 
 
 def summarize(results: Sequence[Result], token_rate: float) -> Summary:
-    """Means over results of one system.
+    """Means over results of one codec.
 
-    Rates are all bytes over all seconds, and speeds all seconds over all time, as means weighted
-    so; what is counted of tokens is counted over all of them, and has no interval.
+    A bit rate is all bytes over all seconds of speech, and a speed all seconds of speech over all
+    the time taken: both are weighted means. Metrics of tokens are those of all tokens taken
+    together, and have no interval.
     """
     tokens = [result.tokens for result in results if result.tokens is not None]
     pooled = token_values(tokens, token_rate)
@@ -127,10 +140,10 @@ def summarize(results: Sequence[Result], token_rate: float) -> Summary:
         for key, value in pooled.items()
     }
     for key in (metric.key for metric in METRICS if metric.key not in pooled):
-        found = [result for result in results if key in result.values]
-        if found:
-            values = [result.values[key] for result in found]
-            means[key] = mean_with_interval(values, [_weight(key, result) for result in found])
+        known = [result for result in results if key in result.values]
+        if known:
+            values = [result.values[key] for result in known]
+            means[key] = mean_with_interval(values, [_weight(key, result) for result in known])
     failures = [key for result in results for key in result.failed]
     return Summary(
         files=len(results),

@@ -11,7 +11,6 @@ import os
 import platform
 import signal
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -28,7 +27,7 @@ from bigcodec_cli.evaluation.codecs.bigcodec import Model
 from bigcodec_cli.evaluation.config import BaselineError, EvalConfig
 from bigcodec_cli.evaluation.media import loudest_magnitude, make_sound
 from bigcodec_cli.evaluation.metrics.compute import QualityMetrics
-from bigcodec_cli.evaluation.metrics.waveform import RATE, Wave, load_wave
+from bigcodec_cli.evaluation.metrics.waveform import load_wave
 from bigcodec_cli.evaluation.packages import MissingError
 from bigcodec_cli.evaluation.results import (
     CODING,
@@ -39,6 +38,8 @@ from bigcodec_cli.evaluation.results import (
     token_values,
 )
 from bigcodec_cli.model_store.loading import choose_device
+from bigcodec_models.arrays import Wave
+from bigcodec_models.config import SAMPLE_RATE
 
 _FAULTS = (CodingError, CliError, bcdc.BcdcError, OSError, ValueError, MemoryError, RuntimeError)
 """What may go wrong with one codec on one file. RuntimeError: torch's way to run out of memory."""
@@ -46,27 +47,33 @@ _FAULTS = (CodingError, CliError, bcdc.BcdcError, OSError, ValueError, MemoryErr
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EvalClip:
-    """A file to code: its name in tables, its group, and whether the page gets its sound."""
+    """A file to code: its name in tables, its group, and whether the page has a player for it."""
 
     path: Path
     name: str
     group: str
-    heard: bool = False
+    has_player: bool = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Unread:
-    """A file that could not be read, and why."""
+    """A file that could not be read, or not to its end, and why."""
 
     file: str
     reason: str
 
 
-Outcome = list[Result] | Unread
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What running the codecs on a file gave; `unread` says why not all of it was read, None if it
+    was."""
+
+    results: Sequence[Result] = ()
+    unread: Unread | None = None
 
 
 class Worker:
-    """The loaded codecs and metrics of a configuration. Missing baselines are left out.
+    """The loaded codecs and metrics of a configuration. Baselines that are missing are left out.
 
     Raises:
         CliError: a model cannot be used.
@@ -75,48 +82,52 @@ class Worker:
 
     def __init__(self, config: EvalConfig) -> None:
         self.missing: dict[str, str] = {}
-        self._systems: list[CodecUnderTest] = [
+        self._codecs: list[CodecUnderTest] = [
             Model(name, config.device, config.f0) for name in config.models
         ]
         for name in config.baselines:
             try:
-                self._systems.append(load_baseline(name))
+                self._codecs.append(load_baseline(name))
             except MissingError as error:
                 self.missing[str(name)] = str(error)
         self._metrics = QualityMetrics(config.metrics)
         self.missing |= self._metrics.missing
 
     @property
-    def systems(self) -> list[CodecInfo]:
-        """What the codecs are."""
-        return [system.info for system in self._systems]
+    def codecs(self) -> list[CodecInfo]:
+        """Descriptions of the codecs."""
+        return [codec.info for codec in self._codecs]
 
     def __call__(self, clip: EvalClip) -> Outcome:
         """The results of every codec on a file, those of the original first."""
         try:
-            wave = load_wave(clip.path)
+            loaded = load_wave(clip.path)
         except CliError as error:
-            return Unread(file=clip.name, reason=str(error).removeprefix(f"{clip.path}: "))
+            reason = str(error).removeprefix(f"{clip.path}: ")
+            return Outcome(unread=Unread(file=clip.name, reason=reason))
+        wave, fault = loaded.wave, loaded.fault
         if not len(wave):
-            return Unread(file=clip.name, reason="holds no samples")
-        return [self._original(clip, wave), *(self._one(s, clip, wave) for s in self._systems)]
+            return Outcome(unread=Unread(file=clip.name, reason=fault or "holds no samples"))
+        unread = Unread(file=clip.name, reason=fault) if fault is not None else None
+        results = [self._original(clip, wave), *(self._coded(c, clip, wave) for c in self._codecs)]
+        return Outcome(results=results, unread=unread)
 
     def _original(self, clip: EvalClip, wave: Wave) -> Result:
-        values, failed = self._metrics.measure_alone(wave)
+        values, failed = self._metrics.compute_without_original(wave)
         return _result(clip, ORIGINAL, wave, wave, values, failed)
 
-    def _one(self, system: CodecUnderTest, clip: EvalClip, wave: Wave) -> Result:
-        name = system.info.name
+    def _coded(self, codec: CodecUnderTest, clip: EvalClip, wave: Wave) -> Result:
+        name = codec.info.name
         try:
             with tempfile.TemporaryDirectory() as folder:
-                coded = system.code(wave, Path(folder))
+                coded = codec.code(wave, Path(folder))
         except _FAULTS as error:
             reason = " ".join(str(error).split()) or type(error).__name__
             return _result(clip, name, wave, None, {}, {CODING: reason})
-        values, failed = self._metrics.measure(wave, coded.restored)
-        values |= _cost(coded, len(wave) / RATE, system.info.token_rate)
-        found = _result(clip, name, wave, coded.restored, values, failed)
-        return dataclasses.replace(found, tokens=coded.tokens, delay=coded.delay)
+        values, failed = self._metrics.compute(wave, coded.restored)
+        values |= _cost(coded, len(wave) / SAMPLE_RATE, codec.info.token_rate)
+        result = _result(clip, name, wave, coded.restored, values, failed)
+        return dataclasses.replace(result, tokens=coded.tokens, delay=coded.delay)
 
 
 def evaluate(
@@ -126,38 +137,40 @@ def evaluate(
     config: EvalConfig,
     note: Callable[[str], None],
 ) -> Evaluation:
-    """Measure every codec on every clip of a folder. `note` is called with what will be missing.
+    """Run every codec on every clip of a folder. `note` is called with what will be missing.
 
     Raises:
-        CliError: a model cannot be used, or a process came to an untimely end.
+        CliError: a model cannot be used, or a process was killed.
         BaselineError: a baseline has no such rate.
     """
     started = datetime.datetime.now(datetime.UTC)
-    start = time.perf_counter()
     with _worker_pool(config) as pool:
-        systems, missing = pool.describe()
+        codecs, missing = pool.describe()
         for name, reason in missing.items():
             note(f"{name} is missing: {reason}")
-        outcomes: list[Outcome] = [*unread]
+        outcomes = [Outcome(unread=each) for each in unread]
         with files_bar(len(clips), "eval") as done:
             for outcome in pool.run(clips):
                 outcomes.append(outcome)
                 done(1)
-    setting = Setting(
+    return Evaluation(
+        setting=_setting(folder, config, started),
+        codecs=codecs,
+        results=[result for outcome in outcomes for result in outcome.results],
+        missing=missing,
+        unread={o.unread.file: o.unread.reason for o in outcomes if o.unread is not None},
+    )
+
+
+def _setting(folder: Path, config: EvalConfig, started: datetime.datetime) -> Setting:
+    return Setting(
         folder=str(folder),
         version=__version__,
         started=started.isoformat(timespec="seconds"),
-        elapsed=time.perf_counter() - start,
+        elapsed=(datetime.datetime.now(datetime.UTC) - started).total_seconds(),
         machine=f"{platform.machine()}, {os.cpu_count()} cores",
         device=choose_device(config.device),
         jobs=config.jobs,
-    )
-    return Evaluation(
-        setting=setting,
-        systems=systems,
-        results=[r for outcome in outcomes if isinstance(outcome, list) for r in outcome],
-        missing=missing,
-        unread={o.file: o.reason for o in outcomes if isinstance(o, Unread)},
     )
 
 
@@ -178,9 +191,7 @@ def _worker_pool(config: EvalConfig) -> Iterator[_WorkerPool]:
     """This process for one job, others for more."""
     if config.jobs == 1:
         worker = Worker(config)
-        yield _WorkerPool(
-            lambda: (worker.systems, worker.missing), lambda clips: map(worker, clips)
-        )
+        yield _WorkerPool(lambda: (worker.codecs, worker.missing), lambda clips: map(worker, clips))
         return
     # spawn: forked children of a process that has run torch may hang
     context = multiprocessing.get_context("spawn")
@@ -207,8 +218,8 @@ def _worker_pool(config: EvalConfig) -> Iterator[_WorkerPool]:
 
 @contextlib.contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Processes that are started here ignore Ctrl-C, which a terminal sends to all of a command:
-    it is for this one to end them."""
+    """Processes that are started here ignore Ctrl-C, which a terminal sends to all processes of a
+    command: this process ends them."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         yield
@@ -220,7 +231,7 @@ _worker: Worker | Exception = RuntimeError("no worker was started")
 
 
 def _start_worker(config: EvalConfig, threads: int) -> None:
-    """Load the codecs in a new process; a failure is kept, for whoever asks for work."""
+    """Load the codecs in a new process; an error is kept until work is asked for."""
     global _worker
     torch.set_num_threads(threads)
     try:
@@ -236,7 +247,7 @@ def _started() -> Worker:
 
 
 def _describe() -> _Description:
-    return _started().systems, _started().missing
+    return _started().codecs, _started().missing
 
 
 def _work(clip: EvalClip) -> Outcome:
@@ -255,20 +266,20 @@ def _cost(coded: Coded, seconds: float, token_rate: float) -> dict[str, float]:
 
 def _result(
     clip: EvalClip,
-    system: str,
+    codec: str,
     original: Wave,
     restored: Wave | None,
     values: dict[str, float],
     failed: dict[str, str],
 ) -> Result:
     sound = None
-    if clip.heard and restored is not None:
+    if clip.has_player and restored is not None:
         sound = make_sound(restored, loudest_magnitude(original))
     return Result(
         file=clip.name,
         group=clip.group,
-        system=system,
-        seconds=len(original) / RATE,
+        codec=codec,
+        seconds=len(original) / SAMPLE_RATE,
         values=values,
         failed=failed,
         sound=sound,

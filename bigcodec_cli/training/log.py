@@ -1,4 +1,4 @@
-"""How a training run is seen: lines in RUN/log.jsonl, a bar or lines on stderr, TensorBoard."""
+"""The records of a training run: RUN/log.jsonl, a bar or lines on stderr, TensorBoard files."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
     from tqdm import tqdm
 
+    from bigcodec_models.arrays import Wave
     from bigcodec_models.losses.spectral import MelSpectrogram
     from bigcodec_models.training.events import Progress, Validation, ValidationClip
 
@@ -34,12 +35,12 @@ _MAGMA = "000004 180f3d 440f76 721f81 9e2f7f cd4071 f1605d fd9668 feca8d fcfdbf"
 
 
 class RunLog:
-    """Records the events of one run in the folder `run`, which is made if need be.
+    """Records the events of one run in the folder `run`, which is created if missing.
 
-    A run that went on before keeps its files: lines are appended, and what an interrupted run had
-    recorded beyond the step it resumed from is superseded (see `read_log`; TensorBoard does the
-    same). `start` is the number of steps already done. `show_progress` is whether stderr gets a
-    bar instead of lines; None means that it depends on whether stderr is a terminal.
+    A resumed run keeps its files: lines are appended, and the events that the interrupted run had
+    recorded after the step from which it resumes are superseded (see `read_log`; TensorBoard does
+    the same). `start` is the number of steps already done. With `show_progress`, stderr gets a bar
+    instead of lines; None means only if stderr is a terminal.
 
     Raises:
         OSError: the folder cannot be written; any method may raise this.
@@ -97,9 +98,9 @@ class RunLog:
         self._write("validation", numbers)
         if self._board is not None:
             self._board.validation(validation)
-        measured = " ".join(f"{name} {value:.4g}" for name, value in _measured(validation))
+        values = " ".join(f"{name} {value:.4g}" for name, value in _metrics(validation))
         best = " (best)" if validation.best else ""
-        self.note(f"step {validation.step}: validation {measured}{best}")
+        self.note(f"step {validation.step}: validation {values}{best}")
 
     def note(self, message: str) -> None:
         """A line of information on stderr, above the bar if there is one."""
@@ -114,8 +115,8 @@ class RunLog:
         self._file.flush()
 
 
-def _measured(validation: Validation) -> list[tuple[str, float]]:
-    """Names and values of what a validation measured, without what could not be."""
+def _metrics(validation: Validation) -> list[tuple[str, float]]:
+    """Names and values of the metrics that a validation could compute."""
     numbers = validation.numbers().items()
     return [(k, v) for k, v in numbers if k not in ("step", "best") and v is not None]
 
@@ -124,8 +125,8 @@ def read_log(path: Path) -> list[dict[str, Any]]:
     """The events of a run in the order they were recorded, without those that were superseded.
 
     A resumed run repeats the steps since its checkpoint: an event supersedes all earlier ones of
-    its kind at its own step and beyond. Lines that are no events, such as the half of one that a
-    killed run may leave, are skipped.
+    its kind at its own step and beyond. Lines that are not events, such as the incomplete line
+    that a killed run may leave, are skipped.
 
     Raises:
         OSError: the file cannot be read.
@@ -155,7 +156,7 @@ def _parse(line: bytes) -> dict[str, Any] | None:
 
 
 def _open_lines(path: Path) -> TextIO:
-    """Open for appending, whole lines only: the half of one that a kill left is cut off."""
+    """Open for appending after the last whole line; an incomplete line is removed."""
     if path.exists():
         with path.open("r+b") as file:
             content = file.read()
@@ -178,7 +179,7 @@ def _plain(value: Any) -> Any:
 
 
 def _describe(progress: Progress, max_steps: int) -> str:
-    """The figures of a report; speed first, as a narrow terminal cuts off the end of a bar."""
+    """A report in words; speed first, as a narrow terminal cuts off the end of a bar."""
     speed = progress.steps_per_second
     parts = [f"{speed:.2f} steps/s"]
     if speed > 0 and progress.step < max_steps:
@@ -210,13 +211,13 @@ def _make_bar(start: int, max_steps: int) -> tqdm[Any]:
         initial=start,
         file=sys.stderr,
         dynamic_ncols=True,
-        # tqdm's own rate and ETA would count validations and start anew with every resume.
+        # The rate and ETA of tqdm would count validations, and start from zero after a resume.
         bar_format="{percentage:3.0f}%|{bar:10}| {n_fmt}/{total_fmt} {desc}",
     )
 
 
 class _Board:
-    """TensorBoard event files: curves, and sound and pictures of the first validation clips."""
+    """TensorBoard event files: curves, and sound and mel spectrograms of some validation clips."""
 
     def __init__(
         self, folder: Path, config: Mapping[str, Any], writer: type[SummaryWriter]
@@ -259,7 +260,7 @@ class _Board:
 
     def validation(self, validation: Validation) -> None:
         writer = self._at(validation.step)
-        for name, value in _measured(validation):
+        for name, value in _metrics(validation):
             writer.add_scalar(f"validation/{name}", value, validation.step)
         for index, clip in enumerate(validation.clips[:_BOARD_CLIPS], 1):
             # Numbered, as files of two folders may have the same name.
@@ -282,7 +283,7 @@ class _Board:
         picture = self._picture(clip)
         self._writer.add_image(f"mel_original_above_restored/{name}", picture, step, None, "HWC")
 
-    def _sound(self, name: str, wave: npt.NDArray[np.float32], step: int) -> None:
+    def _sound(self, name: str, wave: Wave, step: int) -> None:
         import numpy as np
 
         from bigcodec_models.config import SAMPLE_RATE
@@ -292,23 +293,23 @@ class _Board:
         self._writer.add_audio(name, safe[None], step, SAMPLE_RATE)
 
     def _picture(self, clip: ValidationClip) -> npt.NDArray[np.uint8]:
-        """(H, W, 3): the original above the restored clip, in the colours of the original.
+        """(H, W, 3): the original above the restored clip, on the color scale of the original.
 
-        Low frequencies are at the bottom. The colours span 3 decades of magnitude (60 dB) down
+        Low frequencies are at the bottom. The colors span 3 decades of magnitude (60 dB) down
         from the loudest point of the original, so that the two can be compared.
         """
         import numpy as np
 
         original, restored = self._log_mel(clip.original), self._log_mel(clip.restored)
-        # Of silence, where everything is at the floor of 1e-5, nothing should light up.
+        # Silence, which is at the floor of 1e-5 everywhere, must stay dark.
         top = max(float(original.max()), -1.0)
         gap = np.full((4, original.shape[1], 3), 128, np.uint8)
         shown = (original[::-1], restored[::-1])
-        upper, lower = (_colours(1 + (mel - top) / _PICTURE_DECADES) for mel in shown)
-        # Rows and columns twice: a pixel for each frame and band is small on today's screens.
+        upper, lower = (_colors(1 + (mel - top) / _PICTURE_DECADES) for mel in shown)
+        # Rows and columns twice: one pixel per frame and band would be too small on screens.
         return np.concatenate([upper, gap, lower]).repeat(2, axis=0).repeat(2, axis=1)
 
-    def _log_mel(self, wave: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    def _log_mel(self, wave: Wave) -> npt.NDArray[np.float32]:
         """log10 of mel magnitudes, at least -5: (80, F) with F = n // 256 + 1, n at least 1024."""
         import numpy as np
         import torch
@@ -325,10 +326,10 @@ class _Board:
         return logarithm
 
 
-def _colours(level: npt.NDArray[np.floating]) -> npt.NDArray[np.uint8]:
-    """Levels from 0 to 1, clipped to that, as colours from black to pale yellow: (...) to (..., 3).
+def _colors(level: npt.NDArray[np.floating]) -> npt.NDArray[np.uint8]:
+    """Levels from 0 to 1, clipped to that, as colors from black to pale yellow: (...) to (..., 3).
 
-    Equal differences of level look about equal, in print without colour too.
+    Equal differences of level look about equal, in grey too.
     """
     import numpy as np
 

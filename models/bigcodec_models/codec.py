@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from bigcodec_models.arrays import Wave
 from bigcodec_models.checkpoints.fingerprint import fingerprint
 from bigcodec_models.checkpoints.model_file import (
     LoadedModel,
@@ -29,7 +30,6 @@ from bigcodec_models.registry import builtin_path
 
 PRECISIONS = ("float32", "bfloat16")
 Array = TypeVar("Array", bound=npt.NDArray[np.generic])
-Wave = npt.NDArray[np.float32]
 Tokens = npt.NDArray[np.int64]
 TokenArray = npt.NDArray[np.integer]
 

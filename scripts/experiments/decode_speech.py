@@ -17,12 +17,14 @@ import zlib
 import numpy as np
 import soundfile
 
+from bigcodec_models.config import SAMPLE_RATE
+
 
 def versions(path: str, name: str, speeds: bool) -> list[tuple[str, np.ndarray]]:
     """Names and int16 samples; none of a clip that is too short or at another rate."""
     wave, rate = soundfile.read(path, dtype="int16", always_2d=True)
     wave = wave[:, 0]
-    if rate != 16000 or len(wave) < 8000:
+    if rate != SAMPLE_RATE or len(wave) < 8000:
         return []
     found = [(name, wave)]
     if speeds:
@@ -68,7 +70,7 @@ def main() -> None:
     temporary = o.out + ".tmp.npz"
     np.savez(temporary, audio=np.concatenate([w for _, w in clips]), lengths=lengths, names=names)
     os.replace(temporary, o.out)
-    print(f"{o.out}: {len(paths)} files, {lengths.sum() / 16000 / 3600:.2f} h", flush=True)
+    print(f"{o.out}: {len(paths)} files, {lengths.sum() / SAMPLE_RATE / 3600:.2f} h", flush=True)
 
 
 if __name__ == "__main__":

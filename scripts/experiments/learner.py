@@ -15,12 +15,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
-from speech_bank import RATE
 from torch import Tensor, nn
 
 from bigcodec_models.architectures.lite import LiteEncoder
 from bigcodec_models.architectures.network import CodecNetwork, Reconstruction
-from bigcodec_models.config import PRESETS, LiteConfig, config_to_dict
+from bigcodec_models.config import PRESETS, SAMPLE_RATE, LiteConfig, config_to_dict
 from bigcodec_models.layers.lstm import ResidualLSTM
 from bigcodec_models.losses.adversarial import (
     discriminator_loss,
@@ -63,8 +62,8 @@ class Learner:
         self.rate, self.rate_d, self.fresh, self.predicted_share = (
             torch.zeros((), device=device) for _ in range(4)
         )
-        self.crop = int(o.crop * RATE)
-        self.segment = int(o.segment * RATE)
+        self.crop = int(o.crop * SAMPLE_RATE)
+        self.segment = int(o.segment * SAMPLE_RATE)
         self.wave = torch.zeros(o.batch, 1, self.crop, device=device)
         self.segment_start = torch.zeros((), dtype=torch.int64, device=device)
         self.draws = torch.zeros(o.batch, device=device)

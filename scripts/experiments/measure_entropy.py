@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 import bcdc
+from bigcodec_models.config import SAMPLE_RATE
 
 Recordings = list[tuple[str, bcdc.Tokens]]
 
@@ -38,7 +39,7 @@ def load(path: Path, books: int) -> Recordings:
 def coded(tokens: bcdc.Tokens, coder: bcdc.Coder, prior: bcdc.Prior | None) -> bytes:
     """A container."""
     model, geometry = (prior.model, prior.geometry) if prior else (b"abcdef", bcdc.Geometry())
-    header = bcdc.Header(fingerprint=model, sample_rate=16000, geometry=geometry)
+    header = bcdc.Header(fingerprint=model, sample_rate=SAMPLE_RATE, geometry=geometry)
     file = BytesIO()
     with bcdc.Writer(file, bcdc.header_for(header, coder, prior), prior) as writer:
         writer.write(tokens)

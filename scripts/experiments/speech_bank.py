@@ -13,14 +13,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-RATE = 16000
+from bigcodec_models.config import SAMPLE_RATE
 
 
 class Bank:
     """All speech, int16 on the device, from which crops are drawn by weight and duration."""
 
     def __init__(self, device: torch.device, hours: float, seed: int) -> None:
-        self.audio = torch.zeros(int(hours * 3600 * RATE), dtype=torch.int16, device=device)
+        self.audio = torch.zeros(int(hours * 3600 * SAMPLE_RATE), dtype=torch.int16, device=device)
         self.used, self.device = 0, device
         self.starts: list[Tensor] = []
         self.lengths: list[Tensor] = []
@@ -47,10 +47,10 @@ class Bank:
             # Held out by speaker: no speed version of a clip of theirs is trained on either.
             if zlib.crc32(os.path.dirname(str(name)).encode()) % 40 == 0:
                 keep[index] = False
-                whole = "@" not in str(name) and lengths[index] > 3 * RATE
+                whole = "@" not in str(name) and lengths[index] > 3 * SAMPLE_RATE
                 if whole and len(self.held) < 24 and "librispeech" in str(name):
                     start = ends[index] - lengths[index]
-                    self.held.append(audio[start : start + 3 * RATE])
+                    self.held.append(audio[start : start + 3 * SAMPLE_RATE])
         keep &= self.used + np.cumsum(lengths * keep) < len(self.audio)
         pieces = np.split(audio, ends[:-1])
         chosen = np.concatenate([p for p, k in zip(pieces, keep, strict=True) if k])
@@ -66,8 +66,8 @@ class Bank:
         )
         share = (factors_ * sizes.double()).cumsum(0)
         self.table = tuple(t.to(self.device) for t in (starts, sizes, share / share[-1]))
-        hours = self.used / RATE / 3600
-        return f"took {path}: {len(chosen) / RATE / 3600:.2f} h, {hours:.2f} h in all"
+        hours = self.used / SAMPLE_RATE / 3600
+        return f"took {path}: {len(chosen) / SAMPLE_RATE / 3600:.2f} h, {hours:.2f} h in all"
 
     def crops(self, count: int, length: int) -> Tensor:
         """Float crops (count, length); one that is longer than its clip goes on in the next."""

@@ -28,7 +28,7 @@ FORBIDDEN = {
 }
 LEVELS = (
     {"console"},
-    {"files", "audio", "model_store"},
+    {"files", "audio", "model_store", "pages"},
     {"coding", "training", "evaluation", "cluster"},
     {"commands"},
 )
@@ -186,7 +186,7 @@ def test_help_and_info_load_no_torch(tmp_path: Path) -> None:
     (tmp_path / "a.bcdc").write_bytes(file.getvalue())
     run = "import sys; from bigcodec_cli.main import run; assert run(sys.argv[1:]) == 0"
     for arguments in (["--help"], ["info", tmp_path / "a.bcdc"], ["compress", "--help"]):
-        assert not loaded_by(run, *arguments) & {"torch", "numba", "scipy"}, arguments
+        assert not loaded_by(run, *arguments) & {"torch", "numba", "scipy", "jinja2"}, arguments
 
 
 def test_the_package_runs_as_a_module() -> None:

@@ -40,6 +40,10 @@ def test_top_level_names_are_exactly_three(wheel: Path) -> None:
     assert any(name.endswith("licenses/LICENSE") for name in names)
     assert any(name.endswith("weights/ATTRIBUTION.md") for name in names)
     assert {f"bigcodec_cli/training/recipes/{name}.toml" for name in recipe_names()} <= set(names)
+    suffixes = (".j2", ".css", ".js")
+    templates = [p for p in ROOT.glob("bigcodec_cli/**/*") if p.suffix in suffixes]
+    assert len(templates) >= 8
+    assert {path.relative_to(ROOT).as_posix() for path in templates} <= set(names)
 
 
 def test_it_stays_below_80_megabytes(wheel: Path) -> None:

@@ -1,1 +1,1 @@
-"""The codecs that `eval` measures: models of ours, and other programs."""
+"""The codecs that `eval` compares: BigCodec models and baselines."""

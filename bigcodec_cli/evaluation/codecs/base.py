@@ -1,4 +1,4 @@
-"""What is compared: codecs that turn a wave into bytes on disk and back."""
+"""Codecs under test: from a wave to bytes on disk and back."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import Protocol
 
-from bigcodec_cli.evaluation.metrics.token_entropy import Tokens
-from bigcodec_cli.evaluation.metrics.waveform import Wave
+from bigcodec_models.arrays import Tokens, Wave
 
 
 class CodingError(Exception):
@@ -16,9 +15,9 @@ class CodingError(Exception):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CodecInfo:
-    """What a codec is called, and what a reader must know of how it was run.
+    """The name of a codec, and a description of how it is run.
 
-    `token_rate` is in tokens a second, all codebooks together; 0 where there are no tokens.
+    `token_rate` is in tokens per second, all codebooks together; 0 if there are no tokens.
     """
 
     name: str
@@ -30,9 +29,9 @@ class CodecInfo:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Coded:
-    """One wave coded: `restored` is as long as the original, `size` in bytes, times in seconds.
+    """A coded wave: `restored` is as long as the original, `size` in bytes, times in seconds.
 
-    `tokens` is (T, K), or None for codecs without; `delay` what was taken away, in samples.
+    `tokens` is (T, K), or None for a codec without tokens; `delay` was removed, in samples.
     """
 
     restored: Wave
@@ -48,7 +47,7 @@ class CodecUnderTest(Protocol):
 
     @property
     def info(self) -> CodecInfo:
-        """What it is."""
+        """Its description."""
 
     def code(self, wave: Wave, folder: Path) -> Coded:
         """Code a wave (n,) at 16 kHz, n above 0, and restore it, with files in `folder`.

@@ -11,8 +11,8 @@ def load_baseline(name: BaselineName) -> CodecUnderTest:
     """A baseline ready to run.
 
     Raises:
-        MissingError: its program, package or weights are not here.
-        BaselineError: its model has no such rate.
+        MissingError: its program, package or weights are not on this machine.
+        BaselineError: its model has no such bit rate.
     """
     if name.codec == "opus":
         return Opus(name)

@@ -17,8 +17,6 @@ from bigcodec_cli.coding.config import CompressConfig, DecompressConfig
 from bigcodec_cli.coding.decompress_files import decompress_files
 from bigcodec_cli.evaluation.codecs.base import CodecInfo, Coded, CodingError
 from bigcodec_cli.evaluation.config import model_name
-from bigcodec_cli.evaluation.metrics.token_entropy import Tokens
-from bigcodec_cli.evaluation.metrics.waveform import RATE, Wave
 from bigcodec_cli.files.batch import OutputOptions
 from bigcodec_cli.files.containers import open_container
 from bigcodec_cli.files.inputs import Job
@@ -27,7 +25,9 @@ from bigcodec_cli.model_store.headers import geometry_of
 from bigcodec_cli.model_store.loading import CodecCache
 from bigcodec_cli.model_store.priors import prior_of_container
 from bigcodec_cli.model_store.store import find_model
+from bigcodec_models.arrays import Tokens, Wave
 from bigcodec_models.codec import Codec
+from bigcodec_models.config import SAMPLE_RATE
 
 
 class Model:
@@ -47,16 +47,16 @@ class Model:
             is_bigcodec=True,
             description=_description(name_or_path, codec),
             fingerprint=codec.fingerprint.hex(),
-            token_rate=geometry_of(codec).codebooks * RATE / codec.hop,
+            token_rate=geometry_of(codec).codebooks * SAMPLE_RATE / codec.hop,
         )
         # The first pass through a network takes longer, and would be counted as its speed.
         with tempfile.TemporaryDirectory() as folder:
-            self.code(np.zeros(RATE, np.float32), Path(folder))
+            self.code(np.zeros(SAMPLE_RATE, np.float32), Path(folder))
 
     def code(self, wave: Wave, folder: Path) -> Coded:
         """See `CodecUnderTest`."""
         original, coded, restored = (folder / n for n in ("in.wav", "speech.bcdc", "out.wav"))
-        soundfile.write(original, wave, RATE, subtype="FLOAT")
+        soundfile.write(original, wave, SAMPLE_RATE, subtype="FLOAT")
         encode_seconds = _timed(
             lambda reporter: compress_files(
                 [Job(original, coded)], self._encoder, OutputOptions(), reporter

@@ -1,4 +1,4 @@
-"""Other people's codecs, through their own programs: Opus and Codec 2."""
+"""Baselines that are programs: Opus and Codec 2."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import soundfile
 
+from bigcodec_cli.audio.pcm import Encoding, decode
 from bigcodec_cli.evaluation.codecs.base import CodecInfo, Coded, CodingError
 from bigcodec_cli.evaluation.config import BaselineName
 from bigcodec_cli.evaluation.metrics.alignment import align
-from bigcodec_cli.evaluation.metrics.waveform import RATE, Wave, as_stored, change_rate, to_int16
+from bigcodec_cli.evaluation.metrics.waveform import as_stored, change_rate, to_int16
 from bigcodec_cli.evaluation.packages import MissingError
+from bigcodec_models.arrays import Wave
+from bigcodec_models.config import SAMPLE_RATE
 
 _CODEC2_RATE = 8000
 _TIMEOUT_SECONDS = 600
@@ -25,7 +27,7 @@ _TIMEOUT_SECONDS = 600
 class Opus:
     """Opus (RFC 6716) in an Ogg file, by opusenc and opusdec.
 
-    Frames of 60 ms and no padding for tags: at low rates this gives Opus the least overhead.
+    Frames of 60 ms and no padding for tags have the least overhead at low bit rates.
 
     Raises:
         MissingError: the programs are not installed.
@@ -35,18 +37,26 @@ class Opus:
         require_programs("opusenc", "opusdec", package="opus-tools")
         self._options = ["--bitrate", name.rate, "--framesize", "60", "--padding", "0"]
         self._options.append("--discard-comments")
-        description = f"opusenc {' '.join(self._options)}; opusdec --rate {RATE}"
+        description = f"opusenc {' '.join(self._options)}; opusdec --rate {SAMPLE_RATE}"
         self.info = CodecInfo(name=str(name), is_bigcodec=False, description=description)
 
     def code(self, wave: Wave, folder: Path) -> Coded:
         """See `CodecUnderTest`."""
-        source, coded, made = (folder / f for f in ("in.wav", "speech.opus", "out.wav"))
-        soundfile.write(os.fsencode(source), to_int16(wave), RATE, subtype="PCM_16")
+        source, coded, decoded = (folder / f for f in ("in.wav", "speech.opus", "out.wav"))
+        soundfile.write(os.fsencode(source), to_int16(wave), SAMPLE_RATE, subtype="PCM_16")
         encoding = run_program(["opusenc", "--quiet", *self._options, str(source), str(coded)])
         decoding = run_program(
-            ["opusdec", "--quiet", "--rate", str(RATE), "--force-wav", str(coded), str(made)]
+            [
+                "opusdec",
+                "--quiet",
+                "--rate",
+                str(SAMPLE_RATE),
+                "--force-wav",
+                str(coded),
+                str(decoded),
+            ]
         )
-        restored, _ = soundfile.read(os.fsencode(made), dtype="float32")
+        restored, _ = soundfile.read(os.fsencode(decoded), dtype="float32")
         return aligned(wave, restored, coded.stat().st_size, encoding, decoding)
 
 
@@ -69,17 +79,17 @@ class Codec2:
 
     def code(self, wave: Wave, folder: Path) -> Coded:
         """See `CodecUnderTest`."""
-        source, coded, made = (folder / f for f in ("in.raw", "speech.c2", "out.raw"))
-        to_int16(change_rate(wave, RATE, _CODEC2_RATE)).astype("<i2").tofile(source)
+        source, coded, decoded = (folder / f for f in ("in.raw", "speech.c2", "out.raw"))
+        to_int16(change_rate(wave, SAMPLE_RATE, _CODEC2_RATE)).tofile(source)
         encoding = run_program(["c2enc", self._mode, str(source), str(coded)])
-        decoding = run_program(["c2dec", self._mode, str(coded), str(made)])
-        samples = np.asarray(np.fromfile(made, "<i2") / 32768, np.float32)
-        restored = change_rate(samples, _CODEC2_RATE, RATE)
+        decoding = run_program(["c2dec", self._mode, str(coded), str(decoded)])
+        samples = decode(decoded.read_bytes(), Encoding.S16, channels=1)[0]
+        restored = change_rate(samples, _CODEC2_RATE, SAMPLE_RATE)
         return aligned(wave, restored, coded.stat().st_size, encoding, decoding)
 
 
 def aligned(wave: Wave, restored: Wave, size: int, encoding: float, decoding: float) -> Coded:
-    """What a codec made, as a 16-bit file holds it, its delay taken away."""
+    """A restored wave without its delay, rounded as in a 16-bit file."""
     moved, delay = align(wave, restored)
     return Coded(
         restored=as_stored(moved),
@@ -91,10 +101,10 @@ def aligned(wave: Wave, restored: Wave, size: int, encoding: float, decoding: fl
 
 
 def require_programs(*programs: str, package: str) -> None:
-    """Refuse to go on without programs.
+    """Check that programs are installed.
 
     Raises:
-        MissingError: naming the first that is not on the path.
+        MissingError: one of them is not on the path.
     """
     for program in programs:
         if shutil.which(program) is None:
@@ -102,10 +112,10 @@ def require_programs(*programs: str, package: str) -> None:
 
 
 def run_program(command: Sequence[str]) -> float:
-    """Run a program; the seconds it took.
+    """Run a program, and return the seconds it took.
 
     Raises:
-        CodingError: it failed, or was not done after ten minutes.
+        CodingError: it failed, or did not finish within ten minutes.
     """
     start = time.perf_counter()
     try:

@@ -1,1 +1,1 @@
-"""What is measured, and the statistics of it."""
+"""The metrics, and the statistics of their values."""

@@ -25,15 +25,15 @@ class Mean:
 def mean_with_interval(values: Sequence[float], weights: Sequence[float] | None = None) -> Mean:
     """The weighted mean of at least one value, with its 95 % percentile bootstrap interval.
 
-    Files are drawn with replacement, always the same draws for the same number of files.
+    Files are drawn with replacement, and always the same ones for the same number of files.
     """
     numbers = np.array(values, np.float64)
-    loads = np.ones(len(numbers)) if weights is None else np.array(weights, np.float64)
-    mean = float(np.average(numbers, weights=loads))
+    file_weights = np.ones(len(numbers)) if weights is None else np.array(weights, np.float64)
+    mean = float(np.average(numbers, weights=file_weights))
     if len(numbers) == 1:
         return Mean(mean=mean, low=None, high=None, files=1)
     draws = np.random.default_rng(SEED).integers(len(numbers), size=(RESAMPLES, len(numbers)))
-    means = (numbers * loads)[draws].sum(axis=1) / loads[draws].sum(axis=1)
+    means = (numbers * file_weights)[draws].sum(axis=1) / file_weights[draws].sum(axis=1)
     tail = (1 - LEVEL) / 2
     low, high = (float(edge) for edge in np.quantile(means, [tail, 1 - tail]))
     return Mean(mean=mean, low=low, high=high, files=len(numbers))

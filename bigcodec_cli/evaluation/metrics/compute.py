@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -15,16 +16,18 @@ from bigcodec_cli.evaluation.metrics.speaker_similarity import (
     ResemblyzerSimilarity,
     WavlmSimilarity,
 )
-from bigcodec_cli.evaluation.metrics.waveform import RATE, Wave
 from bigcodec_cli.evaluation.packages import MissingError, load_package
+from bigcodec_models.arrays import Wave
+from bigcodec_models.config import SAMPLE_RATE
 from bigcodec_models.losses.spectral import PAPER_WINDOWS, MultiScaleMelLoss
+from bigcodec_models.training.speech_metrics import pesq, stoi
 
 MetricFunction = Callable[[Wave, Wave], float]
 
 
 class QualityMetrics:
-    """The quality metrics of some keys that are available here; `missing` has a reason for each
-    of the others."""
+    """The quality metrics `keys`, as far as they are installed; `missing` has a reason for each of
+    the others."""
 
     def __init__(self, keys: Sequence[str]) -> None:
         self.missing: dict[str, str] = {}
@@ -35,17 +38,17 @@ class QualityMetrics:
             except MissingError as error:
                 self.missing[key] = str(error)
 
-    def measure(self, original: Wave, restored: Wave) -> tuple[dict[str, float], dict[str, str]]:
-        """Values by key, and for metrics that failed on these waves (n,), the reason."""
+    def compute(self, original: Wave, restored: Wave) -> tuple[dict[str, float], dict[str, str]]:
+        """Values by key for waves (n,), and the reasons for metrics that failed."""
         if not original.any():
             return {}, dict.fromkeys(self._metrics, "the original is silent")
-        return self._take(list(self._metrics), original, restored)
+        return self._compute(list(self._metrics), original, restored)
 
-    def measure_alone(self, wave: Wave) -> tuple[dict[str, float], dict[str, str]]:
-        """The same of the metrics that need no original."""
-        return self._take([key for key in self._metrics if key in WITHOUT_ORIGINAL], wave, wave)
+    def compute_without_original(self, wave: Wave) -> tuple[dict[str, float], dict[str, str]]:
+        """As `compute`, with the metrics that need no original."""
+        return self._compute([key for key in self._metrics if key in WITHOUT_ORIGINAL], wave, wave)
 
-    def _take(
+    def _compute(
         self, keys: list[str], original: Wave, restored: Wave
     ) -> tuple[dict[str, float], dict[str, str]]:
         values: dict[str, float] = {}
@@ -55,27 +58,19 @@ class QualityMetrics:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")
                     values[key] = _finite(self._metrics[key](original, restored))
-            except Exception as error:  # other people's code, on any audio: whatever it raises
+            except Exception as error:  # other packages may raise anything
                 failed[key] = _reason(error)
         return values, failed
 
 
-def _load_pesq(mode: str) -> MetricFunction:
-    package = load_package("pesq")
-    return lambda original, restored: float(package.pesq(RATE, original, restored, mode))
+def _load_pesq(band: Literal["wb", "nb"]) -> MetricFunction:
+    load_package("pesq")
+    return functools.partial(pesq, band=band)
 
 
 def _load_stoi(extended: bool) -> MetricFunction:
-    package = load_package("pystoi")
-
-    def metric(original: Wave, restored: Wave) -> float:
-        warnings.simplefilter("error", RuntimeWarning)  # else it answers 1e-5
-        try:
-            return float(package.stoi(original, restored, RATE, extended=extended))
-        except (RuntimeWarning, IndexError) as error:
-            raise ValueError("less than 0.4 s of speech without its pauses") from error
-
-    return metric
+    load_package("pystoi")
+    return functools.partial(stoi, extended=extended)
 
 
 def _load_mel() -> MetricFunction:
@@ -96,8 +91,8 @@ def _load_dnsmos() -> MetricFunction:
 
     def metric(_original: Wave, restored: Wave) -> float:
         if not len(restored):
-            raise ValueError("no samples")  # it would double them for ever
-        return float(package.run(restored, sr=RATE)["ovrl_mos"])
+            raise ValueError("no samples")  # the package would repeat them in an endless loop
+        return float(package.run(restored, sr=SAMPLE_RATE)["ovrl_mos"])
 
     return metric
 
@@ -122,7 +117,5 @@ def _finite(value: float) -> float:
 
 
 def _reason(error: Exception) -> str:
-    """One line. The package pesq gives its reasons as bytes."""
-    first = error.args[0] if error.args else ""
-    text = first.decode(errors="replace") if isinstance(first, bytes) else str(error)
-    return " ".join(text.split()) or type(error).__name__
+    """One line."""
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,146 +1,78 @@
-"""The measures: what each is called, which way is better, what it means. Loads no torch."""
+"""The metrics: their keys, names and meanings. Loads no torch."""
 
 from __future__ import annotations
 
 import dataclasses
 
+_ARROWS = {"high": " ↑", "low": " ↓", "": ""}
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+
+@dataclasses.dataclass(frozen=True)
 class Metric:
-    """One figure: its key in JSON, its name, and `better`, which is "high", "low" or ""."""
+    """One metric: its key in JSON, its title, and `better`, which is "high", "low" or ""."""
 
     key: str
     title: str
     better: str
     digits: int
-    unit: str = ""
     meaning: str
+    unit: str = ""
+
+    @property
+    def label(self) -> str:
+        """The title with the unit and an arrow towards better values."""
+        unit = f", {self.unit}" if self.unit else ""
+        return f"{self.title}{unit}{_ARROWS[self.better]}"
+
+    def text(self, value: float) -> str:
+        """A value with this metric's digits."""
+        return f"{value:,.{self.digits}f}".replace("-", "−")
 
 
+# fmt: off
 QUALITY = (
-    Metric(
-        key="pesq_wb",
-        title="PESQ-WB",
-        better="high",
-        digits=2,
-        meaning="Perceived quality, 1.0 to 4.6, wide band: ITU-T P.862.2 (package pesq).",
-    ),
-    Metric(
-        key="pesq_nb",
-        title="PESQ-NB",
-        better="high",
-        digits=2,
-        meaning="The same below 3.4 kHz, on P.862.1's scale, to 4.5.",
-    ),
-    Metric(
-        key="stoi",
-        title="STOI",
-        better="high",
-        digits=3,
-        meaning="Intelligibility, at most 1: Taal et al. 2011 (package pystoi).",
-    ),
-    Metric(
-        key="estoi",
-        title="ESTOI",
-        better="high",
-        digits=3,
-        meaning="Its extended form, stricter: Jensen and Taal 2016.",
-    ),
-    Metric(
-        key="mcd",
-        title="MCD",
-        better="low",
-        digits=2,
-        unit="dB",
-        meaning="Mel cepstral distortion: 24 coefficients of WORLD envelopes, all-pass constant "
-        "0.41, 5 ms frames within 40 dB of the loudest, no time warping.",
-    ),
-    Metric(
-        key="sim",
-        title="SIM",
-        better="high",
-        digits=3,
-        meaning="Speaker similarity, at most 1: cosine of Resemblyzer's voice embeddings.",
-    ),
-    Metric(
-        key="sim_wavlm",
-        title="SIM-WavLM",
-        better="high",
-        digits=3,
-        meaning="The same with WavLM x-vectors (wavlm-base-plus-sv). Not to be mixed with SIM.",
-    ),
-    Metric(
-        key="mel",
-        title="Mel",
-        better="low",
-        digits=2,
-        meaning="Distance of log mel spectra at seven resolutions: our training loss, unweighted.",
-    ),
-    Metric(
-        key="dnsmos",
-        title="DNSMOS",
-        better="high",
-        digits=2,
-        meaning="Overall quality, 1 to 5, that Microsoft's DNSMOS P.835 predicts from the "
-        "restored wave alone (package speechmos).",
-    ),
+    Metric("pesq_wb", "PESQ-WB", "high", 2,
+           "Perceived quality, 1.0 to 4.6, wide band: ITU-T P.862.2 (package pesq)."),
+    Metric("pesq_nb", "PESQ-NB", "high", 2,
+           "PESQ below 3.4 kHz, on the scale of P.862.1, 1.0 to 4.5."),
+    Metric("stoi", "STOI", "high", 3,
+           "Intelligibility, at most 1: Taal et al. 2011 (package pystoi)."),
+    Metric("estoi", "ESTOI", "high", 3,
+           "Extended STOI, which is stricter: Jensen and Taal 2016."),
+    Metric("mcd", "MCD", "low", 2,
+           "Mel cepstral distortion: 24 coefficients of WORLD envelopes, all-pass constant 0.41, "
+           "5 ms frames within 40 dB of the loudest, no time warping.", unit="dB"),
+    Metric("sim", "SIM", "high", 3,
+           "Speaker similarity, at most 1: cosine of Resemblyzer's voice embeddings."),
+    Metric("sim_wavlm", "SIM-WavLM", "high", 3,
+           "Speaker similarity by WavLM x-vectors (wavlm-base-plus-sv); not comparable to SIM."),
+    Metric("mel", "Mel", "low", 2,
+           "Distance of log mel spectra at seven resolutions: the unweighted training loss."),
+    Metric("dnsmos", "DNSMOS", "high", 2,
+           "Overall quality, 1 to 5, that Microsoft's DNSMOS P.835 predicts from the restored wave "
+           "alone (package speechmos)."),
 )
 
 COST = (
-    Metric(
-        key="kbps_on_disk",
-        title="kbit/s on disk",
-        better="low",
-        digits=2,
-        meaning="Every byte of the files, headers included, over the seconds of speech.",
-    ),
-    Metric(
-        key="entropy_bits",
-        title="Entropy",
-        better="",
-        digits=2,
-        unit="bits",
-        meaning="Order-0 entropy of a token. Too low where tokens are few: n tokens never show "
-        "more than log2 n bits.",
-    ),
-    Metric(
-        key="approx_kbps",
-        title="approx. kbit/s",
-        better="low",
-        digits=2,
-        meaning="That entropy times the tokens a second.",
-    ),
-    Metric(
-        key="codebook_used",
-        title="Codes used",
-        better="",
-        digits=0,
-        meaning="How many different codes occur.",
-    ),
-    Metric(
-        key="perplexity",
-        title="Perplexity",
-        better="",
-        digits=0,
-        meaning="Two to the power of the entropy: as many equally frequent codes would have it.",
-    ),
-    Metric(
-        key="encode_x_realtime",
-        title="Encoding",
-        better="high",
-        digits=1,
-        unit="× real time",
-        meaning="Seconds of speech a second; loading a model is not counted, a program's start is.",
-    ),
-    Metric(
-        key="decode_x_realtime",
-        title="Decoding",
-        better="high",
-        digits=1,
-        unit="× real time",
-        meaning="The same for restoring.",
-    ),
+    Metric("kbps_on_disk", "kbit/s on disk", "low", 2,
+           "All bytes of the coded files, headers included, per second of speech."),
+    Metric("entropy_bits", "Entropy", "", 2,
+           "Order-0 entropy of a token. With few tokens it is too low: that of n tokens is at most "
+           "log2 n bits.", unit="bits"),
+    Metric("approx_kbps", "approx. kbit/s", "low", 2,
+           "The entropy times the tokens per second."),
+    Metric("codebook_used", "Codes used", "", 0,
+           "The number of different codes that occur."),
+    Metric("perplexity", "Perplexity", "", 0,
+           "2 to the power of the entropy."),
+    Metric("encode_x_realtime", "Encoding", "high", 1,
+           "Seconds of speech coded per second. The time to load a model is not included, the time "
+           "to start a program is.", unit="× real time"),
+    Metric("decode_x_realtime", "Decoding", "high", 1,
+           "Seconds of speech decoded per second, timed in the same way.", unit="× real time"),
 )
+# fmt: on
 
 METRICS = QUALITY + COST
 WITHOUT_ORIGINAL = ("dnsmos",)
+"""Metrics of the restored wave alone."""

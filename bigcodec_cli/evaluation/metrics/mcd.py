@@ -9,15 +9,16 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from bigcodec_cli.evaluation.metrics.waveform import RATE, Wave
 from bigcodec_cli.evaluation.packages import load_extension
+from bigcodec_models.arrays import Wave
+from bigcodec_models.config import SAMPLE_RATE
 
 ORDER = 24
 ALPHA = 0.41
-"""All-pass constant that comes closest to the mel scale at 16 kHz (SPTK's value)."""
+"""All-pass constant that approximates the mel scale best at 16 kHz (the value of SPTK)."""
 FRAME_MS = 5.0
 ACTIVE_DB = 40.0
-"""Frames so far below the original's loudest are left out, as STOI leaves them out."""
+"""Frames that are this far below the loudest frame of the original are left out, as in STOI."""
 
 _Array = npt.NDArray[np.float64]
 
@@ -33,19 +34,19 @@ class CepstralDistortion:
         self._world = load_extension("pyworld", "pyworld")
 
     def __call__(self, original: Wave, restored: Wave) -> float:
-        """Frame by frame, without warping of time: (n,) twice."""
+        """Of waves (n,): frame by frame, without time warping."""
         envelopes = [envelope(self._world, wave) for wave in (original, restored)]
         active = active_frames(envelopes[0])
-        cepstra = [mel_cepstra(found[active]) for found in envelopes]
+        cepstra = [mel_cepstra(frames[active]) for frames in envelopes]
         return distortion(*cepstra)
 
 
 def envelope(world: Any, wave: Wave) -> _Array:
     """Power spectral envelopes (frames, 513): CheapTrick at the pitch of DIO and StoneMask."""
     samples = wave.astype(np.float64)
-    pitch, times = world.dio(samples, RATE, frame_period=FRAME_MS)
-    pitch = world.stonemask(samples, pitch, times, RATE)
-    return cast(_Array, world.cheaptrick(samples, pitch, times, RATE))
+    pitch, times = world.dio(samples, SAMPLE_RATE, frame_period=FRAME_MS)
+    pitch = world.stonemask(samples, pitch, times, SAMPLE_RATE)
+    return cast(_Array, world.cheaptrick(samples, pitch, times, SAMPLE_RATE))
 
 
 def active_frames(envelopes: _Array) -> npt.NDArray[np.bool_]:
@@ -60,7 +61,9 @@ def mel_cepstra(envelopes: _Array, order: int = ORDER, alpha: float = ALPHA) -> 
     log |H| = sum over m of c_m cos(m w'), where w' is the warped frequency.
     """
     cepstra = np.fft.irfft(np.log(envelopes), axis=1)[:, : envelopes.shape[1]]
-    cepstra[:, 0] /= 2  # of power to of amplitude; the others are so, being two-sided
+    cepstra[:, 0] /= (
+        2  # from power to amplitude; the others need no change, as the cepstrum is two-sided
+    )
     warped: _Array = cepstra @ _warping(envelopes.shape[1], order, alpha)
     return warped
 

@@ -1,4 +1,4 @@
-"""How alike two voices are, to speaker encoders that others have trained."""
+"""The similarity of two voices, by published speaker encoders."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bigcodec_cli.evaluation.local_models import load_local, load_local_processor
-from bigcodec_cli.evaluation.metrics.waveform import RATE, Wave
 from bigcodec_cli.evaluation.packages import MissingError, package_folder
+from bigcodec_models.arrays import Wave
+from bigcodec_models.config import SAMPLE_RATE
 from bigcodec_models.losses.spectral import mel_filters
 
 WAVLM = "microsoft/wavlm-base-plus-sv"
@@ -27,10 +28,10 @@ Embedding = npt.NDArray[np.float32]
 
 
 class ResemblyzerSimilarity:
-    """Cosine similarity of two voices to Resemblyzer's encoder (GE2E, arXiv 1710.10467).
+    """Cosine similarity of two voices by Resemblyzer's encoder (GE2E, arXiv 1710.10467).
 
-    The weights are those in Resemblyzer's package; the package itself is not imported, for it
-    needs modules that scipy and setuptools no longer have. Pauses are not cut out beforehand.
+    The weights are those in Resemblyzer's package; the package itself is not imported, because it
+    needs modules that scipy and setuptools no longer have. Pauses are not removed.
 
     Raises:
         MissingError: Resemblyzer is not installed.
@@ -46,19 +47,19 @@ class ResemblyzerSimilarity:
         self._network.eval()
 
     def __call__(self, original: Wave, restored: Wave) -> float:
-        """(n,) twice to at most 1."""
+        """At most 1, for waves (n,)."""
         return _cosine(self.embed(original), self.embed(restored))
 
     @torch.inference_mode()
     def embed(self, wave: Wave) -> Embedding:
-        """The voice of a wave (n,): (256,), of length 1.
+        """The voice embedding (256,) of a wave (n,), of norm 1.
 
         Raises:
             ValueError: the wave is silent.
         """
         starts = _window_starts(len(wave))
         length = max(len(wave), (starts[-1] + _FRAMES) * _HOP)
-        loud = torch.from_numpy(_raised(wave))
+        loud = torch.from_numpy(_amplified(wave))
         mel = self._network.spectrogram(F.pad(loud, (0, length - len(wave))))
         windows = torch.stack([mel[start : start + _FRAMES] for start in starts])
         mean = self._network(windows).mean(dim=0)
@@ -90,7 +91,7 @@ class _VoiceEncoder(nn.Module):
 
 
 class WavlmSimilarity:
-    """Cosine similarity to WavLM with an x-vector head, the family the BigCodec paper uses.
+    """Cosine similarity by WavLM with an x-vector head, as in the BigCodec paper.
 
     Raises:
         MissingError: transformers is not installed, or the weights are not on this machine.
@@ -101,27 +102,27 @@ class WavlmSimilarity:
         self._network = load_local(WAVLM, "WavLMForXVector")
 
     def __call__(self, original: Wave, restored: Wave) -> float:
-        """(n,) twice to at most 1."""
+        """At most 1, for waves (n,)."""
         return _cosine(self.embed(original), self.embed(restored))
 
     @torch.inference_mode()
     def embed(self, wave: Wave) -> Embedding:
-        """The voice of a wave (n,)."""
-        inputs = self._prepare(wave, sampling_rate=RATE, return_tensors="pt")
-        found: Embedding = self._network(**inputs).embeddings[0].numpy()
-        return found
+        """The voice embedding (E,) of a wave (n,)."""
+        inputs = self._prepare(wave, sampling_rate=SAMPLE_RATE, return_tensors="pt")
+        embedding: Embedding = self._network(**inputs).embeddings[0].numpy()
+        return embedding
 
 
 def _window_starts(samples: int) -> list[int]:
-    """First frames of the windows over a wave; the last is dropped if it is mostly padding."""
+    """First frames of the windows over a wave, without a last one that is mostly padding."""
     frames = math.ceil((samples + 1) / _HOP)
     starts = list(range(0, max(1, frames - _FRAMES + _STEP + 1), _STEP))
     covered = (samples - starts[-1] * _HOP) / (_FRAMES * _HOP)
     return starts[:-1] if covered < _COVERAGE and len(starts) > 1 else starts
 
 
-def _raised(wave: Wave) -> Wave:
-    """A wave raised to -30 dB of full scale, if it is below."""
+def _amplified(wave: Wave) -> Wave:
+    """A wave amplified to a level of -30 dB full scale if its level is lower."""
     level = float(np.sqrt(np.mean(np.square(wave, dtype=np.float64)))) if len(wave) else 0.0
     if not level:
         raise ValueError("the wave is silent")

@@ -1,4 +1,4 @@
-"""What token counts say: order-0 entropy, perplexity, codes used."""
+"""Statistics of tokens: order-0 entropy, perplexity, codes used."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-Tokens = npt.NDArray[np.integer]
+from bigcodec_models.arrays import Tokens
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -20,17 +20,17 @@ class TokenStatistics:
     used: int
 
 
-def token_statistics(pieces: Sequence[Tokens]) -> TokenStatistics | None:
-    """Of the tokens (T, K) of several recordings taken together; None if there are none.
+def token_statistics(recordings: Sequence[Tokens]) -> TokenStatistics | None:
+    """Statistics of the tokens (T, K) of all recordings together; None if there are none.
 
-    The entropy is that of the counts as they are. It is too low where tokens are few: n tokens
-    never show more than log2 n bits.
+    The entropy is that of the empirical distribution. With few tokens it is too low: that of n
+    tokens is at most log2 n bits.
     """
-    tokens = np.concatenate(pieces) if pieces else np.zeros((0, 1), np.int64)
+    tokens = np.concatenate(recordings) if recordings else np.zeros((0, 1), np.int64)
     if not tokens.size:
         return None
     counts = [np.unique(column, return_counts=True)[1] for column in tokens.T]
-    entropies = np.array([_entropy(found) for found in counts])
+    entropies = np.array([_entropy(column) for column in counts])
     return TokenStatistics(
         entropy_bits=float(entropies.mean()),
         perplexity=float(np.exp2(entropies).mean()),
@@ -39,5 +39,5 @@ def token_statistics(pieces: Sequence[Tokens]) -> TokenStatistics | None:
 
 
 def _entropy(counts: npt.NDArray[np.intp]) -> float:
-    shares = counts / counts.sum()
-    return max(0.0, float(-(shares * np.log2(shares)).sum()))
+    probabilities = counts / counts.sum()
+    return max(0.0, float(-(probabilities * np.log2(probabilities)).sum()))

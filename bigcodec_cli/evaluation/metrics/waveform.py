@@ -1,28 +1,37 @@
-"""Waves as everything here compares them: one channel, 16 kHz, float32, full scale 1.0."""
+"""Reading, resampling and rounding of waves."""
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from bigcodec_cli.audio.pcm import Encoding, decode, encode
 from bigcodec_cli.audio.reader import read_audio, resample
-
-Wave = npt.NDArray[np.float32]
-
-RATE = 16000
-"""Samples per second."""
+from bigcodec_models.arrays import Wave
+from bigcodec_models.config import SAMPLE_RATE
 
 
-def load_wave(path: Path) -> Wave:
-    """An audio file as a wave (n,): its channels averaged, resampled to 16 kHz.
+@dataclasses.dataclass(frozen=True)
+class LoadedWave:
+    """A wave (n,) at 16 kHz; `fault` says why it is not all that its file should hold, None if it
+    is."""
+
+    wave: Wave
+    fault: str | None
+
+
+def load_wave(path: Path) -> LoadedWave:
+    """An audio file as a wave: its channels averaged, resampled to 16 kHz.
 
     Raises:
         CliError: it cannot be read.
     """
     audio = read_audio(path)
-    return change_rate(audio.samples.mean(axis=0, dtype=np.float32), audio.rate, RATE)
+    mono = audio.samples.mean(axis=0, dtype=np.float32)
+    return LoadedWave(change_rate(mono, audio.rate, SAMPLE_RATE), audio.fault)
 
 
 def change_rate(wave: Wave, rate: int, new_rate: int) -> Wave:
@@ -31,13 +40,14 @@ def change_rate(wave: Wave, rate: int, new_rate: int) -> Wave:
 
 
 def as_stored(wave: Wave) -> Wave:
-    """A wave as a 16-bit file holds it: clipped and rounded."""
-    return np.asarray(to_int16(wave) / 32768, np.float32)
+    """A wave clipped and rounded as in a 16-bit file."""
+    stored: Wave = decode(encode(wave[None], Encoding.S16), Encoding.S16, channels=1)[0]
+    return stored
 
 
 def to_int16(wave: Wave) -> npt.NDArray[np.int16]:
     """A wave as 16-bit samples, clipped at full scale."""
-    return np.round(np.clip(wave, -1, 1) * 32767).astype(np.int16)
+    return np.frombuffer(encode(wave[None], Encoding.S16), "<i2")
 
 
 def fit(wave: Wave, length: int) -> Wave:

@@ -6,59 +6,59 @@ import csv
 import dataclasses
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from bigcodec_cli.evaluation.comparison import Comparison
-from bigcodec_cli.evaluation.metrics.bootstrap import LEVEL, RESAMPLES, SEED, Mean
+from bigcodec_cli.evaluation.metrics.bootstrap import LEVEL, RESAMPLES, SEED
 from bigcodec_cli.evaluation.metrics.definitions import COST, METRICS, QUALITY, Metric
-from bigcodec_cli.evaluation.metrics.waveform import RATE
 from bigcodec_cli.evaluation.results import ORIGINAL, Evaluation, Result, Summary
+from bigcodec_models.config import SAMPLE_RATE
 
 _GROUP_KEYS = ("kbps_on_disk", "pesq_wb", "pesq_nb", "stoi", "estoi", "mcd", "sim", "dnsmos")
 
 
 def to_json(evaluation: Evaluation) -> str:
-    """Everything but the sound. What was not measured is null, never a number."""
+    """Everything but the sound. A value that is unknown is null."""
     document = {
         "setting": dataclasses.asdict(evaluation.setting)
-        | {"intervals": LEVEL, "resamples": RESAMPLES, "seed": SEED, "sample_rate": RATE},
+        | {"intervals": LEVEL, "resamples": RESAMPLES, "seed": SEED, "sample_rate": SAMPLE_RATE},
         "files": len(evaluation.files),
         "seconds": evaluation.seconds,
         "missing": dict(evaluation.missing),
         "unread": dict(evaluation.unread),
-        "original": _system_rows(evaluation, ORIGINAL),
-        "systems": [
-            dataclasses.asdict(info) | _system_rows(evaluation, info.name)
-            for info in evaluation.systems
+        "original": _codec_json(evaluation, ORIGINAL),
+        "codecs": [
+            dataclasses.asdict(info) | _codec_json(evaluation, info.name)
+            for info in evaluation.codecs
         ],
     }
     return json.dumps(document, indent=1, allow_nan=False) + "\n"
 
 
 def to_csv(evaluation: Evaluation) -> str:
-    """A row for each file and codec; what was not measured is empty, and `failed` says why."""
+    """A row for each file and codec. An unknown value is empty; `failed` has the reasons."""
     file = io.StringIO()
     keys = [metric.key for metric in METRICS]
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(["file", "group", "system", "seconds", "delay_ms", *keys, "failed"])
+    writer.writerow(["file", "group", "codec", "seconds", "delay_ms", *keys, "failed"])
     for result in evaluation.results:
         values = [result.values.get(key, "") for key in keys]
         failed = "; ".join(f"{key}: {reason}" for key, reason in result.failed.items())
-        start = [result.file, result.group, result.system, result.seconds, _delay_ms(result)]
+        start = [result.file, result.group, result.codec, result.seconds, result.delay_ms]
         writer.writerow([*start, *values, failed])
     return file.getvalue()
 
 
 def to_text(evaluation: Evaluation) -> str:
     """Tables for a terminal: the means with their intervals, then those of each group."""
-    names = [info.name for info in evaluation.systems]
+    names = [info.name for info in evaluation.codecs]
     summaries = [evaluation.summary(name) for name in names]
     rows = [["", *names]]
     for metric in METRICS:
         cells = [interval_text(metric, summary) for summary in summaries]
         if any(cells):
-            rows.append([metric_label(metric), *cells])
+            rows.append([metric.label, *cells])
     parts = [_aligned(rows)]
     if evaluation.groups:
         parts.append(_aligned(_group_rows(evaluation)))
@@ -68,15 +68,17 @@ def to_text(evaluation: Evaluation) -> str:
 
 def group_metrics(evaluation: Evaluation) -> list[Metric]:
     """The metrics to show for each group."""
-    present = {key for info in evaluation.systems for key in evaluation.summary(info.name).means}
+    present = {key for info in evaluation.codecs for key in evaluation.summary(info.name).means}
     return [m for m in (*COST, *QUALITY) if m.key in _GROUP_KEYS and m.key in present]
 
 
 def missing_lines(evaluation: Evaluation) -> list[tuple[str, str]]:
-    """What is not in the tables, or not of every file, and why."""
+    """What is missing in the tables, for all files or for some, and why."""
     lines = [(f"{key} is missing", reason) for key, reason in evaluation.missing.items()]
-    lines += [(f"{name} was not read", reason) for name, reason in evaluation.unread.items()]
-    for info in evaluation.systems:
+    lines += [
+        (f"{name} was not read in full", reason) for name, reason in evaluation.unread.items()
+    ]
+    for info in evaluation.codecs:
         failed = evaluation.summary(info.name).failed
         for key, count in failed.items():
             reasons = {r.failed[key]: r.file for r in evaluation.of(info.name) if key in r.failed}
@@ -85,81 +87,56 @@ def missing_lines(evaluation: Evaluation) -> list[tuple[str, str]]:
     return lines
 
 
-def metric_label(metric: Metric) -> str:
-    """A metric's name with its unit, and which way is better."""
-    unit = f", {metric.unit}" if metric.unit else ""
-    return f"{metric.title}{unit}{_ARROWS[metric.better]}"
-
-
-def number_text(metric: Metric, value: float) -> str:
-    """A value with the metric's digits."""
-    return f"{value:,.{metric.digits}f}".replace("-", "−")
-
-
 def interval_text(metric: Metric, summary: Summary) -> str:
-    """A mean with its interval, and over how many files if not over all; empty if there is
+    """A mean with its interval, and its number of files if these are not all; empty if there is
     none."""
     mean = summary.means.get(metric.key)
     if mean is None:
         return "failed" if metric in QUALITY and metric.key in summary.failed else ""
-    text = number_text(metric, mean.mean)
+    text = metric.text(mean.mean)
     if mean.low is not None and mean.high is not None:
-        text += f" [{number_text(metric, mean.low)}, {number_text(metric, mean.high)}]"
+        text += f" [{metric.text(mean.low)}, {metric.text(mean.high)}]"
     return text if mean.files == summary.files else f"{text} of {mean.files}"
 
 
-_ARROWS = {"high": " ↑", "low": " ↓", "": ""}
-
-
-def _system_rows(evaluation: Evaluation, system: str) -> dict[str, Any]:
-    groups = {group: evaluation.summary(system, group) for group in evaluation.groups}
+def _codec_json(evaluation: Evaluation, codec: str) -> dict[str, Any]:
+    groups = {group: evaluation.summary(codec, group) for group in evaluation.groups}
     return {
-        "total": _summary_row(evaluation.summary(system)),
-        "groups": {group: _summary_row(summary) for group, summary in groups.items()},
-        "per_file": [_result_row(result) for result in evaluation.of(system)],
+        "total": _summary_json(evaluation.summary(codec)),
+        "groups": {group: _summary_json(summary) for group, summary in groups.items()},
+        "per_file": [_result_json(result) for result in evaluation.of(codec)],
     }
 
 
-def _summary_row(summary: Summary) -> dict[str, Any]:
+def _summary_json(summary: Summary) -> dict[str, Any]:
+    means = {key: dataclasses.asdict(mean) for key, mean in summary.means.items()}
     return {
         "files": summary.files,
         "seconds": summary.seconds,
-        **{m.key: _mean_row(summary.means.get(m.key)) for m in METRICS},
+        **{metric.key: means.get(metric.key) for metric in METRICS},
         "failed": dict(summary.failed),
     }
 
 
-def _mean_row(mean: Mean | None) -> dict[str, Any] | None:
-    return None if mean is None else dataclasses.asdict(mean)
-
-
-def _result_row(result: Result) -> dict[str, Any]:
-    values: Mapping[str, float] = result.values
+def _result_json(result: Result) -> dict[str, Any]:
     return {
         "file": result.file,
         "group": result.group,
         "seconds": result.seconds,
-        "delay_ms": _delay_ms(result),
-        **{metric.key: values.get(metric.key) for metric in METRICS},
+        "delay_ms": result.delay_ms,
+        **{metric.key: result.values.get(metric.key) for metric in METRICS},
         "failed": dict(result.failed),
     }
 
 
-def _delay_ms(result: Result) -> float:
-    return result.delay * 1000 / RATE
-
-
 def _group_rows(evaluation: Evaluation) -> list[list[str]]:
-    shown = group_metrics(evaluation)
-    rows = [["group", "files", "", *(metric_label(metric) for metric in shown)]]
+    metrics = group_metrics(evaluation)
+    rows = [["group", "files", "", *(metric.label for metric in metrics)]]
     for group in evaluation.groups:
-        for info in evaluation.systems:
+        for info in evaluation.codecs:
             summary = evaluation.summary(info.name, group)
-            means = [summary.means.get(metric.key) for metric in shown]
-            cells = [
-                "" if mean is None else number_text(metric, mean.mean)
-                for metric, mean in zip(shown, means, strict=True)
-            ]
+            means = ((metric, summary.means.get(metric.key)) for metric in metrics)
+            cells = [metric.text(mean.mean) if mean else "" for metric, mean in means]
             rows.append([group, str(summary.files), info.name, *cells])
     return rows
 
@@ -175,7 +152,7 @@ def _aligned(rows: Sequence[Sequence[str]]) -> str:
 
 
 def comparison_json(comparison: Comparison) -> dict[str, Any]:
-    """A comparison, ready for JSON; what was not measured is null."""
+    """A comparison, ready for JSON; a value that is unknown is null."""
     return {metric.key: comparison.values.get(metric.key) for metric in QUALITY} | {
         "seconds": comparison.seconds,
         "surplus_seconds": comparison.surplus_seconds,
@@ -189,17 +166,18 @@ def comparison_text(comparison: Comparison) -> str:
     """A comparison as lines for a terminal."""
     lines = [f"{comparison.seconds:.3f} s"]
     if comparison.surplus_seconds:
-        lines.append(f"B is {comparison.surplus_seconds:+.3f} s long beside A")
+        longer = "longer" if comparison.surplus_seconds > 0 else "shorter"
+        lines.append(f"B is {abs(comparison.surplus_seconds):.3f} s {longer} than A")
     if comparison.delay_ms:
-        lines.append(f"B lags by {comparison.delay_ms:.2f} ms, which was taken away")
+        lines.append(f"B lags by {comparison.delay_ms:.2f} ms; this delay was removed")
     for metric in QUALITY:
         if metric.key in comparison.values:
-            text = number_text(metric, comparison.values[metric.key])
+            text = metric.text(comparison.values[metric.key])
         elif metric.key in comparison.failed:
             text = f"failed: {comparison.failed[metric.key]}"
         elif metric.key in comparison.missing:
             text = f"missing: {comparison.missing[metric.key]}"
         else:
             continue
-        lines.append(f"{metric_label(metric):<16} {text}")
+        lines.append(f"{metric.label:<16} {text}")
     return "\n".join(lines)

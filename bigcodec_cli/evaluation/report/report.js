@@ -1,5 +1,5 @@
 "use strict";
-// Sorting the table of files by a column, and showing one codec only.
+// Sort the table of files by a column; show the rows of one codec.
 const table = document.querySelector("#files table");
 if (table) {
   const body = table.tBodies[0];
@@ -17,16 +17,16 @@ if (table) {
 
   heads.forEach((head, column) => {
     head.querySelector("button").addEventListener("click", () => {
-      const falling = head.getAttribute("aria-sort") === "ascending";
+      const descending = head.getAttribute("aria-sort") === "ascending";
       heads.forEach((other) => other.removeAttribute("aria-sort"));
-      head.setAttribute("aria-sort", falling ? "descending" : "ascending");
-      body.append(...Array.from(body.rows).sort(order(column, falling ? -1 : 1)));
+      head.setAttribute("aria-sort", descending ? "descending" : "ascending");
+      body.append(...Array.from(body.rows).sort(order(column, descending ? -1 : 1)));
     });
   });
 
   document.querySelector("#files select").addEventListener("change", (event) => {
     for (const row of body.rows) {
-      row.hidden = !["", row.dataset.system].includes(event.target.value);
+      row.hidden = !["", row.dataset.codec].includes(event.target.value);
     }
   });
 }

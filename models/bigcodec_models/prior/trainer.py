@@ -11,11 +11,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from bigcodec_models.arrays import Tokens
 from bigcodec_models.prior.code_order import similar_order
 from bigcodec_models.prior.integer_export import Arrays, quantized
 from bigcodec_models.prior.network import PriorConfig, PriorNetwork
-
-Tokens = npt.NDArray[np.integer]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

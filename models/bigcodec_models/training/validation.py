@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import importlib
 import math
-import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from bigcodec_models.architectures.lite import most_likely_f0
 from bigcodec_models.architectures.network import CodecNetwork, Reconstruction
+from bigcodec_models.arrays import Wave
 from bigcodec_models.config import SAMPLE_RATE
 from bigcodec_models.layers.f0 import STEPS_AN_OCTAVE
 from bigcodec_models.losses.spectral import MultiScaleMelLoss
 from bigcodec_models.training.events import F0Validation, Validation, ValidationClip
-
-Wave = npt.NDArray[np.float32]
+from bigcodec_models.training.speech_metrics import pesq, stoi
 
 _NEAR_CENTS = 50.0
 
@@ -57,8 +54,8 @@ class Validator:
         return Validation(
             step=step,
             mel=mel,
-            stoi=_mean(_stoi(*pair) for pair in pairs),
-            pesq=_mean(_pesq(*pair) for pair in pairs),
+            stoi=_mean(_score(stoi, *pair) for pair in pairs),
+            pesq=_mean(_score(pesq, *pair) for pair in pairs),
             best=mel < best_mel,
             f0=f0,
             clips=tuple(
@@ -128,25 +125,9 @@ def _mean(values: Iterable[float | None]) -> float | None:
     return float(np.mean(known)) if known else None
 
 
-def _stoi(original: Wave, restored: Wave) -> float | None:
+def _score(metric: Callable[[Wave, Wave], float], original: Wave, restored: Wave) -> float | None:
+    """A metric, or None where its package is not installed or it gives no result."""
     try:
-        package = importlib.import_module("pystoi")
-    except ImportError:
-        return None
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", RuntimeWarning)  # its answer to too little speech
-        try:
-            return float(package.stoi(original, restored, SAMPLE_RATE))
-        except (ValueError, RuntimeWarning):
-            return None
-
-
-def _pesq(original: Wave, restored: Wave) -> float | None:
-    try:
-        package = importlib.import_module("pesq")
-    except ImportError:
-        return None
-    try:
-        return float(package.pesq(SAMPLE_RATE, original, restored, "wb"))
-    except (package.PesqError, ValueError):  # no utterance found
+        return metric(original, restored)
+    except (ImportError, ValueError):
         return None

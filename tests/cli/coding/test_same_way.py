@@ -38,7 +38,7 @@ def test_eval_hears_the_samples_that_decompress_writes(
     written, _ = soundfile.read(tmp_path / "out.wav", dtype="float32")
     folder = tmp_path / "eval"
     folder.mkdir()
-    coded = Model(model, "cpu").code(load_wave(tmp_path / "a.wav"), folder)
+    coded = Model(model, "cpu").code(load_wave(tmp_path / "a.wav").wave, folder)
     assert np.array_equal(coded.restored, written)
     assert (folder / "speech.bcdc").read_bytes() == (tmp_path / "a.bcdc").read_bytes()
     container = bcdc.read((tmp_path / "a.bcdc").read_bytes())

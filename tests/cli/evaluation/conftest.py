@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import soundfile
 
-Wave = npt.NDArray[np.float32]
+from bigcodec_models.arrays import Wave
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,8 @@
-"""Writes golden.npz: what the published packages give for parts of examples/speech.flac.
+"""Writes golden.npz: results of the published packages for parts of examples/speech.flac.
 
-Not run by the tests. Made with Python 3.11, Resemblyzer 0.1.4, librosa 0.11.0, webrtcvad 2.0.10,
-pysptk 1.0.1, pyworld 0.3.5, scipy 1.14.0, torch 2.13.0 and setuptools 79, for the packages need
-modules that later scipy and setuptools lack:
+Not run by the tests. Last run with Python 3.11, Resemblyzer 0.1.4, librosa 0.11.0, webrtcvad
+2.0.10, pysptk 1.0.1, pyworld 0.3.5, scipy 1.14.0, torch 2.13.0 and setuptools 79, because the
+packages need modules that later versions of scipy and setuptools do not have:
 
     python make_golden.py ../../../examples/speech.flac golden.npz
 """

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
 from bigcodec_cli.evaluation.metrics.alignment import align, estimate_delay
-
-Wave = npt.NDArray[np.float32]
+from bigcodec_models.arrays import Wave
 
 
 def delayed(wave: Wave, delay: int) -> Wave:
@@ -17,24 +15,26 @@ def delayed(wave: Wave, delay: int) -> Wave:
 
 @pytest.mark.parametrize("delay", [-3999, -137, -1, 0, 1, 480, 3999])
 @pytest.mark.parametrize("gain", [0.0, 1.0])
-def test_a_delay_is_found_to_the_sample(wave: Wave, noise: Wave, delay: int, gain: float) -> None:
+def test_a_delay_is_estimated_to_the_sample(
+    wave: Wave, noise: Wave, delay: int, gain: float
+) -> None:
     coded = delayed(wave + noise * np.float32(gain), delay)
     assert estimate_delay(wave, coded) == delay
-    moved, found = align(wave, coded)
-    assert found == delay
+    moved, estimate = align(wave, coded)
+    assert estimate == delay
     assert len(moved) == len(wave)
     inner = slice(4000, -4000)
     assert np.array_equal(moved[inner], (wave + noise * np.float32(gain))[inner])
 
 
 def test_phases_do_not_matter(wave: Wave) -> None:
-    """A codec like Codec 2 keeps the levels and makes up the phases."""
+    """A codec like Codec 2 preserves the levels but not the phases."""
     window = np.hanning(512)
     frames = np.lib.stride_tricks.sliding_window_view(np.pad(wave, 512), 512)[::128] * window
     phases = np.random.default_rng(0).uniform(0, 2 * np.pi, (len(frames), 257))
-    made = np.fft.irfft(np.abs(np.fft.rfft(frames)) * np.exp(1j * phases), axis=1) * window
+    generated = np.fft.irfft(np.abs(np.fft.rfft(frames)) * np.exp(1j * phases), axis=1) * window
     rebuilt = np.zeros(len(wave) + 1024)
-    for index, frame in enumerate(made):
+    for index, frame in enumerate(generated):
         rebuilt[index * 128 : index * 128 + 512] += frame
     coded = delayed(np.asarray(rebuilt[512:], np.float32), 320)
     assert abs(estimate_delay(wave, coded) - 320) <= 32

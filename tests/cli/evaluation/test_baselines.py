@@ -1,4 +1,4 @@
-"""Other codecs, through their real programs where these are installed."""
+"""Baselines, with their real programs where these are installed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
 from bigcodec_cli.evaluation.codecs.base import CodingError
@@ -17,24 +16,23 @@ from bigcodec_cli.evaluation.codecs.neural import DAC, ENCODEC, Dac, Encodec
 from bigcodec_cli.evaluation.codecs.programs import run_program
 from bigcodec_cli.evaluation.config import BaselineError, BaselineName, parse_baselines
 from bigcodec_cli.evaluation.packages import MissingError
-
-Wave = npt.NDArray[np.float32]
+from bigcodec_models.arrays import Wave
 
 needs_opus = pytest.mark.skipif(not shutil.which("opusenc"), reason="opus-tools is not installed")
 needs_codec2 = pytest.mark.skipif(not shutil.which("c2enc"), reason="codec2 is not installed")
 
 
 def test_lists_of_baselines() -> None:
-    found = parse_baselines("opus:6, codec2:1200,opus:6.0,encodec:1.5,dac:4,codec2:700C")
+    parsed = parse_baselines("opus:6, codec2:1200,opus:6.0,encodec:1.5,dac:4,codec2:700C")
     names = ["opus:6", "codec2:1200", "encodec:1.5", "dac:4", "codec2:700C"]
-    assert [str(name) for name in found] == names
+    assert [str(name) for name in parsed] == names
     assert parse_baselines("") == []
 
 
 @pytest.mark.parametrize(
     "text", ["opus", "opus:", "opus:5", "opus:x", "opus:300", "codec2:999", "mp3:32", "dac:0", ":"]
 )
-def test_unknown_peers_are_named(text: str) -> None:
+def test_unknown_baselines_are_named(text: str) -> None:
     with pytest.raises(BaselineError, match=text):
         parse_baselines(f"codec2:1200,{text}")
 
@@ -63,7 +61,7 @@ def test_opus_goes_through_a_file(tmp_path: Path, wave: Wave) -> None:
     assert 16 < coded.size * 8 / (len(wave) / 16) < 32
     assert coded.restored.shape == wave.shape
     assert np.corrcoef(coded.restored, wave)[0, 1] > 0.9
-    assert abs(coded.delay) <= 16  # opusdec takes the codec's own delay away
+    assert abs(coded.delay) <= 16  # opusdec removes the delay of the codec
     assert coded.tokens is None
 
 

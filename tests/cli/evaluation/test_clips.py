@@ -1,4 +1,4 @@
-"""Which files are measured, in which groups, and which are heard."""
+"""Which files are evaluated, in which groups, and which get a player."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from bigcodec_cli.console.messages import CliError
-from bigcodec_cli.evaluation.clips import choose_heard, find_clips
+from bigcodec_cli.evaluation.clips import choose_players, find_clips
 from bigcodec_cli.evaluation.run import EvalClip
 
 
@@ -41,7 +41,7 @@ def test_groups_are_folders_or_the_starts_of_names(folder: Path) -> None:
     }
 
 
-def test_nothing_to_measure_is_said(tmp_path: Path) -> None:
+def test_a_folder_without_audio_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(CliError, match="no readable audio"):
         find_clips(tmp_path, "folder")
     with pytest.raises(CliError, match="not a folder"):
@@ -49,13 +49,13 @@ def test_nothing_to_measure_is_said(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("count", "shares"), [(0, (0, 0)), (1, (1, 0)), (2, (1, 1)), (5, (3, 2)), (9, (7, 2))]
+    ("count", "expected"), [(0, (0, 0)), (1, (1, 0)), (2, (1, 1)), (5, (3, 2)), (9, (7, 2))]
 )
-def test_heard_files_are_taken_in_turn(count: int, shares: tuple[int, int]) -> None:
+def test_players_are_taken_from_the_groups_in_turn(count: int, expected: tuple[int, int]) -> None:
     names = [("a", f"a{n}") for n in range(9)] + [("b", f"b{n}") for n in range(2)]
     clips = [EvalClip(path=Path(name), name=name, group=group) for group, name in names]
-    heard = [clip for clip in choose_heard(clips, count) if clip.heard]
-    assert tuple(sum(clip.group == group for clip in heard) for group in "ab") == shares
+    chosen = [clip for clip in choose_players(clips, count) if clip.has_player]
+    assert tuple(sum(clip.group == group for clip in chosen) for group in "ab") == expected
     if count == 5:
-        assert [clip.name for clip in heard] == ["a1", "a4", "a7", "b0", "b1"]
-    assert all(clip.heard for clip in choose_heard(clips, 99))
+        assert [clip.name for clip in chosen] == ["a1", "a4", "a7", "b0", "b1"]
+    assert all(clip.has_player for clip in choose_players(clips, 99))

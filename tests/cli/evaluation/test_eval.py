@@ -23,7 +23,7 @@ from bigcodec_models.registry import builtin_models
 Run = Callable[..., subprocess.CompletedProcess[str]]
 KEYS = {metric.key for metric in METRICS}
 COSTS = {metric.key for metric in COST}
-TAKEN = ("pesq_wb", "stoi", "mcd", "mel")
+COMPUTED = ("pesq_wb", "stoi", "mcd", "mel")
 SPEEDS = {"encode_x_realtime", "decode_x_realtime"}
 
 
@@ -41,55 +41,55 @@ def load(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def test_two_clips_are_measured_from_bytes_on_disk(
+def test_two_clips_are_evaluated_from_bytes_on_disk(
     bigcodec: Run, tmp_path: Path, clips: Path, toy_model: Path
 ) -> None:
     outputs = ("--json", "out.json", "--csv", "out.csv", "--report", "out.html")
-    taken = ("--metrics", ",".join(TAKEN))
-    done = bigcodec("eval", clips, "--model", toy_model, "--jobs", "2", *taken, *outputs)
+    metrics = ("--metrics", ",".join(COMPUTED))
+    done = bigcodec("eval", clips, "--model", toy_model, "--jobs", "2", *metrics, *outputs)
     assert done.returncode == 0, done.stderr
-    found = load(tmp_path / "out.json")
-    (system,) = found["systems"]
-    assert (system["name"], system["is_bigcodec"], found["files"]) == (toy_model.stem, True, 2)
-    assert set(system["groups"]) == {"a", "b"}
-    rows = system["per_file"]
+    report = load(tmp_path / "out.json")
+    (codec,) = report["codecs"]
+    assert (codec["name"], codec["is_bigcodec"], report["files"]) == (toy_model.stem, True, 2)
+    assert set(codec["groups"]) == {"a", "b"}
+    rows = codec["per_file"]
     assert [row["file"] for row in rows] == ["a/one.wav", "b/two.wav"]
-    assert all(set(row) >= KEYS for row in (*rows, system["total"]))
+    assert all(set(row) >= KEYS for row in (*rows, codec["total"]))
     for row in rows:
         tried = set(row["failed"]) | {key for key in KEYS if row[key] is not None}
-        assert tried == {*TAKEN, *COSTS} - set(found["missing"])
-    check_cost(bigcodec, clips, toy_model, system)
-    check_means(system)
+        assert tried == {*COMPUTED, *COSTS} - set(report["missing"])
+    check_cost(bigcodec, clips, toy_model, codec)
+    check_means(codec)
     check_same_in_one_process(clips, toy_model, rows)
     with (tmp_path / "out.csv").open(newline="") as file:
-        table = [row for row in csv.DictReader(file) if row["system"] == toy_model.stem]
+        table = [row for row in csv.DictReader(file) if row["codec"] == toy_model.stem]
     assert [float(row["kbps_on_disk"]) for row in table] == [row["kbps_on_disk"] for row in rows]
     page = (tmp_path / "out.html").read_text(encoding="utf-8")
     assert page.count("<audio") == 4
     assert "kbit/s on disk ↓" in done.stdout and "PESQ-WB ↑" in done.stdout
 
 
-def check_cost(bigcodec: Run, clips: Path, model: Path, system: Any) -> None:
+def check_cost(bigcodec: Run, clips: Path, model: Path, codec: Any) -> None:
     """The bytes are those of `compress`, and the entropy that of `info`."""
     total = 0
-    for row in system["per_file"]:
+    for row in codec["per_file"]:
         assert bigcodec("compress", clips / row["file"], "-o", "x.bcdc", "-f", "--model", model)
         info = json.loads(bigcodec("info", "--json", "x.bcdc").stdout)
         assert row["kbps_on_disk"] == pytest.approx(info["kbps_on_disk"])
         assert row["entropy_bits"] == pytest.approx(info["entropy_bits"], abs=2e-4)
         assert row["approx_kbps"] == pytest.approx(info["approx_kbps"], abs=2e-4)
         total += info["bytes"]
-    seconds = sum(row["seconds"] for row in system["per_file"])
-    mean = system["total"]["kbps_on_disk"]["mean"]
+    seconds = sum(row["seconds"] for row in codec["per_file"])
+    mean = codec["total"]["kbps_on_disk"]["mean"]
     assert mean == pytest.approx(total * 8 / seconds / 1000)
 
 
-def check_means(system: Any) -> None:
-    rows, total = system["per_file"], system["total"]
+def check_means(codec: Any) -> None:
+    rows, total = codec["per_file"], codec["total"]
     assert total["mel"]["mean"] == pytest.approx(np.mean([row["mel"] for row in rows]))
     assert total["mel"]["low"] <= total["mel"]["mean"] <= total["mel"]["high"]
     assert total["mel"]["files"] == 2
-    assert system["groups"]["a"]["mel"]["mean"] == rows[0]["mel"]
+    assert codec["groups"]["a"]["mel"]["mean"] == rows[0]["mel"]
     assert total["codebook_used"]["mean"] >= max(row["codebook_used"] for row in rows)
     time = sum(row["seconds"] / row["encode_x_realtime"] for row in rows)
     speed = sum(row["seconds"] for row in rows) / time
@@ -97,7 +97,7 @@ def check_means(system: Any) -> None:
 
 
 def check_same_in_one_process(clips: Path, model: Path, rows: Any) -> None:
-    config = EvalConfig(models=(str(model),), baselines=(), metrics=TAKEN, device="cpu", jobs=1)
+    config = EvalConfig(models=(str(model),), baselines=(), metrics=COMPUTED, device="cpu", jobs=1)
     outcome = Worker(config)(EvalClip(path=clips / "a/one.wav", name="a/one.wav", group="a"))
     assert isinstance(outcome, list)
     alone = outcome[1].values
@@ -105,26 +105,26 @@ def check_same_in_one_process(clips: Path, model: Path, rows: Any) -> None:
         assert rows[0][key] == pytest.approx(alone[key], rel=1e-4), key
 
 
-def test_models_are_measured_in_either_f0_mode(
+def test_models_are_evaluated_in_either_f0_mode(
     bigcodec: Run, tmp_path: Path, clips: Path, f0_model: Path, toy_model: Path
 ) -> None:
-    taken = ("eval", clips, "--model", f0_model, "--metrics", "mel", "-f", "--json", "out.json")
+    arguments = ("eval", clips, "--model", f0_model, "--metrics", "mel", "-f", "--json", "out.json")
     rates = {}
     for options, mode in (((), "predicted"), (("--f0", "coded"), "coded")):
-        done = bigcodec(*taken, *options)
+        done = bigcodec(*arguments, *options)
         assert done.returncode == 0, done.stderr
-        (system,) = load(tmp_path / "out.json")["systems"]
-        assert system["description"].endswith(f"; F0 {mode}")
-        for row in system["per_file"]:
+        (codec,) = load(tmp_path / "out.json")["codecs"]
+        assert codec["description"].endswith(f"; F0 {mode}")
+        for row in codec["per_file"]:
             name, model = clips / row["file"], ("--model", f0_model)
             packed = bigcodec("compress", name, "-o", "x.bcdc", "-f", *model, "--f0", mode)
             assert packed.returncode == 0, packed.stderr
             info = json.loads(bigcodec("info", "--json", "x.bcdc").stdout)
             assert row["kbps_on_disk"] == pytest.approx(info["kbps_on_disk"])
             assert info["f0_coded"] == (mode == "coded")
-        rates[mode] = system["total"]["kbps_on_disk"]["mean"]
+        rates[mode] = codec["total"]["kbps_on_disk"]["mean"]
     assert rates["predicted"] < rates["coded"]
-    done = bigcodec(*taken, "--f0", "coded", "--model", toy_model)
+    done = bigcodec(*arguments, "--f0", "coded", "--model", toy_model)
     assert done.returncode == 1 and "has no F0 tokens; leave --f0 out" in done.stderr
     assert "Traceback" not in done.stderr
 
@@ -136,35 +136,35 @@ def test_what_is_missing_or_broken_is_named(
     soundfile.write(clips / "a" / "one.wav", np.zeros(8000), 16000)
     (clips / "b" / "two.wav").unlink()
     baselines = ("--baselines", "opus:6,codec2:1200")
-    taken = ("--metrics", "mel,stoi", "--json", "out.json")
-    arguments = ("eval", clips, "--model", toy_model, *baselines, *taken)
+    outputs = ("--metrics", "mel,stoi", "--json", "out.json")
+    arguments = ("eval", clips, "--model", toy_model, *baselines, *outputs)
     done = bigcodec(*arguments, PATH=str(tmp_path))
     assert done.returncode == 1, done.stderr
     assert "b/broken.flac" in done.stderr and "Traceback" not in done.stderr
-    found = load(tmp_path / "out.json")
-    assert found["missing"]["opus:6"].startswith("opusenc is not installed")
-    assert found["missing"]["codec2:1200"].startswith("c2enc is not installed")
+    report = load(tmp_path / "out.json")
+    assert report["missing"]["opus:6"].startswith("opusenc is not installed")
+    assert report["missing"]["codec2:1200"].startswith("c2enc is not installed")
     assert "opus:6 is missing: opusenc is not installed" in done.stderr
-    assert list(found["unread"]) == ["b/broken.flac"]
-    (row,) = found["systems"][0]["per_file"]
+    assert list(report["unread"]) == ["b/broken.flac"]
+    (row,) = report["codecs"][0]["per_file"]
     assert row["mel"] is None and row["failed"]["mel"] == "the original is silent"
-    assert found["systems"][0]["total"]["mel"] is None
-    assert found["systems"][0]["total"]["failed"]["mel"] == 1
+    assert report["codecs"][0]["total"]["mel"] is None
+    assert report["codecs"][0]["total"]["failed"]["mel"] == 1
     assert row["kbps_on_disk"] > 0
     assert "mel failed for" in done.stdout and "the original is silent" in done.stdout
 
 
-def test_a_codec_that_fails_has_no_figures(
+def test_a_codec_that_fails_has_no_values(
     bigcodec: Run, tmp_path: Path, clips: Path, toy_model: Path
 ) -> None:
     for program in ("opusenc", "opusdec"):
         (tmp_path / program).write_text("#!/bin/sh\necho it is out of order >&2\nexit 3\n")
         (tmp_path / program).chmod(0o755)
-    taken = ("--baselines", "opus:6", "--metrics", "mel", "--json", "out.json")
-    done = bigcodec("eval", clips, "--model", toy_model, *taken, PATH=str(tmp_path))
+    options = ("--baselines", "opus:6", "--metrics", "mel", "--json", "out.json")
+    done = bigcodec("eval", clips, "--model", toy_model, *options, PATH=str(tmp_path))
     assert done.returncode == 1, done.stderr
-    ours, opus = load(tmp_path / "out.json")["systems"]
-    assert ours["total"]["mel"]["files"] == 2
+    model, opus = load(tmp_path / "out.json")["codecs"]
+    assert model["total"]["mel"]["files"] == 2
     assert all(opus["total"][key] is None for key in KEYS)
     reasons = [row["failed"] for row in opus["per_file"]]
     assert reasons == [{"coding": "opusenc failed: it is out of order"}] * 2
@@ -204,19 +204,25 @@ def test_two_files_are_compared(bigcodec: Run, tmp_path: Path, speech: Path) -> 
     first = samples[:32000]
     soundfile.write(tmp_path / "a.wav", first, rate)
     soundfile.write(tmp_path / "b.wav", np.pad(first, (160, 0)), rate)
-    found = json.loads(
+    comparison = json.loads(
         bigcodec("compare", "a.wav", "b.wav", "--json", "--metrics", "mel,stoi").stdout
     )
-    assert (found["delay_ms"], found["seconds"], found["surplus_seconds"]) == (10, 2, 0.01)
-    assert (found["mel"], found["failed"]) == (0, {})
+    assert (comparison["delay_ms"], comparison["seconds"], comparison["surplus_seconds"]) == (
+        10,
+        2,
+        0.01,
+    )
+    assert (comparison["mel"], comparison["failed"]) == (0, {})
     shifted = compare(tmp_path / "a.wav", tmp_path / "b.wav", aligned=False, keys=["mel"])
     assert shifted.delay_ms == 0 and shifted.values["mel"] > 0.5
     lines = comparison_text(shifted).splitlines()
-    assert lines[:2] == ["2.000 s", "B is +0.010 s long beside A"]
+    assert lines[:2] == ["2.000 s", "B is 0.010 s longer than A"]
     assert lines[2:] == [f"Mel ↓            {shifted.values['mel']:.2f}"]
 
 
-def test_compare_refuses_what_is_no_audio(bigcodec: Run, tmp_path: Path, speech: Path) -> None:
+def test_compare_refuses_a_file_without_samples(
+    bigcodec: Run, tmp_path: Path, speech: Path
+) -> None:
     soundfile.write(tmp_path / "empty.wav", np.zeros(0), 16000)
     done = bigcodec("compare", speech, "empty.wav")
     assert done.returncode == 1

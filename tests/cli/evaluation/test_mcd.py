@@ -6,7 +6,6 @@ import math
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
 from bigcodec_cli.evaluation.metrics.mcd import (
@@ -18,8 +17,8 @@ from bigcodec_cli.evaluation.metrics.mcd import (
     mel_cepstra,
 )
 from bigcodec_cli.evaluation.packages import MissingError, load_extension
+from bigcodec_models.arrays import Wave
 
-Wave = npt.NDArray[np.float32]
 GOLDEN = np.load(Path(__file__).parent / "golden.npz")
 
 
@@ -32,9 +31,9 @@ def metric() -> CepstralDistortion:
 
 
 def test_mel_cepstra_are_those_of_sptk() -> None:
-    found = mel_cepstra(GOLDEN["envelope"])
-    assert found.shape == (6, 25)
-    assert np.abs(found - GOLDEN["mel_cepstra"]).max() < 1e-9
+    cepstra = mel_cepstra(GOLDEN["envelope"])
+    assert cepstra.shape == (6, 25)
+    assert np.abs(cepstra - GOLDEN["mel_cepstra"]).max() < 1e-9
 
 
 def test_mel_cepstra_are_the_cosine_series_on_the_warped_axis() -> None:
@@ -62,7 +61,7 @@ def test_distortion_by_hand() -> None:
     assert distortion(first, second) == pytest.approx(total / 7)
 
 
-def test_the_whole_measure_by_hand(metric: CepstralDistortion, wave: Wave, noise: Wave) -> None:
+def test_the_whole_metric_by_hand(metric: CepstralDistortion, wave: Wave, noise: Wave) -> None:
     world = load_extension("pyworld", "pyworld")
     noisy = wave + noise * np.float32(0.1)
     first, second = (envelope(world, w) for w in (wave, noisy))

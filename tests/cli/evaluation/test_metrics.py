@@ -1,20 +1,25 @@
-"""The metrics against what must be true of them."""
+"""Properties that the metrics must have."""
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pytest
+import soundfile
 import torch
 
+from bigcodec_cli.audio.pcm import Encoding
+from bigcodec_cli.audio.writer import AudioForm, open_sink
 from bigcodec_cli.evaluation.metrics.compute import QualityMetrics
 from bigcodec_cli.evaluation.metrics.definitions import METRICS, QUALITY
+from bigcodec_cli.evaluation.metrics.waveform import as_stored, to_int16
+from bigcodec_models.arrays import Wave
+from bigcodec_models.config import SAMPLE_RATE
 from bigcodec_models.losses.spectral import MultiScaleMelLoss
 
-Wave = npt.NDArray[np.float32]
 BEST = {
     "pesq_wb": 4.644,
     "pesq_nb": 4.549,
@@ -33,18 +38,18 @@ def metrics() -> QualityMetrics:
 
 @pytest.fixture(scope="module")
 def quick() -> QualityMetrics:
-    """All but the one that takes seconds whatever it hears."""
+    """All but DNSMOS, which takes seconds."""
     return QualityMetrics([metric.key for metric in QUALITY if metric.key != "dnsmos"])
 
 
-def measured(metrics: QualityMetrics, original: Wave, restored: Wave) -> dict[str, float]:
-    values, failed = metrics.measure(original, restored)
+def values_of(metrics: QualityMetrics, original: Wave, restored: Wave) -> dict[str, float]:
+    values, failed = metrics.compute(original, restored)
     assert not failed
     return values
 
 
 def test_identity_gives_the_best(metrics: QualityMetrics, wave: Wave) -> None:
-    values = measured(metrics, wave, wave)
+    values = values_of(metrics, wave, wave)
     present = set(BEST) - set(metrics.missing)
     assert present <= set(values)
     assert {key: values[key] for key in present} == pytest.approx(
@@ -52,49 +57,49 @@ def test_identity_gives_the_best(metrics: QualityMetrics, wave: Wave) -> None:
     )
 
 
-def test_more_noise_is_worse_by_every_measure(
+def test_more_noise_is_worse_by_every_metric(
     metrics: QualityMetrics, wave: Wave, noise: Wave
 ) -> None:
-    levels = [measured(metrics, wave, wave + noise * gain) for gain in (0.01, 0.1, 1.0)]
+    levels = [values_of(metrics, wave, wave + noise * gain) for gain in (0.01, 0.1, 1.0)]
     for metric in QUALITY:
         if metric.key in levels[0]:
-            found = [level[metric.key] for level in levels]
-            assert found == sorted(found, reverse=metric.better == "high"), metric.key
-            assert len(set(found)) == 3, metric.key
+            values = [level[metric.key] for level in levels]
+            assert values == sorted(values, reverse=metric.better == "high"), metric.key
+            assert len(set(values)) == 3, metric.key
 
 
-def test_pesq_tells_wide_band_from_narrow(quick: QualityMetrics, wave: Wave) -> None:
+def test_wide_band_pesq_needs_the_upper_band(quick: QualityMetrics, wave: Wave) -> None:
     if "pesq_wb" in quick.missing:
         pytest.skip(quick.missing["pesq_wb"])
     spectrum = np.fft.rfft(wave)
     spectrum[int(len(spectrum) * 3.8 / 8) :] = 0
     dull = np.fft.irfft(spectrum, len(wave)).astype(np.float32)
-    values = measured(quick, wave, dull)
-    assert values["pesq_nb"] > 4.4  # nothing was lost where it listens
+    values = values_of(quick, wave, dull)
+    assert values["pesq_nb"] > 4.4  # nothing is missing below 3.4 kHz
     assert values["pesq_wb"] < 4.3
 
 
 def test_mel_is_the_training_loss(quick: QualityMetrics, wave: Wave, noise: Wave) -> None:
     noisy = wave + noise * np.float32(0.3)
     expected = MultiScaleMelLoss()(torch.from_numpy(noisy)[None], torch.from_numpy(wave)[None])
-    assert measured(quick, wave, noisy)["mel"] == pytest.approx(float(expected))
+    assert values_of(quick, wave, noisy)["mel"] == pytest.approx(float(expected))
 
 
 def test_dnsmos_needs_no_original(metrics: QualityMetrics, wave: Wave, noise: Wave) -> None:
     if "dnsmos" in metrics.missing:
         pytest.skip(metrics.missing["dnsmos"])
-    clean, _ = metrics.measure_alone(wave)
-    noisy, _ = metrics.measure_alone(wave + noise)
+    clean, _ = metrics.compute_without_original(wave)
+    noisy, _ = metrics.compute_without_original(wave + noise)
     assert set(clean) == {"dnsmos"}
     assert 1 <= noisy["dnsmos"] < clean["dnsmos"] - 1 < 4
 
 
-def test_silence_is_a_failure_and_no_number(quick: QualityMetrics, wave: Wave) -> None:
+def test_silence_is_a_failure(quick: QualityMetrics, wave: Wave) -> None:
     metrics, silent = quick, np.zeros_like(wave)
-    values, failed = metrics.measure(silent, wave)
+    values, failed = metrics.compute(silent, wave)
     assert not values
     assert set(failed.values()) == {"the original is silent"}
-    values, failed = metrics.measure(wave, silent)
+    values, failed = metrics.compute(wave, silent)
     assert failed["sim"] == "the wave is silent"
     assert not {"sim", "pesq_wb"} & set(values)
 
@@ -105,7 +110,7 @@ def test_too_little_speech_is_a_failure_with_a_reason(
 ) -> None:
     metrics = quick
     short = wave[20000 : 20000 + samples]
-    values, failed = metrics.measure(short, short)
+    values, failed = metrics.compute(short, short)
     assert set(values) | set(failed) == {m.key for m in QUALITY} - {*metrics.missing, "dnsmos"}
     assert {"pesq_wb", "pesq_nb", "stoi", "estoi"} - set(metrics.missing) <= set(failed)
     assert all(reason and "\n" not in reason for reason in failed.values())
@@ -131,11 +136,24 @@ def test_missing_packages_are_named(
 def test_missing_folders_are_named(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, package: str, key: str
 ) -> None:
-    found = [p for p in sys.path if not (Path(p) / package).exists()]
-    monkeypatch.setattr(sys, "path", found)
+    others = [p for p in sys.path if not (Path(p) / package).exists()]
+    monkeypatch.setattr(sys, "path", others)
     missing = QualityMetrics([key, "mel"]).missing
     assert set(missing) == {key}
     assert missing[key].startswith(f"{package} is not installed")
+
+
+def test_waves_are_rounded_as_in_a_file(tmp_path: Path, wave: Wave) -> None:
+    loud = wave / np.abs(wave).max() * np.float32(1.5)
+    form = AudioForm(
+        kind="wav", encoding=Encoding.S16, rate=SAMPLE_RATE, channels=1, frames=len(loud)
+    )
+    with contextlib.closing(open_sink(tmp_path / "a.wav", form)) as sink:
+        sink.write(loud[None])
+        sink.finish()
+    restored, _ = soundfile.read(tmp_path / "a.wav", dtype="float32")
+    assert np.array_equal(as_stored(loud), restored)
+    assert np.array_equal(to_int16(loud), np.round(restored * 32768))
 
 
 def test_keys_are_those_of_the_documentation() -> None:

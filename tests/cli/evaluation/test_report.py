@@ -1,4 +1,4 @@
-"""The page: that it stands alone, says what was measured, and works in a browser."""
+"""The page: it needs no other file, shows the results, and works in a browser."""
 
 from __future__ import annotations
 
@@ -22,32 +22,30 @@ import soundfile
 
 from bigcodec_cli.evaluation.codecs.base import CodecInfo
 from bigcodec_cli.evaluation.media import grey_png, make_sound, spectrogram_png
-from bigcodec_cli.evaluation.report.charts import round_ticks
 from bigcodec_cli.evaluation.report.html import to_html
 from bigcodec_cli.evaluation.results import Evaluation, Result, Setting
-
-Wave = npt.NDArray[np.float32]
+from bigcodec_models.arrays import Wave
 
 HOSTILE = "<img src=http://example.com/x.png>\"'&\x07.wav"
 FILES = {"b/one.wav": "b", "b/two.wav": "b", "a/three.wav": "a", HOSTILE: ""}
-SYSTEMS = {"ours": 1.1, "opus:6": 6.2}
+CODECS = {"lite": 1.1, "opus:6": 6.2}
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 
-def result(file: str, system: str, number: int, wave: Wave) -> Result:
-    coded = system in SYSTEMS
+def result(file: str, codec: str, number: int, wave: Wave) -> Result:
+    coded = codec in CODECS
     values = {"dnsmos": 3.5}
     if coded:
         values |= {"pesq_wb": 1 + number / 7, "stoi": 0.5 + number / 100, "mcd": 10.0 - number}
-        values |= {"kbps_on_disk": SYSTEMS[system], "decode_x_realtime": 20.0}
+        values |= {"kbps_on_disk": CODECS[codec], "decode_x_realtime": 20.0}
     failed = {}
-    if system == "ours" and number == 2:
+    if codec == "lite" and number == 2:
         failed["pesq_wb"] = "No <utterances>"
         del values["pesq_wb"]
     return Result(
         file=file,
         group=FILES[file],
-        system=system,
+        codec=codec,
         seconds=len(wave) / 16000,
         values=values,
         failed=failed,
@@ -68,13 +66,13 @@ def evaluation(wave: Wave) -> Evaluation:
             jobs=2,
         ),
         [
-            CodecInfo(name=name, is_bigcodec=name == "ours", description=f"how {name} was run")
-            for name in SYSTEMS
+            CodecInfo(name=name, is_bigcodec=name == "lite", description=f"how {name} was run")
+            for name in CODECS
         ],
         [
-            result(file, system, number, wave)
+            result(file, codec, number, wave)
             for number, file in enumerate(FILES)
-            for system in ("original", *SYSTEMS)
+            for codec in ("original", *CODECS)
         ],
         {"codec2:1200": "c2enc is not installed"},
         {"broken.wav": "cannot be read as audio"},
@@ -91,7 +89,7 @@ def words(element: ElementTree.Element | None) -> str:
     return " ".join(" ".join(element.itertext()).split())
 
 
-def test_the_page_stands_alone(evaluation: Evaluation) -> None:
+def test_the_page_needs_no_other_file(evaluation: Evaluation) -> None:
     page = to_html(evaluation)
     root = parsed(page)
     addresses = [
@@ -108,24 +106,24 @@ def test_the_page_stands_alone(evaluation: Evaluation) -> None:
     assert HOSTILE.replace("\x07", "") in words(root)
 
 
-def test_the_page_says_what_was_measured(evaluation: Evaluation) -> None:
+def test_the_page_shows_the_results(evaluation: Evaluation) -> None:
     root = parsed(to_html(evaluation))
     rows = {words(row.find("th")): row for row in root.iterfind(".//section[@id='means']//tr")}
     (pesq,) = (row for name, row in rows.items() if name.startswith("PESQ-WB ↑"))
     cells = [words(cell) for cell in pesq.iterfind("td")]
-    assert cells[0].startswith("1.19 1.00 to 1.43, 3 of 4 files")
+    assert cells[0].startswith("1.19 1.00 to 1.43 (3 of 4 files)")
     assert cells[1].startswith("1.21 ")
     assert cells[2] == "–"
     figures = root.findall(".//section[@id='charts']//svg")
-    assert [svg.attrib["data-metric"] for svg in figures] == ["pesq_wb", "stoi", "mcd", "dnsmos"]
+    assert [svg.attrib["data-name"] for svg in figures] == ["pesq_wb", "stoi", "mcd", "dnsmos"]
     assert all(len(svg.findall("circle")) == 2 for svg in figures)
-    assert "ours 3.50 at 1.10, opus:6 3.50 at 6.20" in words(figures[3].find("title"))
+    assert "lite 3.50 at 1.10, opus:6 3.50 at 6.20" in words(figures[3].find("title"))
     assert len(root.findall(".//section[@id='groups']//tbody/tr")) == 6
     missing = words(root.find(".//section[@id='missing']"))
     assert "codec2:1200 is missing c2enc is not installed" in missing
     assert "broken.wav was not read cannot be read as audio" in missing
-    assert "pesq_wb failed for ours on 1 of the files No <utterances> (a/three.wav)" in missing
-    assert "how opus:6 was run" in words(root.find(".//section[@id='systems']"))
+    assert "pesq_wb failed for lite on 1 of the files No <utterances> (a/three.wav)" in missing
+    assert "how opus:6 was run" in words(root.find(".//section[@id='codecs']"))
 
 
 def test_every_file_has_a_row_and_a_failure_its_reason(evaluation: Evaluation) -> None:
@@ -158,12 +156,12 @@ def test_a_page_without_players_groups_or_failures(evaluation: Evaluation) -> No
     plain = [
         dataclasses.replace(r, sound=None, group="", failed={})
         for r in evaluation.results
-        if r.system != "opus:6"
+        if r.codec != "opus:6"
     ]
-    bare = Evaluation(evaluation.setting, evaluation.systems[:1], plain, {}, {})
+    bare = Evaluation(evaluation.setting, evaluation.codecs[:1], plain, {}, {})
     root = parsed(to_html(bare))
-    found = [section.attrib["id"] for section in root.iter("section")]
-    assert found == ["means", "charts", "files", "systems"]
+    sections = [section.attrib["id"] for section in root.iter("section")]
+    assert sections == ["means", "charts", "files", "codecs"]
 
 
 def read_png(data: bytes) -> npt.NDArray[np.uint8]:
@@ -201,12 +199,6 @@ def test_a_tone_is_a_line_at_its_height() -> None:
     assert (pixels[:60, 10:70] == 15).all()
 
 
-def test_ticks_are_round_and_cover() -> None:
-    assert round_ticks(0.61, 0.93) == pytest.approx([0.6, 0.7, 0.8, 0.9, 1.0])
-    same = round_ticks(3, 3)
-    assert same[0] < 3 < same[-1]
-
-
 _PROBE = """
 window.addEventListener("load", async () => {
   const players = Array.from(document.querySelectorAll("audio"));
@@ -214,22 +206,22 @@ window.addEventListener("load", async () => {
     new Promise((done) => { p.onloadedmetadata = p.onerror = done; })));
   const names = () => Array.from(document.querySelectorAll("#files tbody tr"))
     .filter((r) => !r.hidden).map((r) => r.cells[3].textContent).join(" ");
-  const found = { images: Array.from(document.images).map((i) => i.naturalWidth).join(" "),
+  const result = { images: Array.from(document.images).map((i) => i.naturalWidth).join(" "),
     seconds: players.map((p) => p.duration.toFixed(2)).join(" ") };
   const head = document.querySelectorAll("#files th button")[3];
-  head.click(); found.rising = names();
-  head.click(); found.falling = names();
+  head.click(); result.ascending = names();
+  head.click(); result.descending = names();
   const choice = document.querySelector("#files select");
-  choice.value = "ours"; choice.dispatchEvent(new Event("change")); found.ours = names();
-  found.wide = document.documentElement.scrollWidth - window.innerWidth;
-  document.title = JSON.stringify(found);
+  choice.value = "lite"; choice.dispatchEvent(new Event("change")); result.lite = names();
+  result.wide = document.documentElement.scrollWidth - window.innerWidth;
+  document.title = JSON.stringify(result);
 });
 """
 
 
 @pytest.fixture
 def probed(evaluation: Evaluation, tmp_path: Path) -> Iterator[dict[str, str]]:
-    """What a script finds in the page, run in Chromium in a narrow window."""
+    """What a script reads from the page, in Chromium with a narrow window."""
     if CHROMIUM is None:
         pytest.skip("chromium is not installed")
     page = tmp_path / "report.html"
@@ -249,7 +241,7 @@ def probed(evaluation: Evaluation, tmp_path: Path) -> Iterator[dict[str, str]]:
 def test_the_page_works_in_a_browser(probed: dict[str, str]) -> None:
     assert probed["images"] == " ".join(["241"] * 6)
     assert probed["seconds"] == " ".join(["3.00"] * 6)
-    assert probed["rising"] == "1.00 1.00 1.14 1.14 1.29 1.43 1.43 failed"
-    assert probed["falling"] == "1.43 1.43 1.29 1.14 1.14 1.00 1.00 failed"
-    assert probed["ours"] == "1.43 1.14 1.00 failed"
+    assert probed["ascending"] == "1.00 1.00 1.14 1.14 1.29 1.43 1.43 failed"
+    assert probed["descending"] == "1.43 1.43 1.29 1.14 1.14 1.00 1.00 failed"
+    assert probed["lite"] == "1.43 1.14 1.00 failed"
     assert int(probed["wide"]) <= 0

@@ -6,7 +6,6 @@ import importlib
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import soundfile
 import soxr
@@ -17,8 +16,8 @@ from bigcodec_cli.evaluation.metrics.speaker_similarity import (
     WavlmSimilarity,
 )
 from bigcodec_cli.evaluation.packages import MissingError
+from bigcodec_models.arrays import Wave
 
-Wave = npt.NDArray[np.float32]
 GOLDEN = np.load(Path(__file__).parent / "golden.npz")
 PARTS = {"whole": slice(0, None), "start": slice(0, 16000), "quiet": slice(40000, 80000)}
 

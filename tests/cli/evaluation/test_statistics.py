@@ -17,34 +17,32 @@ from bigcodec_cli.evaluation.metrics.token_entropy import token_statistics
 
 def test_interval_is_that_of_the_normal_law() -> None:
     values = np.random.default_rng(2).normal(3, 2, 900)
-    found = mean_with_interval(values.tolist())
+    mean = mean_with_interval(values.tolist())
     half = 1.96 * values.std() / 30
-    assert found.low is not None and found.high is not None
-    assert found.mean == pytest.approx(values.mean())
-    assert (found.low, found.high) == pytest.approx(
-        (found.mean - half, found.mean + half), abs=0.01
-    )
+    assert mean.low is not None and mean.high is not None
+    assert mean.mean == pytest.approx(values.mean())
+    assert (mean.low, mean.high) == pytest.approx((mean.mean - half, mean.mean + half), abs=0.01)
 
 
 def test_interval_covers_the_truth_nineteen_times_of_twenty() -> None:
     generator = np.random.default_rng(3)
     hits = 0
     for _ in range(200):
-        found = mean_with_interval(generator.exponential(1, 40).tolist())
-        assert found.low is not None and found.high is not None
-        hits += found.low <= 1 <= found.high
+        mean = mean_with_interval(generator.exponential(1, 40).tolist())
+        assert mean.low is not None and mean.high is not None
+        hits += mean.low <= 1 <= mean.high
     assert 175 <= hits <= 198
 
 
 def test_weights_make_rates_out_of_sums() -> None:
     size, seconds = np.array([100.0, 900.0, 50.0]), np.array([1.0, 3.0, 2.0])
-    found = mean_with_interval((size / seconds).tolist(), seconds.tolist())
-    assert found.mean == pytest.approx(size.sum() / seconds.sum())
-    assert found.low is not None and found.high is not None
-    assert 25 <= found.low < found.mean < found.high <= 300
+    mean = mean_with_interval((size / seconds).tolist(), seconds.tolist())
+    assert mean.mean == pytest.approx(size.sum() / seconds.sum())
+    assert mean.low is not None and mean.high is not None
+    assert 25 <= mean.low < mean.mean < mean.high <= 300
 
 
-def test_one_value_has_no_interval_and_equal_values_none_to_speak_of() -> None:
+def test_one_value_has_no_interval_and_equal_values_an_empty_one() -> None:
     one = mean_with_interval([2.5])
     assert (one.mean, one.low, one.high, one.files) == (2.5, None, None, 1)
     same = mean_with_interval([2.5] * 9)
@@ -71,10 +69,12 @@ def test_entropy_of_constructed_streams() -> None:
 
 
 def test_recordings_are_counted_together_and_codebooks_apart() -> None:
-    pieces = [np.array([[0, 5], [0, 6]]), np.array([[1, 5], [1, 6]])]
-    found = token_statistics(pieces)
-    assert found is not None
-    assert (found.entropy_bits, found.perplexity, found.used) == pytest.approx((1, 2, 4))
+    recordings = [np.array([[0, 5], [0, 6]]), np.array([[1, 5], [1, 6]])]
+    statistics = token_statistics(recordings)
+    assert statistics is not None
+    assert (statistics.entropy_bits, statistics.perplexity, statistics.used) == pytest.approx(
+        (1, 2, 4)
+    )
     uneven = token_statistics([np.array([[0, 0], [0, 1], [0, 2], [0, 3]])])
     assert uneven is not None
     assert (uneven.entropy_bits, uneven.perplexity, uneven.used) == pytest.approx((1, 2.5, 5))
@@ -82,12 +82,14 @@ def test_recordings_are_counted_together_and_codebooks_apart() -> None:
 
 @settings(max_examples=25, deadline=None)
 @given(arrays(np.int32, st.tuples(st.integers(1, 300), st.just(1)), elements=st.integers(0, 40)))
-def test_entropy_is_the_containers(tokens: np.ndarray[tuple[int, int], np.dtype[np.int32]]) -> None:
+def test_entropy_is_that_of_the_container(
+    tokens: np.ndarray[tuple[int, int], np.dtype[np.int32]],
+) -> None:
     file = io.BytesIO()
     header = bcdc.Header(fingerprint=bytes(6), sample_rate=16000, channels=1, coder=bcdc.Coder.RAW)
     with bcdc.Writer(file, header) as writer:
         writer.write(tokens[None])
         writer.finish(len(tokens) * 200)
-    found = token_statistics([tokens])
-    assert found is not None
-    assert found.entropy_bits == pytest.approx(bcdc.read(file.getvalue()).entropy, abs=2e-4)
+    statistics = token_statistics([tokens])
+    assert statistics is not None
+    assert statistics.entropy_bits == pytest.approx(bcdc.read(file.getvalue()).entropy, abs=2e-4)
