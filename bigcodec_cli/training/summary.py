@@ -19,9 +19,8 @@ _Row = Mapping[str, Any]
 _Point = tuple[int, float | None]  # a step and the value there, if there is one
 
 _KEY_SETTINGS = (
-    "preset data init max_steps batch_size crop_seconds learning_rate final_learning_rate "
-    "warmup_steps decay_steps discriminators discriminator_start_step codebook_size precision "
-    "device seed"
+    "preset data init max_steps batch_size crops.seconds learning_rate final_learning_rate "
+    "warmup_steps decay_steps adversarial.start_step codebook_size precision device seed"
 ).split()
 
 # The inside of a chart of 360 by 176.
@@ -98,8 +97,8 @@ def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, An
 
 
 def _find(config: Mapping[str, Any], name: str) -> Any:
-    """A setting by its own name, whatever it is nested in; None if there is none."""
-    return next((v for key, v in config.items() if key.rpartition(".")[2] == name), None)
+    """A setting by the end of its name, whatever it is nested in; None if there is none."""
+    return next((v for key, v in config.items() if f".{key}".endswith(f".{name}")), None)
 
 
 def _page(name: str, rows: Sequence[_Row], config: Mapping[str, Any]) -> str:

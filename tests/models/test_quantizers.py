@@ -34,7 +34,7 @@ from bigcodec_models.prior.dataset import code_vectors
 from bigcodec_models.quantization.codebooks import Codebook, EMACodebook, FSQCodebook, grid
 from bigcodec_models.quantization.quantizer import Quantizer
 from bigcodec_models.training.checkpoint import find_checkpoints
-from bigcodec_models.training.config import TrainConfig, recipe_for
+from bigcodec_models.training.config import recipe_for, with_settings
 from bigcodec_models.training.trainer import Callbacks, Trainer
 
 QUANTIZERS = {
@@ -60,13 +60,14 @@ def model(name: str) -> LiteConfig:
     return dataclasses.replace(toy, quantizer=QUANTIZERS[name])
 
 
-def recipe(name: str) -> TrainConfig:
-    return dataclasses.replace(
-        recipe_for(model(name)),
-        batch_size=2, crop_seconds=0.5, mel_windows=(128, 512), learning_rate=2e-3,
-        final_learning_rate=2e-3, warmup_steps=0, discriminators="none", replace_dead_codes_every=0,
-        max_steps=4,
-    )  # fmt: skip
+SETTINGS: dict[str, object] = {
+    "batch_size": 2,
+    "max_steps": 4,
+    "crops": {"seconds": 0.5},
+    "optimizer": {"learning_rate": 2e-3, "final_learning_rate": 2e-3, "warmup_steps": 0},
+    "losses": {"mel_windows": [128, 512]},
+    "discriminators": {"preset": "none"},
+}
 
 
 @pytest.fixture(scope="module")
@@ -82,8 +83,11 @@ def batch(folder: Path) -> Tensor:
     return torch.from_numpy(CropSource(scan(folder), crop=8000, seed=4).batch(0, 2)).unsqueeze(1)
 
 
-def trainer(name: str, folder: Path, run: Path, **changes: object) -> Trainer:
-    chosen = dataclasses.replace(recipe(name), **changes)  # type: ignore[arg-type]
+def trainer(
+    name: str, folder: Path, run: Path, replace_dead_codes_every: int = 0, **changes: object
+) -> Trainer:
+    codebook = {"replace_dead_codes_every": replace_dead_codes_every}
+    chosen = with_settings(recipe_for(model(name)), {**SETTINGS, "codebook": codebook, **changes})
     return Trainer(model(name), chosen, CropSource(scan(folder), crop=8000, seed=4), run, "cpu")
 
 

@@ -18,6 +18,7 @@ from bigcodec_models.discriminators.constant_q import (
 from bigcodec_models.discriminators.layers import (
     BandDiscriminator,
     Discriminator,
+    DiscriminatorConfig,
     Features,
     SubDiscriminator,
     WeightNormConv2d,
@@ -26,13 +27,10 @@ from bigcodec_models.discriminators.published import adapt_discriminators, our_n
 from bigcodec_models.discriminators.registry import (
     KINDS,
     PRESETS,
-    SMALL,
-    Choice,
-    DiscriminatorConfig,
+    DiscriminatorsConfig,
     Kind,
     build_discriminators,
-    choose_discriminators,
-    discriminators_setting,
+    expand_presets,
 )
 from bigcodec_models.discriminators.spectrogram import (
     ComplexSpectrum,
@@ -56,9 +54,7 @@ from bigcodec_models.discriminators.waveform import (
 __all__ = [
     "KINDS",
     "PRESETS",
-    "SMALL",
     "BandDiscriminator",
-    "Choice",
     "ComplexSpectrum",
     "ComplexStftConfig",
     "ComplexStftDiscriminator",
@@ -67,6 +63,7 @@ __all__ = [
     "ConstantQDiscriminator",
     "Discriminator",
     "DiscriminatorConfig",
+    "DiscriminatorsConfig",
     "Features",
     "Fold",
     "Kind",
@@ -84,7 +81,6 @@ __all__ = [
     "WeightNormConv2d",
     "adapt_discriminators",
     "build_discriminators",
-    "choose_discriminators",
-    "discriminators_setting",
+    "expand_presets",
     "our_name",
 ]

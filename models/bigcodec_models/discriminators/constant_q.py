@@ -13,6 +13,7 @@ from bigcodec_models.config import ConfigError
 from bigcodec_models.discriminators.layers import (
     MAX_PARTS,
     Discriminator,
+    DiscriminatorConfig,
     SubDiscriminator,
     WeightNormConv2d,
     check_sizes,
@@ -30,7 +31,7 @@ _KAISER = 11.05
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ConstantQConfig:
+class ConstantQConfig(DiscriminatorConfig):
     """The multi-scale sub-band constant-Q discriminator, with the widths of its released code.
 
     `octaves` reach down from 8 kHz, half the sample rate. `hops`, in samples, belong one by one
@@ -45,6 +46,7 @@ class ConstantQConfig:
     width: int = 32
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_sizes("octaves", [self.octaves], 2, 10)
         check_sizes("number of bins_per_octave", [len(self.bins_per_octave)], 1, MAX_PARTS)
         check_sizes("bins_per_octave", self.bins_per_octave, 4, 96)
@@ -150,13 +152,14 @@ class ConstantQDiscriminator(Discriminator):
     """
 
     def __init__(self, config: ConstantQConfig) -> None:
-        super().__init__(
-            SubDiscriminator(
-                SubBands(bins, config.octaves, hop),
-                time_frequency_layers(config.width, _DILATIONS),
-                WeightNormConv2d(config.width, 1, (3, 3)),
-                _SLOPE,
-            )
-            for bins, hop in zip(config.bins_per_octave, config.hops, strict=True)
-        )
-        self.config = config
+        resolutions = zip(config.bins_per_octave, config.hops, strict=True)
+        super().__init__(config, (_part(config, bins, hop) for bins, hop in resolutions))
+
+
+def _part(config: ConstantQConfig, bins: int, hop: int) -> SubDiscriminator:
+    return SubDiscriminator(
+        SubBands(bins, config.octaves, hop),
+        time_frequency_layers(config.width, _DILATIONS),
+        WeightNormConv2d(config.width, 1, (3, 3)),
+        _SLOPE,
+    )

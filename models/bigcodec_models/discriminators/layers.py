@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from collections.abc import Iterable, Sequence
 
 import torch
@@ -39,6 +41,21 @@ def check_widths(width: int, max_width: int) -> None:
     """
     check_sizes("max_width of a discriminator", [max_width], 1, MAX_WIDTH)
     check_sizes("width of a discriminator", [width], 1, max_width)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DiscriminatorConfig:
+    """What the configurations of all kinds have.
+
+    `weight` multiplies the adversarial and feature-matching terms of the discriminator in the
+    generator's loss. How the discriminator itself learns does not depend on it.
+    """
+
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.weight < math.inf:
+            raise ConfigError(f"weight must be above 0 and finite, not {self.weight}")
 
 
 class WeightNormConv2d(_WeightNorm):
@@ -153,8 +170,9 @@ class BandDiscriminator(nn.Module):
 class Discriminator(nn.Module):
     """Several sub-discriminators, each looking at the whole wave in its own way."""
 
-    def __init__(self, parts: Iterable[nn.Module]) -> None:
+    def __init__(self, config: DiscriminatorConfig, parts: Iterable[nn.Module]) -> None:
         super().__init__()
+        self.config = config
         self.parts = nn.ModuleList(parts)
 
     def forward(self, wave: Tensor) -> list[Features]:

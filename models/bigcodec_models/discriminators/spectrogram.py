@@ -15,6 +15,7 @@ from bigcodec_models.discriminators.layers import (
     MAX_PARTS,
     BandDiscriminator,
     Discriminator,
+    DiscriminatorConfig,
     SubDiscriminator,
     WeightNormConv2d,
     check_sizes,
@@ -40,7 +41,7 @@ def _check_fft_sizes(fft_sizes: tuple[int, ...]) -> None:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SpectralConfig:
+class SpectralConfig(DiscriminatorConfig):
     """The discriminator of magnitude spectrograms in the released code, at its size.
 
     An FFT size, in samples, is also the window length; frames are a quarter of it apart.
@@ -52,12 +53,13 @@ class SpectralConfig:
     max_width: int = 512
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_widths(self.width, self.max_width)
         _check_fft_sizes(self.fft_sizes)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ComplexStftConfig:
+class ComplexStftConfig(DiscriminatorConfig):
     """EnCodec's multi-scale STFT discriminator (arXiv 2210.13438), all layers of one width.
 
     An FFT size, in samples, is also the window length; frames are a quarter of it apart.
@@ -67,12 +69,13 @@ class ComplexStftConfig:
     width: int = 32
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_widths(self.width, 1024)
         _check_fft_sizes(self.fft_sizes)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class MultiResolutionConfig:
+class MultiResolutionConfig(DiscriminatorConfig):
     """DAC's multi-band multi-resolution discriminator (arXiv 2306.06546), after UnivNet's.
 
     An FFT size, in samples, is also the window length; frames are a quarter of it apart.
@@ -82,6 +85,7 @@ class MultiResolutionConfig:
     width: int = 32
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_widths(self.width, 1024)
         _check_fft_sizes(self.fft_sizes)
         check_sizes("fft_sizes in bands", self.fft_sizes, 32, 1 << 14)  # no band may be empty
@@ -149,8 +153,7 @@ class SpectralDiscriminator(Discriminator):
     """Looks at magnitude spectrograms of several resolutions: 6 feature maps each."""
 
     def __init__(self, config: SpectralConfig) -> None:
-        super().__init__(_spectral_part(config, size) for size in config.fft_sizes)
-        self.config = config
+        super().__init__(config, (_spectral_part(config, size) for size in config.fft_sizes))
 
 
 class ComplexStftDiscriminator(Discriminator):
@@ -161,16 +164,7 @@ class ComplexStftDiscriminator(Discriminator):
     """
 
     def __init__(self, config: ComplexStftConfig) -> None:
-        super().__init__(
-            SubDiscriminator(
-                ComplexSpectrum(size, centered=False),
-                time_frequency_layers(config.width, _DILATIONS),
-                WeightNormConv2d(config.width, 1, (3, 3)),
-                _STFT_SLOPE,
-            )
-            for size in config.fft_sizes
-        )
-        self.config = config
+        super().__init__(config, (_complex_part(config, size) for size in config.fft_sizes))
 
 
 class MultiResolutionDiscriminator(Discriminator):
@@ -181,8 +175,7 @@ class MultiResolutionDiscriminator(Discriminator):
     """
 
     def __init__(self, config: MultiResolutionConfig) -> None:
-        super().__init__(_band_part(config, size) for size in config.fft_sizes)
-        self.config = config
+        super().__init__(config, (_band_part(config, size) for size in config.fft_sizes))
 
 
 def time_frequency_layers(width: int, dilations: tuple[int, ...]) -> list[WeightNormConv2d]:
@@ -204,6 +197,15 @@ def _spectral_part(config: SpectralConfig, fft_size: int) -> SubDiscriminator:
     layers.append(WeightNormConv2d(widths[-2], widths[-1], (3, 3)))
     score = WeightNormConv2d(widths[-1], 1, (3, 3))
     return SubDiscriminator(Magnitude(fft_size), layers, score, _STFT_SLOPE)
+
+
+def _complex_part(config: ComplexStftConfig, fft_size: int) -> SubDiscriminator:
+    return SubDiscriminator(
+        ComplexSpectrum(fft_size, centered=False),
+        time_frequency_layers(config.width, _DILATIONS),
+        WeightNormConv2d(config.width, 1, (3, 3)),
+        _STFT_SLOPE,
+    )
 
 
 def _band_part(config: MultiResolutionConfig, fft_size: int) -> BandDiscriminator:

@@ -11,6 +11,7 @@ from bigcodec_models.config import ConfigError
 from bigcodec_models.discriminators.layers import (
     MAX_PARTS,
     Discriminator,
+    DiscriminatorConfig,
     SubDiscriminator,
     WeightNormConv2d,
     check_sizes,
@@ -36,7 +37,7 @@ _MOST_GROUPS = 16
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class MultiPeriodConfig:
+class MultiPeriodConfig(DiscriminatorConfig):
     """HiFi-GAN's multi-period discriminator (arXiv 2010.05646), at the published size.
 
     `width` is that of the first layer; each further one has four times it, up to `max_width`.
@@ -47,13 +48,14 @@ class MultiPeriodConfig:
     max_width: int = 512
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_sizes("number of periods", [len(self.periods)], 1, MAX_PARTS)
         check_sizes("periods", self.periods, 1, 256)
         check_widths(self.width, self.max_width)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class MultiScaleConfig:
+class MultiScaleConfig(DiscriminatorConfig):
     """HiFi-GAN's multi-scale discriminator (arXiv 2010.05646, after MelGAN's, 1910.06711).
 
     `scales` sub-discriminators see the wave, then the wave averaged to every second sample,
@@ -64,6 +66,7 @@ class MultiScaleConfig:
     width: int = 128
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_sizes("scales", [self.scales], 1, 8)
         check_widths(self.width, 512)
         if self.width % _MOST_GROUPS:
@@ -105,8 +108,7 @@ class MultiPeriodDiscriminator(Discriminator):
     """Looks at every period-th sample, for several periods: 6 feature maps each."""
 
     def __init__(self, config: MultiPeriodConfig) -> None:
-        super().__init__(_period_part(config, period) for period in config.periods)
-        self.config = config
+        super().__init__(config, (_period_part(config, period) for period in config.periods))
 
 
 class MultiScaleDiscriminator(Discriminator):
@@ -117,8 +119,7 @@ class MultiScaleDiscriminator(Discriminator):
     """
 
     def __init__(self, config: MultiScaleConfig) -> None:
-        super().__init__(_scale_part(config, times) for times in range(config.scales))
-        self.config = config
+        super().__init__(config, (_scale_part(config, times) for times in range(config.scales)))
 
 
 def _period_part(config: MultiPeriodConfig, period: int) -> SubDiscriminator:

@@ -34,14 +34,16 @@ class Quantizer(nn.Module):
     """Codebooks, each quantizing the residual of the ones before it, within its group of channels.
 
     Groups (GVQ in HiFi-Codec, arXiv 2305.02765) are equal parts of the channels; codebooks and
-    tokens go by group, and in a group by stage.
+    tokens go by group, and in a group by stage. `codebook_loss` is a name of `CODEBOOK_LOSSES`.
     """
 
-    def __init__(self, dim: int, config: QuantizerConfig) -> None:
+    def __init__(self, dim: int, config: QuantizerConfig, codebook_loss: str = "l2") -> None:
         super().__init__()
         self.config = config
         width, kind = dim // config.groups, KINDS[config.kind]
-        self.codebooks = nn.ModuleList(kind(width, config) for _ in range(config.num_codebooks))
+        self.codebooks = nn.ModuleList(
+            kind(width, config, codebook_loss) for _ in range(config.num_codebooks)
+        )
 
     def groups(self) -> Iterator[list[Codebook]]:
         """The codebooks of each group of channels."""

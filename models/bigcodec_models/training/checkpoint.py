@@ -59,7 +59,7 @@ class Checkpoint:
 def save_checkpoint(run: Path, checkpoint: Checkpoint) -> Path:
     """Write a checkpoint under `run`; returns its folder.
 
-    All but the newest two are dropped, besides those at multiples of `keep_every`.
+    All but the newest two are removed, besides those at multiples of `keep_every` steps.
     """
     folder = run / "checkpoints" / f"step-{checkpoint.step:08d}"
     if folder.exists():  # a step has one state, and this one is whole
@@ -83,7 +83,7 @@ def save_checkpoint(run: Path, checkpoint: Checkpoint) -> Path:
     (partial / "state.json").write_text(json.dumps(state, indent=1) + "\n", encoding="utf-8")
     _sync(partial)
     partial.rename(folder)
-    _drop_old(run, checkpoint.train.keep_every)
+    _drop_old(run, checkpoint.train.checkpoints.keep_every)
     return folder
 
 
