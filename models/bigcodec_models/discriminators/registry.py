@@ -97,31 +97,30 @@ def expand_presets(table: Any) -> dict[str, Any]:
             f"discriminators must be a table, not {table!r}; "
             f"discriminators.preset may be {', '.join(PRESETS)}"
         )
-    preset = table.get("preset")
     expanded: dict[str, Any] = {}
-    if preset is not None:
-        check_choice("discriminators.preset", preset, tuple(PRESETS))
-        expanded = dataclasses.asdict(PRESETS[preset])
+    if "preset" in table:
+        check_choice("discriminators.preset", table["preset"], tuple(PRESETS))
+        expanded = dataclasses.asdict(PRESETS[table["preset"]])
     for kind, settings in table.items():
-        if kind == "preset":
-            continue
-        if isinstance(settings, Mapping):
-            settings = (expanded.get(kind) or {}) | _expand_size(kind, settings)
-        expanded[kind] = settings
+        if kind in KINDS and isinstance(settings, Mapping):
+            settings = _expand_size(kind, settings)
+            if "preset" in table:  # complete, so that nothing of another preset is left
+                published = dataclasses.asdict(type(KINDS[kind].small)())
+                settings = (expanded[kind] or published) | settings
+        if kind != "preset":
+            expanded[kind] = settings
     return expanded
 
 
 def _expand_size(kind: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    if "size" not in settings or kind not in KINDS:
+    if "size" not in settings:
         return dict(settings)
     small = KINDS[kind].small
     sizes = {"published": type(small)(), "small": small}
     check_choice(f"discriminators.{kind}.size", settings["size"], tuple(sizes))
-    expanded = dataclasses.asdict(sizes[settings["size"]]) | settings
-    del expanded["size"]
-    if "weight" not in settings:
-        del expanded["weight"]
-    return expanded
+    expanded = dataclasses.asdict(sizes[settings["size"]])
+    del expanded["weight"]
+    return {name: value for name, value in (expanded | settings).items() if name != "size"}
 
 
 def build_discriminators(config: DiscriminatorsConfig) -> nn.ModuleDict:
