@@ -106,7 +106,7 @@ def expand_presets(table: Any) -> dict[str, Any]:
             settings = _expand_size(kind, settings)
             if "preset" in table:  # complete, so that nothing of another preset is left
                 published = dataclasses.asdict(type(KINDS[kind].small)())
-                settings = (expanded[kind] or published) | settings
+                settings = {**(expanded[kind] or published), **settings}
         if kind != "preset":
             expanded[kind] = settings
     return expanded

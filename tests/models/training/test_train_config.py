@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
+import tomllib
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bigcodec_models import PRESETS
 from bigcodec_models.config import ConfigError
-from bigcodec_models.config_values import build_dataclass
+from bigcodec_models.config_values import build_dataclass, setting_names
+from bigcodec_models.discriminators import KINDS
 from bigcodec_models.training.config import (
     OptimizerConfig,
     TrainConfig,
@@ -101,3 +105,44 @@ def test_impossible_settings_are_refused(changes: dict[str, Any], message: str) 
 def test_each_table_checks_itself() -> None:
     with pytest.raises(ConfigError, match="decay_steps must be at least 1"):
         OptimizerConfig(decay_steps=0)
+
+
+DOCUMENTATION = Path(__file__).parents[3] / "docs" / "training.md"
+
+
+def documented(heading: str) -> dict[str, list[Any]]:
+    """Names and the two columns of defaults of the table of settings below a heading."""
+    section = DOCUMENTATION.read_text(encoding="utf-8").split(f"\n{heading}\n")[1]
+    table = section.split("\n## ")[0].split("\n### ")[0]
+    rows = re.findall(r"^\| `([\w.]+)` \| (.*?) \| (.*?) \|", table, re.MULTILINE)
+    return {
+        name: [tomllib.loads(f"value = {cell}")["value"] for cell in cells] for name, *cells in rows
+    }
+
+
+def values(config: Any, names: list[str]) -> list[Any]:
+    """Settings by name, with lists in place of tuples."""
+    result = []
+    for name in names:
+        value = config
+        for part in name.split("."):
+            value = getattr(value, part)
+        result.append(list(value) if isinstance(value, tuple) else value)
+    return result
+
+
+def test_documented_settings_are_those_of_the_recipes() -> None:
+    names = [n for n in setting_names(TrainConfig) if not n.startswith("discriminators.")]
+    columns = (values(recipe_for(PRESETS[preset]), names) for preset in ("bigcodec", "lite"))
+    expected = dict(zip(names, map(list, zip(*columns, strict=True)), strict=True))
+    assert documented("## Settings") == expected
+
+
+def test_documented_sizes_are_those_of_the_discriminators() -> None:
+    expected = {}
+    for kind, (_, small) in KINDS.items():
+        names = [name for name in setting_names(type(small)) if name != "weight"]
+        columns = (values(config, names) for config in (type(small)(), small))
+        for name, *defaults in zip(names, *columns, strict=True):
+            expected[f"{kind}.{name}"] = defaults
+    assert documented("### Sizes") == expected
