@@ -1,5 +1,5 @@
-"""What `bigcodec train` is to do: settings from preset, file, options or an earlier start,
-validated as a whole before the first step. Loads no torch."""
+"""The plan of a training run: settings from preset, file, options or an earlier start of the run,
+checked as a whole before the first step. Loads no torch until then."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ class Options:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Plan:
-    """Everything that a run is: where, what, on which data. `data` pairs folders with the share
-    of crops they give, or None for a share by duration."""
+    """Everything that defines a run. `data` has pairs of a folder and the share of crops from it, or
+    None for a share by duration; `init` names the weights to start from."""
 
     run: Path
     preset: str
@@ -256,7 +256,7 @@ def _read_earlier(run: Path | None) -> dict[str, Any] | None:
 
 
 def _absolute_init(init: str | None) -> str | None:
-    """A path made absolute; a model's name as it is."""
+    """An absolute path, if `init` is a path; the name of a model as it is."""
     return str(Path(init).absolute()) if init is not None and Path(init).exists() else init
 
 

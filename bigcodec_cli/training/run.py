@@ -1,4 +1,4 @@
-"""Carrying a training plan out: data, trainer, log, signals."""
+"""Execution of a training plan: data, trainer, log, signals."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ from bigcodec_models.training.validation import Validator
 
 
 def carry_out(plan: Plan, device: str, seconds: float | None) -> None:
-    """Train as planned, until done, stopped, or `seconds` have passed.
+    """Train as planned until `max_steps`, a signal, or `seconds` have passed.
 
     Raises:
-        CliError: the data, the weights to begin with or the run's state are unusable, a loss is
-            not finite, or something cannot be written.
-        SystemExit: a signal asked for the stop; everything is saved.
+        CliError: the data, the initial weights or the state of the run cannot be used, a loss is
+            not finite, or a file cannot be written.
+        SystemExit: a signal stopped the run, which is saved.
     """
     stop = StopRequest(seconds)
     try:
@@ -43,7 +43,7 @@ def carry_out(plan: Plan, device: str, seconds: float | None) -> None:
             plan = dataclasses.replace(plan, run=agreed(process_group, plan.run))
             trainer = _prepared(plan, chosen, process_group)
             _train(plan, trainer, stop)
-            _tell(trainer, f"saved at step {trainer.step} in {plan.run}")
+            _note(trainer, f"saved at step {trainer.step} in {plan.run}")
     except (TrainingError, ModelFileError, DataError, ConfigError) as error:
         raise CliError(str(error)) from error
     except OSError as error:
@@ -62,22 +62,22 @@ def _prepared(plan: Plan, device: str, process_group: ProcessGroup) -> Trainer:
     return trainer
 
 
-def _tell(trainer: Trainer, message: str) -> None:
-    """A line of information, of one process only."""
+def _note(trainer: Trainer, message: str) -> None:
+    """Print a line of information, from the main process only."""
     if trainer.process_group.is_main:
         note(message)
 
 
 class StopRequest:
-    """Says when to stop: after Ctrl-C or SIGTERM, or when the time, counted from here, is up."""
+    """Whether to stop: after Ctrl-C or SIGTERM, or `seconds` after the object was created."""
 
     def __init__(self, seconds: float | None) -> None:
         self._end = None if seconds is None else time.monotonic() + seconds
         self.received = 0
-        """The number of the signal that came, or 0."""
+        """The number of the received signal, or 0."""
 
     def listen(self) -> None:
-        """From now on the two signals ask for a stop; before, they end the process at once."""
+        """From now on the two signals request a stop; before, they end the process at once."""
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._remember)
 
@@ -111,7 +111,7 @@ def _train(plan: Plan, trainer: Trainer, stop: StopRequest) -> None:
 
 
 class _Pace:
-    """Tells once, from the second and third step, how long a run will take on this CPU."""
+    """Prints once, after the third step, how long the run will take on this CPU."""
 
     def __init__(self, trainer: Trainer, plan: Plan) -> None:
         self._trainer, self._plan = trainer, plan
@@ -188,14 +188,14 @@ def _skipped(path: Path, reason: str) -> None:
 
 
 def _begin(plan: Plan, trainer: Trainer) -> None:
-    """Resume the run, or start from the weights that the plan names, or anew."""
+    """Resume the run, or start it from the weights that the plan names, or from random ones."""
     if trainer.resume():
-        _tell(trainer, f"resumed {plan.run} at step {trainer.step}")
+        _note(trainer, f"resumed {plan.run} at step {trainer.step}")
     elif plan.init is not None:
         _start_from(plan.init, trainer)
-        _tell(trainer, f"new run in {plan.run}, from {plan.init}")
+        _note(trainer, f"new run in {plan.run}, from {plan.init}")
     else:
-        _tell(trainer, f"new run in {plan.run}")
+        _note(trainer, f"new run in {plan.run}")
 
 
 def _start_from(init: str, trainer: Trainer) -> None:
@@ -220,7 +220,7 @@ def _start_from(init: str, trainer: Trainer) -> None:
 def _start_from_portable(init: str, trainer: Trainer) -> None:
     checkpoint = load_portable(Path(init))
     resumes = int(checkpoint.facts.get("inexact_resumes", 0)) + 1
-    _tell(trainer, "from a portable checkpoint, so not exactly: the optimizer starts anew")
+    _note(trainer, "from a portable checkpoint, so not exactly: the optimizer starts anew")
     _check_weights(trainer, init, checkpoint.weights)
     # The clips may be others here, and the best weights are not in a portable checkpoint.
     facts = {**checkpoint.facts, "inexact_resumes": resumes, "best_mel": None}
@@ -237,7 +237,7 @@ def _usable_discriminators(
     if tensors and _shapes(tensors) == _shapes(expected):
         return tensors
     if tensors and expected:
-        _tell(trainer, "its discriminators are not those of this run: new ones begin")
+        _note(trainer, "its discriminators are not those of this run: new ones begin")
     return {}
 
 

@@ -1,10 +1,10 @@
 """Discriminators for adversarial training.
 
 Every discriminator maps a wave (B, 1, N) in [-1, 1] to one list of feature maps per
-sub-discriminator; the last map of a list is the score, the others are there to be matched.
+sub-discriminator; the last map of a list is the score, the others are for feature matching.
 
-layers.py     what they are built of        waveform.py     of the wave: `mpd`, `msd`
-registry.py   which there are, and sizes    spectrogram.py  of spectra: `spectral`, `msstft`, `mrd`
+layers.py     their parts                   waveform.py     of the wave: `mpd`, `msd`
+registry.py   kinds, sizes and presets      spectrogram.py  of spectra: `spectral`, `msstft`, `mrd`
 published.py  names in published files      constant_q.py   of constant-Q spectra: `mssbcqt`
 """
 
@@ -23,7 +23,7 @@ from bigcodec_models.discriminators.layers import (
     SubDiscriminator,
     WeightNormConv2d,
 )
-from bigcodec_models.discriminators.published import adapt_discriminators, our_name
+from bigcodec_models.discriminators.published import adapt_discriminators, parameter_name
 from bigcodec_models.discriminators.registry import (
     KINDS,
     PRESETS,
@@ -82,5 +82,5 @@ __all__ = [
     "adapt_discriminators",
     "build_discriminators",
     "expand_presets",
-    "our_name",
+    "parameter_name",
 ]

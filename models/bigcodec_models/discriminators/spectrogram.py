@@ -30,7 +30,7 @@ _BAND_SLOPE = 0.1
 _DILATIONS = (1, 2, 4)  # over frames, in the strided layers of `msstft`
 _BAND_EDGES = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)  # of DAC, as parts of the range up to Nyquist
 
-_POWER_RANGE = (1e-7, 1e3)  # the upper bound acts at an FFT of 2048, and the published one has it
+_POWER_RANGE = (1e-7, 1e3)  # the upper bound, also in the published code, acts at an FFT of 2048
 
 
 def _check_fft_sizes(fft_sizes: tuple[int, ...]) -> None:
@@ -119,9 +119,9 @@ class ComplexSpectrum(nn.Module):
     """Real and imaginary parts of a spectrogram as two channels, always float32.
 
     (B, 1, N) to (B, 2, frames, fft_size/2 + 1), the hop a quarter of `fft_size`. `centered` frames
-    are 1 + N // hop with reflected ends, and N must be above fft_size/2; others lie inside the
-    wave and are 1 + (N - fft_size) // hop, a shorter wave being filled up with silence. The Hann
-    window is scaled to unit energy, so that noise is as loud at every size.
+    are 1 + N // hop with reflected ends, and N must be above fft_size/2. Others lie inside the
+    wave and are 1 + (N - fft_size) // hop; a wave shorter than a frame is filled up with zeros. The
+    Hann window is scaled to unit energy, so that noise has the same level at every size.
     """
 
     window: Tensor
@@ -150,14 +150,14 @@ class ComplexSpectrum(nn.Module):
 
 
 class SpectralDiscriminator(Discriminator):
-    """Looks at magnitude spectrograms of several resolutions: 6 feature maps each."""
+    """Sees magnitude spectrograms of several resolutions: 6 feature maps each."""
 
     def __init__(self, config: SpectralConfig) -> None:
         super().__init__(config, (_spectral_part(config, size) for size in config.fft_sizes))
 
 
 class ComplexStftDiscriminator(Discriminator):
-    """Looks at complex spectrograms, frames by frequencies: 6 feature maps each.
+    """Sees complex spectrograms, frames by frequencies: 6 feature maps each.
 
     Kernels are 3 frames by 9 frequencies, as released (the paper says 3 by 8). The released code
     leaves weight norm off the first layer; here it is everywhere.
@@ -168,10 +168,10 @@ class ComplexStftDiscriminator(Discriminator):
 
 
 class MultiResolutionDiscriminator(Discriminator):
-    """Looks at five bands of complex spectrograms: 26 feature maps each, band after band.
+    """Sees five bands of complex spectrograms: 26 feature maps each, band after band.
 
     DAC removes the mean of a wave and scales it to one peak before all of its discriminators;
-    here the wave is seen at its own level, so that a wrong level shows.
+    here waves keep their level, so that a wrong level is visible.
     """
 
     def __init__(self, config: MultiResolutionConfig) -> None:
@@ -179,8 +179,8 @@ class MultiResolutionDiscriminator(Discriminator):
 
 
 def time_frequency_layers(width: int, dilations: tuple[int, ...]) -> list[WeightNormConv2d]:
-    """EnCodec's layers over (frames, frequencies), from two channels: one at full resolution,
-    one for each dilation that halves the frequencies, and a last one of 3 by 3."""
+    """EnCodec's layers for maps (B, 2, frames, frequencies): one at full resolution, one for each
+    dilation that halves the frequencies, and a last one of 3 by 3."""
     return [
         WeightNormConv2d(2, width, (3, 9)),
         *(WeightNormConv2d(width, width, (3, 9), (1, 2), (over, 1)) for over in dilations),

@@ -58,8 +58,8 @@ class MultiPeriodConfig(DiscriminatorConfig):
 class MultiScaleConfig(DiscriminatorConfig):
     """HiFi-GAN's multi-scale discriminator (arXiv 2010.05646, after MelGAN's, 1910.06711).
 
-    `scales` sub-discriminators see the wave, then the wave averaged to every second sample,
-    every fourth, and so on. `width` is that of the first layer; it doubles up to eight times.
+    `scales` sub-discriminators see the wave, the wave at half the sample rate, at a quarter of it,
+    and so on. `width` is that of the first layer; later layers have up to eight times as many.
     """
 
     scales: int = 3
@@ -74,7 +74,7 @@ class MultiScaleConfig(DiscriminatorConfig):
 
 
 class Fold(nn.Module):
-    """Wave to rows of `period` samples, reflected at the end to fill the last one.
+    """A wave as rows of `period` samples, reflected at its end to fill the last row.
 
     (B, 1, N) to (B, 1, ceil(N / period), period); N must be at least `period`.
     """
@@ -89,9 +89,9 @@ class Fold(nn.Module):
 
 
 class Pool(nn.Module):
-    """Wave halved `times` times by means of 4 samples, 2 apart: (B, 1, N) to (B, 1, 1, N').
+    """A wave whose sample rate is halved `times` times: (B, 1, N) to (B, 1, 1, N').
 
-    N' is N // 2 + 1 after one time.
+    Each time, means of 4 samples are taken at every second sample; N' is N // 2 + 1 after one time.
     """
 
     def __init__(self, times: int) -> None:
@@ -105,17 +105,17 @@ class Pool(nn.Module):
 
 
 class MultiPeriodDiscriminator(Discriminator):
-    """Looks at every period-th sample, for several periods: 6 feature maps each."""
+    """Sees every period-th sample, for several periods: 6 feature maps each."""
 
     def __init__(self, config: MultiPeriodConfig) -> None:
         super().__init__(config, (_period_part(config, period) for period in config.periods))
 
 
 class MultiScaleDiscriminator(Discriminator):
-    """Looks at the wave, and at smoothed and thinned ones: 8 feature maps (B, C, 1, N') each.
+    """Sees the wave, and the wave at lower sample rates: 8 feature maps (B, C, 1, N') each.
 
-    Weight norm everywhere, as MelGAN has it: HiFi-GAN's spectral norm of the first scale keeps a
-    state that moves whenever the discriminator is asked, even while the generator is trained.
+    All layers have weight norm, as in MelGAN. HiFi-GAN has spectral norm at the first scale, whose
+    state changes in every forward pass, even while the generator is trained.
     """
 
     def __init__(self, config: MultiScaleConfig) -> None:

@@ -1,4 +1,4 @@
-"""Codebooks, of which each gives a frame one token.
+"""Codebooks, each of which gives one token per frame.
 
 `Codebook` learns by gradient, `EMACodebook` by moving averages; `FSQCodebook` is a fixed grid.
 """
@@ -22,7 +22,7 @@ CODEBOOK_LOSSES = {"l1": F.l1_loss, "l2": F.mse_loss}
 """Distances between codes and latents: absolute, as in the paper, and squared, as released."""
 
 AllReduceSum = Callable[[Tensor], Tensor]
-"""Gives the sum of a tensor over all processes that train."""
+"""A function that sums a tensor of any shape over all processes."""
 
 
 class Stage(NamedTuple):
@@ -67,12 +67,12 @@ class Codebook(nn.Module):
         return nearest(projected, self.codes)
 
     def embed(self, tokens: Tensor) -> Tensor:
-        """Codes as the decoder sees them: int64 (B, T) to (B, T, codebook_dim)."""
+        """Codes of tokens as the decoder gets them: int64 (B, T) to (B, T, codebook_dim)."""
         codes = F.normalize(self.codes, dim=-1) if self.config.l2_normalized_codes else self.codes
         return F.embedding(tokens, codes)
 
     def vectors(self) -> Tensor:
-        """All codes as the decoder sees them: (codebook_size, codebook_dim)."""
+        """All codes as the decoder gets them: (codebook_size, codebook_dim)."""
         return self.embed(torch.arange(self.config.codebook_size, device=self.codes.device))
 
     def forward(self, latent: Tensor) -> Stage:
@@ -128,7 +128,7 @@ class EMACodebook(Codebook):
         """As in `Codebook`, with the targets and tokens of all processes."""
         size, dim = self.codes.shape
         vectors, chosen = target.reshape(-1, dim), tokens.flatten()
-        # One table for both, which is one sum over the processes.
+        # Sums and counts in one table, so that there is one sum over the processes.
         sums = vectors.new_zeros(size, dim + 1)
         sums.index_add_(0, chosen, F.pad(vectors, (0, 1), value=1.0))
         sums = all_reduce_sum(sums)
@@ -206,7 +206,7 @@ def nearest(projected: Tensor, codes: Tensor) -> Tensor:
     """Index of the code with the highest cosine similarity: (..., d) and (N, d) to int64 (...).
 
     Ties go to the lowest index. Half precision in this search degrades the codes, so autocast is
-    switched off. Rows go in pieces whose score table stays in the processor's cache.
+    off. Latents are searched in pieces whose table of scores fits into the processor's cache.
     """
     with torch.no_grad(), torch.autocast(projected.device.type, enabled=False):
         vectors = F.normalize(projected.float(), dim=-1).flatten(0, -2)

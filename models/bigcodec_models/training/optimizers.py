@@ -20,11 +20,11 @@ _OUTER = (
     "decoder.pitch.",
     "decoder.f0_head.output.",
 )
-"""Matrices that Muon is not for: codes and embeddings, and what leads into or out of them."""
+"""Matrices that AdamW updates in any case: codes and embeddings, first and last layers."""
 _TABLES = ("distances",)
-"""Nor are tables of numbers that are matrices in form only."""
+"""Likewise tables of numbers that are not linear maps."""
 _ITERATIONS = 3
-"""Of Newton and Schulz. Muon's usual five take a CPU over a quarter of a step of a lite model."""
+"""Of Newton and Schulz. The usual five take a quarter of the time of a step of `lite` on a CPU."""
 _STATES = ("step", "exp_avg", "exp_avg_sq", "momentum_buffer")
 
 

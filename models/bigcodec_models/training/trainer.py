@@ -1,4 +1,4 @@
-"""The trainer: steps, moving average, dead-code replacement, checkpoints, validation."""
+"""The trainer: steps, moving average, replacement of dead codes, checkpoints, validation."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class Trainer:
     # ---- state ----------------------------------------------------------------------------
 
     def resume(self) -> bool:
-        """Take up the newest checkpoint of the run; False if there is none.
+        """Continue from the newest checkpoint of the run; False if there is none.
 
         Raises:
             TrainingError: the checkpoint is of another model or of other discriminators.

@@ -32,7 +32,7 @@ from bigcodec_models.discriminators import (
     SpectralDiscriminator,
     adapt_discriminators,
     build_discriminators,
-    our_name,
+    parameter_name,
 )
 from bigcodec_models.losses.adversarial import (
     discriminator_loss,
@@ -200,7 +200,7 @@ def test_golden_step_would_show_a_missing_update(reference: Golden, step: Step) 
 
 def test_discriminator_gradients_match_the_published_ones(reference: Golden, step: Step) -> None:
     published = reference.values["gradients"]["discriminators"]
-    expected = {our_name(name): norm for name, norm in published.items()}
+    expected = {parameter_name(name): norm for name, norm in published.items()}
     assert len(expected) == 180
     assert step.gradients["discriminators"] == pytest.approx(expected, rel=1e-3)
 
@@ -313,7 +313,7 @@ def test_magnitudes_stay_in_single_precision_under_autocast() -> None:
     ],
 )
 def test_published_names(published: str, name: str | None) -> None:
-    assert our_name(published) == name
+    assert parameter_name(published) == name
 
 
 def test_lightning_names_are_picked_up(reference: Golden) -> None:
