@@ -51,8 +51,8 @@ class Options:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Plan:
-    """Everything that defines a run. `data` has pairs of a folder and the share of crops from it, or
-    None for a share by duration; `init` names the weights to start from."""
+    """Everything that defines a run. `data` has pairs of a folder and the share of crops from it,
+    or None for a share by duration; `init` names the weights to start from."""
 
     run: Path
     preset: str

@@ -120,7 +120,7 @@ def _expand_size(kind: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     check_choice(f"discriminators.{kind}.size", settings["size"], tuple(sizes))
     expanded = dataclasses.asdict(sizes[settings["size"]])
     del expanded["weight"]
-    return {name: value for name, value in (expanded | settings).items() if name != "size"}
+    return {name: value for name, value in {**expanded, **settings}.items() if name != "size"}
 
 
 def build_discriminators(config: DiscriminatorsConfig) -> nn.ModuleDict:
