@@ -20,7 +20,7 @@ _Point = tuple[int, float | None]  # a step and the value there, if there is one
 
 _KEY_SETTINGS = (
     "preset data init max_steps batch_size crops.seconds learning_rate final_learning_rate "
-    "warmup_steps decay_steps adversarial.start_step codebook_size precision device seed"
+    "warmup_steps decay_steps discriminators adversarial.start_step codebook_size precision seed"
 ).split()
 
 # The inside of a chart of 360 by 176.
@@ -85,7 +85,9 @@ def _read_config(path: Path) -> dict[str, Any]:
         config = json.loads(path.read_bytes()) if path.is_file() else None
     except ValueError:
         return {}
-    return dict(_flat(config)) if isinstance(config, dict) else {}
+    flat = dict(_flat(config)) if isinstance(config, dict) else {}
+    kinds = {k.split(".")[2]: v for k, v in flat.items() if v and ".discriminators." in k}
+    return {**flat, "discriminators": ", ".join(kinds)} if kinds else flat
 
 
 def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:

@@ -84,7 +84,7 @@ class Trainer:
         self.ema = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
         self.step = 0
         self.seconds = 0.0
-        self._in_step = False  # whether a step has begun to change things and not ended
+        self._in_step = False  # whether a step has changed weights and is not complete
         self.best_mel = math.inf
         self.history: dict[str, Any] = {}
         self.usage = CodeUsage(self.network.quantizer, self.device)
@@ -322,8 +322,8 @@ class Trainer:
         """Whether the excitation of each crop follows the F0 that the decoder predicts: bool
         (crops,), or None for models that predict none.
 
-        It does for the fraction `predicted_f0_fraction` of them, on average: the decoder learns to
-        live with its own errors, and to make use of the true F0 where a stream carries it.
+        On average it does for the fraction `predicted_f0_fraction` of them: the decoder learns both
+        to cope with its own errors and to use the true F0 of streams that carry it.
         """
         if not self.network.predicts_f0:
             return None
@@ -346,7 +346,7 @@ class Trainer:
         """Update the moving averages: of codes that have one, then of all weights."""
         if not self.config.freeze_encoder:
             self.network.quantizer.update_ema(quantized, self.process_group.all_reduce_sum)
-        # A young average follows closely, so that early exports are not the random start.
+        # Early in a run the average follows closely, or it would be mostly the random start.
         decay = min(self.config.ema_decay, (1 + self.step) / (10 + self.step))
         for name, value in self.network.state_dict().items():
             self.ema[name].lerp_(value, 1 - decay)
