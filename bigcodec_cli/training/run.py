@@ -220,7 +220,7 @@ def _start_from(init: str, trainer: Trainer) -> None:
 def _start_from_portable(init: str, trainer: Trainer) -> None:
     checkpoint = load_portable(Path(init))
     resumes = int(checkpoint.facts.get("inexact_resumes", 0)) + 1
-    _note(trainer, "from a portable checkpoint, so not exactly: the optimizer starts anew")
+    _note(trainer, "resuming from a portable checkpoint is not exact: the optimizer starts anew")
     _check_weights(trainer, init, checkpoint.weights)
     # The clips may be others here, and the best weights are not in a portable checkpoint.
     facts = {**checkpoint.facts, "inexact_resumes": resumes, "best_mel": None}
