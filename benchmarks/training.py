@@ -35,7 +35,7 @@ from bigcodec_models.checkpoints.published import adapt
 from bigcodec_models.config import SAMPLE_RATE
 from bigcodec_models.data.crops import CropSource, scan
 from bigcodec_models.discriminators import adapt_discriminators
-from bigcodec_models.training.config import recipe_for
+from bigcodec_models.training.config import recipe_for, with_settings
 from bigcodec_models.training.trainer import Trainer
 
 _TARGET_SPEEDUP = 2.0  # times faster
@@ -166,9 +166,8 @@ def _trainer(task: Task) -> Trainer:
     weights = torch.load(task.folder / _WEIGHTS)
     of_codec = ("CodecEnc.", "generator.")
     tensors, config = adapt({k: v for k, v in weights.items() if k.startswith(of_codec)})
-    recipe = dataclasses.replace(
-        recipe_for(config), batch_size=task.batch_size, crop_seconds=task.seconds
-    )
+    settings = {"batch_size": task.batch_size, "crops": {"seconds": task.seconds}}
+    recipe = with_settings(recipe_for(config), settings)
     soundfile.write(task.folder / "noise.wav", checks.noise(SAMPLE_RATE), SAMPLE_RATE)
     data = CropSource(scan(task.folder), crop=SAMPLE_RATE, seed=0)
     trainer = Trainer(config, recipe, data, task.folder / "run", "cpu")

@@ -78,7 +78,7 @@ class Revision:
     def _training(self) -> Iterator[tuple[str, str]]:
         speech, run = self._work / "speech", self._work / "run"
         _cut_clip(speech)
-        settings = ("batch_size=2", "log_every=1", f"max_steps={STEPS}", "validation_clips=1")
+        settings = ("batch_size=2", "log_every=1", f"max_steps={STEPS}")
         chosen = [part for setting in settings for part in ("--set", setting)]
         self.run(
             "train", "--preset", "toy", "--data", speech, "--device", "cpu", "--out", run, *chosen

@@ -2,10 +2,11 @@
 
     python scripts/grow_model.py MODEL PRESET OUTPUT [PREFIX...]
 
-What has a counterpart of the same name and shape is copied; a codebook that is to be larger gets
-its further codes near to those that there are, and a layer that is to have more inputs none from
-those; all else, and what begins with a PREFIX, stays as a fresh network has it. Give a head that is
-to sound beside a tone so: trained before, it leaves the tone nothing to do (docs/training-log.md).
+Tensors of the same name and shape are copied. A larger codebook gets its further codes near the
+old ones; a layer with more inputs gets weights of 0 for the new ones. All other tensors, and those
+whose name starts with a PREFIX, stay as in a fresh network. Name a head as a PREFIX if it is to be
+trained together with a new harmonic head: trained before it, it leaves that head nothing to do
+(docs/training-log.md).
 
     python scripts/grow_model.py lite-4 lite runs/grown.safetensors decoder.head decoder.filter
 """
@@ -29,13 +30,13 @@ _SPREAD = 0.1  # of the codes' own length
 def main(model: str, preset: str, output: str, *fresh_ones: str) -> None:
     """Write the grown model."""
     torch.manual_seed(0)
-    found = read_model(model)
+    source = read_model(model)
     weights = CodecNetwork(PRESETS[preset]).state_dict()
     for name, fresh in weights.items():
-        old = found.tensors.get(name)
+        old = source.tensors.get(name)
         if old is not None and not name.startswith(fresh_ones):
             weights[name] = _fitted(old.float(), fresh)
-    info = ModelInfo(name=Path(output).stem, license=found.info.license)
+    info = ModelInfo(name=Path(output).stem, license=source.info.license)
     save_model(Path(output), weights, PRESETS[preset], info)
 
 

@@ -1,10 +1,12 @@
-"""Rewrite the metadata of model files written before the settings were renamed.
+"""Rewrites model files and run folders that were written before the settings were renamed.
 
-    python scripts/rename_config_keys.py FILE.safetensors...
+    python scripts/rename_config_keys.py PATH...
 
-Renames the keys of the stored configuration and training facts, and `licence` to `license`. The
-bytes of the tensors, and so the fingerprint, stay the same; this is checked before a file is
-replaced.
+PATH is a model file, a run folder or a portable checkpoint. In model files the keys of the stored
+configuration and `licence` are renamed; tensors, and so the fingerprint, stay the same, which is
+checked before a file is replaced. In run folders and portable checkpoints the training settings,
+once a flat table with a list of discriminators in one string, become nested tables. What is already
+in today's form stays as it is. End a run before its folder is rewritten; then it can be resumed.
 """
 
 from __future__ import annotations
@@ -12,12 +14,16 @@ from __future__ import annotations
 import json
 import struct
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import safetensors.torch
 
 from bigcodec_models.checkpoints.fingerprint import fingerprint
+from bigcodec_models.config_values import build_dataclass
+from bigcodec_models.discriminators import PRESETS, expand_presets
+from bigcodec_models.training.config import TrainConfig
 
 RENAMED = {
     "adversarial_seconds": "discriminator_segment_seconds",
@@ -28,6 +34,61 @@ RENAMED = {
     "unit_codes": "l2_normalized_codes",
 }
 
+TABLES = {
+    "crops": {
+        "crop_seconds": "seconds",
+        "gain_db": "gain_db",
+        "noise_probability": "noise_probability",
+        "noise_snr_db": "noise_snr_db",
+    },
+    "optimizer": {
+        "optimizer": "kind",
+        "learning_rate": "learning_rate",
+        "final_learning_rate": "final_learning_rate",
+        "warmup_steps": "warmup_steps",
+        "decay_steps": "decay_steps",
+        "decay": "decay",
+        "beta1": "beta1",
+        "beta2": "beta2",
+        "weight_decay": "weight_decay",
+        "clip_norm": "clip_norm",
+    },
+    "losses": {
+        "mel_windows": "mel_windows",
+        "mel_weight": "mel_weight",
+        "loudness_weight": "loudness_weight",
+        "vq_weight": "vq_weight",
+        "f0_weight": "f0_weight",
+        "wave_l1_weight": "wave_l1_weight",
+        "wave_l2_weight": "wave_l2_weight",
+        "stft_windows": "stft_windows",
+        "stft_weight": "stft_weight",
+    },
+    "codebook": {
+        "codebook_loss": "loss",
+        "replace_dead_codes_every": "replace_dead_codes_every",
+    },
+    "adversarial": {
+        "adversarial_loss": "loss",
+        "adversarial_weight": "weight",
+        "feature_weight": "feature_weight",
+        "discriminator_start_step": "start_step",
+        "discriminator_every": "every",
+        "discriminator_segment_seconds": "segment_seconds",
+    },
+    "validation": {
+        "validate_every": "every",
+        "validation_fraction": "fraction",
+        "validation_clips": "clips",
+        "validation_seconds": "seconds",
+    },
+    "checkpoints": {
+        "checkpoint_minutes": "every_minutes",
+        "keep_every": "keep_every",
+    },
+}
+"""Names of flat settings, and what they are called in each of today's tables."""
+
 
 def renamed(value: Any) -> Any:
     """Nested dictionaries with the keys of `RENAMED` replaced, in the same order."""
@@ -36,27 +97,73 @@ def renamed(value: Any) -> Any:
     return value
 
 
-def rewritten(content: bytes) -> bytes:
-    """A safetensors file with renamed keys in its metadata."""
+def nested_settings(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Training settings in tables; those that are so already stay as they are."""
+    if isinstance(flat.get("crops"), Mapping):
+        return dict(flat)
+    moved = {old for names in TABLES.values() for old in names}
+    settings = {key: value for key, value in flat.items() if key not in moved}
+    for table, names in TABLES.items():
+        settings[table] = {new: flat[old] for old, new in names.items() if old in flat}
+    if "discriminators" in flat:
+        settings["discriminators"] = discriminator_table(flat["discriminators"])
+    build_dataclass(TrainConfig, settings)  # raises where it would not be read
+    return settings
+
+
+def discriminator_table(setting: str) -> dict[str, Any]:
+    """The table of what was `none`, a preset, or a list such as `mpd:1,mrd-small:0.5`."""
+    if setting in PRESETS:
+        return expand_presets({"preset": setting})
+    table: dict[str, Any] = {"preset": "none"}
+    for entry in setting.split(","):
+        name, _, weight = (part.strip() for part in entry.partition(":"))
+        size = "small" if name.endswith("-small") else "published"
+        table[name.removesuffix("-small")] = {"size": size, "weight": float(weight or 1)}
+    return expand_presets(table)
+
+
+def rewrite_model_file(path: Path) -> None:
+    """Rename the keys in the metadata of a safetensors file."""
+    content = path.read_bytes()
     (length,) = struct.unpack("<Q", content[:8])
     header = json.loads(content[8 : 8 + length])
-    metadata: dict[str, str] = renamed(header["__metadata__"])
+    metadata: dict[str, str] = renamed(header.get("__metadata__", {}))
     for field in ("config", "training"):
         if field in metadata:
             metadata[field] = json.dumps(renamed(json.loads(metadata[field])))
+    if metadata == header.get("__metadata__", {}):
+        return
     text = json.dumps({**header, "__metadata__": metadata}, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
-    return struct.pack("<Q", len(text)) + text + content[8 + length :]
+    result = struct.pack("<Q", len(text)) + text + content[8 + length :]
+    before, after = (fingerprint(safetensors.torch.load(file)) for file in (content, result))
+    assert before == after, path
+    path.write_bytes(result)
+    print(path, after.hex())
+
+
+def rewrite_settings(path: Path) -> None:
+    """Nest the training settings of a JSON file, and rename keys of the rest."""
+    before = json.loads(path.read_text(encoding="utf-8"))
+    after = renamed(before)
+    after["train"] = nested_settings(after["train"])
+    if after != before:
+        path.write_text(json.dumps(after, indent=1) + "\n", encoding="utf-8")
+        print(path)
 
 
 def main() -> None:
     for path in map(Path, sys.argv[1:]):
-        content = path.read_bytes()
-        result = rewritten(content)
-        before, after = (fingerprint(safetensors.torch.load(file)) for file in (content, result))
-        assert before == after, path
-        path.write_bytes(result)
-        print(path, after.hex())
+        if path.is_file():
+            rewrite_model_file(path)
+            continue
+        for pattern in ("config.json", "portable.json", "checkpoints/*/state.json"):
+            for file in sorted(path.glob(pattern)):
+                rewrite_settings(file)
+        for pattern in ("best.safetensors", "checkpoints/*/*.safetensors"):
+            for file in sorted(path.glob(pattern)):
+                rewrite_model_file(file)
 
 
 if __name__ == "__main__":

@@ -13,14 +13,16 @@ from bigcodec_cli.files.atomic import atomic_output
 @click.command()
 @click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
 @click.option("-o", "--output", metavar="OUT", required=True, type=click.Path(path_type=Path))
-@click.option("--best", is_flag=True, help="The weights of the best validation, not the newest.")
-@click.option("--name", help="Name to store in the file. Default: the run folder's.")
+@click.option(
+    "--best", is_flag=True, help="The weights of the best validation in place of the newest."
+)
+@click.option("--name", help="Name to store in the file. [default: that of the run folder]")
 @click.option("--license", default="unreleased", show_default=True, help="License of the weights.")
 @click.option("--half", is_flag=True, help="Store the weights in half precision.")
 @click.option(
     "--portable",
     is_flag=True,
-    help="Write a folder instead, to go on from elsewhere with 'train --init'.",
+    help="Write a folder from which 'train --init' continues on another machine.",
 )
 @click.option("-f", "--force", is_flag=True, help="Overwrite an existing file.")
 def command(
@@ -33,10 +35,10 @@ def command(
     portable: bool,
     force: bool,
 ) -> None:
-    """Make a model file out of a training run: the averaged weights of its newest checkpoint.
+    """Write a model file from a training run: the averaged weights of its newest checkpoint.
 
     With --portable, a folder of pieces of at most 15 MiB: generator and discriminators in
-    bfloat16, without the optimiser's state.
+    bfloat16, without the state of the optimizer.
     """
     from bigcodec_models.training.checkpoint import find_checkpoints
 

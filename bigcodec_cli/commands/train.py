@@ -16,31 +16,41 @@ _PATH = click.Path(path_type=Path)
     "--data",
     metavar="DIR[=SHARE]",
     multiple=True,
-    help="Folder of audio, searched through; may be repeated, with the share of crops it gives.",
+    help="Folder of audio, with its sub-folders; may be repeated, with a share of the crops each.",
 )
-@click.option("--preset", help="Model to train: bigcodec (default), bigcodec-base, lite, ...")
+@click.option(
+    "--preset", help="Model to train: bigcodec, bigcodec-base, lite, ... [default: bigcodec]"
+)
 @click.option(
     "--out",
     "run",
     metavar="RUN",
     type=_PATH,
-    help="Folder of the run; one that is there goes on. Default: runs/PRESET-TIME.",
+    help="Folder of the run; an existing run is resumed. [default: runs/PRESET-TIME]",
 )
 @click.option(
     "--config",
     metavar="FILE|RECIPE",
     type=_PATH,
-    help="Settings in a TOML file, or a recipe by name: bigcodec, mpd-mrd, rvq-same-rate, ...",
+    help="Settings in a TOML file, or a recipe by name: ll60k, mpd-mrd, rvq-same-rate, ...",
 )
-@click.option("--set", "settings", metavar="KEY=VALUE", multiple=True, help="Change a setting.")
+@click.option(
+    "--set",
+    "settings",
+    metavar="KEY=VALUE",
+    multiple=True,
+    help="Change a setting: max_steps=1000, optimizer.learning_rate=1e-4, ...",
+)
 @click.option(
     "--init",
     metavar="MODEL|RUN|DIR",
-    help="Begin with these weights: a model by name or file, a run, a portable checkpoint.",
+    help="Start from these weights: a model by name or file, a run, a portable checkpoint.",
 )
-@click.option("--validation", metavar="DIR", type=_PATH, help="Folder to validate on.")
-@click.option("--noise", metavar="DIR", type=_PATH, help="Folder of noise; see noise_probability.")
-@click.option("--max-time", metavar="TIME", help="Stop after so long: 90s, 9m, 1h30m.")
+@click.option("--validation", metavar="DIR", type=_PATH, help="Folder of audio to validate on.")
+@click.option(
+    "--noise", metavar="DIR", type=_PATH, help="Folder of noise; see crops.noise_probability."
+)
+@click.option("--max-time", metavar="TIME", help="Stop after this time: 90s, 9m, 1h30m.")
 @click.option(
     "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True
 )
@@ -58,8 +68,8 @@ def command(
 ) -> None:
     """Train a model on a folder of speech, by the paper's recipe.
 
-    A run that is interrupted (Ctrl-C and SIGTERM save first) goes on with the same command.
-    docs/training.md lists the settings.
+    Ctrl-C and SIGTERM save the run; the same command resumes it. docs/training.md lists the
+    settings.
     """
     options = Options(
         data=data,

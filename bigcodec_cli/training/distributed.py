@@ -1,4 +1,4 @@
-"""Taking part in a run of several processes, started by torchrun."""
+"""Runs of several processes, started by torchrun."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from bigcodec_models.training.process_group import SINGLE_PROCESS, ProcessGroup
 
 @contextlib.contextmanager
 def joined(device: str) -> Iterator[tuple[ProcessGroup, str]]:
-    """The process group that torchrun's variables describe, or a single process; and its device.
+    """The process group of torchrun's environment variables, or a single process; and its device.
 
-    Each process of a machine takes a GPU of its own, if `device` lets it.
+    Each process of a machine takes a GPU of its own if `device` is "auto" or "cuda".
 
     Raises:
-        CliError: the device is not there.
+        CliError: the device is not available.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
@@ -39,7 +39,7 @@ def joined(device: str) -> Iterator[tuple[ProcessGroup, str]]:
 
 
 def agreed(process_group: ProcessGroup, path: Path) -> Path:
-    """The path that the main process has: names that hold the time may differ."""
+    """The path of the main process: names with the time may differ between processes."""
     names: list[str | None] = [str(path)]
     if process_group.size > 1:
         dist.broadcast_object_list(names, 0)
@@ -48,7 +48,7 @@ def agreed(process_group: ProcessGroup, path: Path) -> Path:
 
 @contextlib.contextmanager
 def main_process_first(process_group: ProcessGroup) -> Iterator[None]:
-    """The main process runs the block before the others, which then find what it wrote."""
+    """The main process runs the block before the others, which can then read its files."""
     if process_group.size > 1 and not process_group.is_main:
         dist.barrier()
     yield

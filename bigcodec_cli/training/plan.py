@@ -1,5 +1,5 @@
-"""What `bigcodec train` is to do: settings from preset, file, options or an earlier start,
-validated as a whole before the first step. Loads no torch."""
+"""The plan of a training run: settings from preset, file, options or an earlier start of the run,
+checked as a whole before the first step. Loads no torch until then."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from bigcodec_models.config import (
     config_from_dict,
     config_to_dict,
 )
+from bigcodec_models.config_values import merged
 
 if TYPE_CHECKING:
     from bigcodec_models.training.config import TrainConfig
@@ -50,8 +51,8 @@ class Options:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Plan:
-    """Everything that a run is: where, what, on which data. `data` pairs folders with the share
-    of crops they give, or None for a share by duration."""
+    """Everything that defines a run. `data` has pairs of a folder and the share of crops from it,
+    or None for a share by duration; `init` names the weights to start from."""
 
     run: Path
     preset: str
@@ -134,21 +135,18 @@ def parse_duration(text: str) -> float:
 def _resolve(
     preset: str, given: Mapping[str, Any], earlier: Mapping[str, Any] | None
 ) -> tuple[ModelConfig, TrainConfig]:
-    from bigcodec_models.discriminators import discriminators_setting
-    from bigcodec_models.training.config import TrainConfig, recipe_for
+    from bigcodec_models.training.config import TrainConfig, recipe_for, with_settings
 
-    given = dict(given)
-    if isinstance(given.get("discriminators"), Mapping):
-        given["discriminators"] = discriminators_setting(given["discriminators"])
-    changes = given.pop("model", {})
+    settings = dict(given)
+    changes = settings.pop("model", {})
     start = earlier["model"] if earlier else config_to_dict(PRESETS[preset])
-    model = config_from_dict(_merged(start, changes))
-    recipe = earlier["train"] if earlier else dataclasses.asdict(recipe_for(model))
-    train: TrainConfig = build_dataclass(TrainConfig, _merged(recipe, given))
-    if train.crop_seconds * SAMPLE_RATE < 2 * model.hop + max(train.mel_windows):
-        raise ConfigError("crop_seconds is too short for the hop of this model")
+    model = config_from_dict(merged(start, changes))
     if earlier and model != config_from_dict(earlier["model"]):
         raise ConfigError("the model of a run cannot change; begin a new one with --init RUN")
+    recipe = build_dataclass(TrainConfig, earlier["train"]) if earlier else recipe_for(model)
+    train = with_settings(recipe, settings)
+    if train.crops.seconds * SAMPLE_RATE < 2 * model.hop + max(train.losses.mel_windows):
+        raise ConfigError("crops.seconds is too short for the hop of this model")
     return model, train
 
 
@@ -168,7 +166,7 @@ def _given_settings(options: Options) -> dict[str, Any]:
         nested: Any = _value(value)
         for name in reversed(key.split(".")):
             nested = {name: nested}
-        table = _merged(table, nested)
+        table = merged(table, nested)
     return table
 
 
@@ -198,17 +196,6 @@ def _value(text: str) -> Any:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         return text
-
-
-def _merged(base: Mapping[str, Any], changes: Any) -> dict[str, Any]:
-    if not isinstance(changes, Mapping):
-        raise ConfigError(f"expected a table of settings, not {changes!r}")
-    merged = dict(base)
-    for key, value in changes.items():
-        old = merged.get(key)
-        both = isinstance(old, Mapping) and isinstance(value, Mapping)
-        merged[key] = _merged(old, value) if both else value  # type: ignore[arg-type]
-    return merged
 
 
 def _choose_preset(
@@ -269,7 +256,7 @@ def _read_earlier(run: Path | None) -> dict[str, Any] | None:
 
 
 def _absolute_init(init: str | None) -> str | None:
-    """A path made absolute; a model's name as it is."""
+    """An absolute path, if `init` is a path; the name of a model as it is."""
     return str(Path(init).absolute()) if init is not None and Path(init).exists() else init
 
 

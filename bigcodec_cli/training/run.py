@@ -1,4 +1,4 @@
-"""Carrying a training plan out: data, trainer, log, signals."""
+"""Execution of a training plan: data, trainer, log, signals."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ from bigcodec_models.training.validation import Validator
 
 
 def carry_out(plan: Plan, device: str, seconds: float | None) -> None:
-    """Train as planned, until done, stopped, or `seconds` have passed.
+    """Train as planned until `max_steps`, a signal, or `seconds` have passed.
 
     Raises:
-        CliError: the data, the weights to begin with or the run's state are unusable, a loss is
-            not finite, or something cannot be written.
-        SystemExit: a signal asked for the stop; everything is saved.
+        CliError: the data, the initial weights or the state of the run cannot be used, a loss is
+            not finite, or a file cannot be written.
+        SystemExit: a signal stopped the run, which is saved.
     """
     stop = StopRequest(seconds)
     try:
@@ -43,7 +43,7 @@ def carry_out(plan: Plan, device: str, seconds: float | None) -> None:
             plan = dataclasses.replace(plan, run=agreed(process_group, plan.run))
             trainer = _prepared(plan, chosen, process_group)
             _train(plan, trainer, stop)
-            _tell(trainer, f"saved at step {trainer.step} in {plan.run}")
+            _note(trainer, f"saved at step {trainer.step} in {plan.run}")
     except (TrainingError, ModelFileError, DataError, ConfigError) as error:
         raise CliError(str(error)) from error
     except OSError as error:
@@ -62,22 +62,22 @@ def _prepared(plan: Plan, device: str, process_group: ProcessGroup) -> Trainer:
     return trainer
 
 
-def _tell(trainer: Trainer, message: str) -> None:
-    """A line of information, of one process only."""
+def _note(trainer: Trainer, message: str) -> None:
+    """Print a line of information, from the main process only."""
     if trainer.process_group.is_main:
         note(message)
 
 
 class StopRequest:
-    """Says when to stop: after Ctrl-C or SIGTERM, or when the time, counted from here, is up."""
+    """Whether to stop: after Ctrl-C or SIGTERM, or `seconds` after the object was created."""
 
     def __init__(self, seconds: float | None) -> None:
         self._end = None if seconds is None else time.monotonic() + seconds
         self.received = 0
-        """The number of the signal that came, or 0."""
+        """The number of the received signal, or 0."""
 
     def listen(self) -> None:
-        """From now on the two signals ask for a stop; before, they end the process at once."""
+        """From now on the two signals request a stop; before, they end the process at once."""
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._remember)
 
@@ -111,7 +111,7 @@ def _train(plan: Plan, trainer: Trainer, stop: StopRequest) -> None:
 
 
 class _Pace:
-    """Tells once, from the second and third step, how long a run will take on this CPU."""
+    """Prints once, after the third step, how long the run will take on this CPU."""
 
     def __init__(self, trainer: Trainer, plan: Plan) -> None:
         self._trainer, self._plan = trainer, plan
@@ -134,21 +134,24 @@ def _hours(hours: float) -> str:
 def _make_trainer(plan: Plan, device: str, process_group: ProcessGroup) -> Trainer:
     train = plan.train
     training, held_out = _load_data(plan, process_group)
-    crop = round(train.crop_seconds * SAMPLE_RATE) // plan.model.hop * plan.model.hop
+    crops, validation = train.crops, train.validation
+    crop = round(crops.seconds * SAMPLE_RATE) // plan.model.hop * plan.model.hop
     noise = _scan(plan, plan.noise) if plan.noise is not None else []
-    if train.noise_probability and not noise:
-        raise CliError("noise_probability is set, but no folder of noise is given with --noise")
+    if crops.noise_probability and not noise:
+        raise CliError(
+            "crops.noise_probability is set, but no folder of noise is given with --noise"
+        )
     source = CropSource(
         training,
         crop=crop,
         seed=train.seed,
-        gain_db=train.gain_db,
+        gain_db=crops.gain_db,
         noise=noise,
-        noise_probability=train.noise_probability,
-        noise_snr_db=(train.noise_snr_db[0], train.noise_snr_db[1]),
+        noise_probability=crops.noise_probability,
+        noise_snr_db=(crops.noise_snr_db[0], crops.noise_snr_db[1]),
         failed=_skipped,
     )
-    clips = excerpts(held_out, train.validation_clips, train.validation_seconds)
+    clips = excerpts(held_out, validation.clips, validation.seconds)
     validator = Validator(clips, torch.device(device))
     return Trainer(plan.model, train, source, plan.run, device, validator, process_group)
 
@@ -162,15 +165,15 @@ def _load_data(
     for folder, weight in plan.data:
         clips = _scan(plan, folder)
         if plan.validation is None:
-            clips, held = split(clips, plan.train.validation_fraction)
+            clips, held = split(clips, plan.train.validation.fraction)
             held_out += held
         training.append((clips, weight))
     if plan.validation is not None:
         held_out = _scan(plan, plan.validation)
-    found = [clip for clips, _ in training for clip in clips]
+    clips = [clip for clips, _ in training for clip in clips]
     if process_group.is_main:
         note(
-            f"training on {len(found)} files, {sum(clip.seconds for clip in found) / 3600:.2f} "
+            f"training on {len(clips)} files, {sum(clip.seconds for clip in clips) / 3600:.2f} "
             f"hours; validating on excerpts of {len(held_out)} files"
         )
     return training, held_out
@@ -185,54 +188,65 @@ def _skipped(path: Path, reason: str) -> None:
 
 
 def _begin(plan: Plan, trainer: Trainer) -> None:
-    """Resume the run, or start from the weights that the plan names, or anew."""
+    """Resume the run, or start it from the weights that the plan names, or from random ones."""
     if trainer.resume():
-        _tell(trainer, f"resumed {plan.run} at step {trainer.step}")
+        _note(trainer, f"resumed {plan.run} at step {trainer.step}")
     elif plan.init is not None:
         _start_from(plan.init, trainer)
-        _tell(trainer, f"new run in {plan.run}, from {plan.init}")
+        _note(trainer, f"new run in {plan.run}, from {plan.init}")
     else:
-        _tell(trainer, f"new run in {plan.run}")
+        _note(trainer, f"new run in {plan.run}")
 
 
 def _start_from(init: str, trainer: Trainer) -> None:
+    """Begin with the weights of a portable checkpoint, a run, or a model by name or file."""
     folder = Path(init)
     if is_portable(folder):
-        found = load_portable(folder)
-        again = int(found.facts.get("inexact_resumes", 0)) + 1
-        _tell(trainer, "from a portable checkpoint, so not exactly: the optimizer starts anew")
-        _fit(trainer, init, found.weights)
-        # The clips may be others here, and the best weights did not travel.
-        facts = {**found.facts, "inexact_resumes": again, "best_mel": None}
-        trainer.start_from(found.weights, found.ema, found.discriminators, found.step, facts)
+        _start_from_portable(init, trainer)
         return
     checkpoint = load_checkpoint(folder) if folder.is_dir() else None
     if checkpoint is not None:
-        _fit(trainer, init, checkpoint.ema)
-        fitting = _fitting(trainer, checkpoint.discriminators)
-        facts = {"init": folder.name}
-        trainer.start_from(checkpoint.ema, discriminators=fitting, facts=facts)
-        return
-    path = model_path(init)
-    model = read_model(path)
-    _fit(trainer, init, model.tensors)
-    fitting = _fitting(trainer, load_upstream_discriminators(path))
-    facts = {"init": model.info.name or path.name}
-    trainer.start_from(model.tensors, discriminators=fitting, facts=facts)
+        weights, discriminators, name = checkpoint.ema, checkpoint.discriminators, folder.name
+    else:
+        path = model_path(init)
+        model = read_model(path)
+        weights, discriminators = model.tensors, load_upstream_discriminators(path)
+        name = model.info.name or path.name
+    _check_weights(trainer, init, weights)
+    usable = _usable_discriminators(trainer, discriminators)
+    trainer.start_from(weights, discriminators=usable, facts={"init": name})
 
 
-def _fitting(trainer: Trainer, found: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
-    """Discriminators that come with the weights, if they are those of this run."""
-    wanted = trainer.codec_loss.discriminators.state_dict()
-    if found and {k: v.shape for k, v in found.items()} == {k: v.shape for k, v in wanted.items()}:
-        return found
-    if found and wanted:
-        _tell(trainer, "its discriminators are not those of this run: new ones begin")
+def _start_from_portable(init: str, trainer: Trainer) -> None:
+    checkpoint = load_portable(Path(init))
+    resumes = int(checkpoint.facts.get("inexact_resumes", 0)) + 1
+    _note(trainer, "resuming from a portable checkpoint is not exact: the optimizer starts anew")
+    _check_weights(trainer, init, checkpoint.weights)
+    # The clips may be others here, and the best weights are not in a portable checkpoint.
+    facts = {**checkpoint.facts, "inexact_resumes": resumes, "best_mel": None}
+    trainer.start_from(
+        checkpoint.weights, checkpoint.ema, checkpoint.discriminators, checkpoint.step, facts
+    )
+
+
+def _usable_discriminators(
+    trainer: Trainer, tensors: Mapping[str, torch.Tensor]
+) -> Mapping[str, torch.Tensor]:
+    """Discriminators that come with the weights, if they are those of this run; else none."""
+    expected = trainer.codec_loss.discriminators.state_dict()
+    if tensors and _shapes(tensors) == _shapes(expected):
+        return tensors
+    if tensors and expected:
+        _note(trainer, "its discriminators are not those of this run: new ones begin")
     return {}
 
 
-def _fit(trainer: Trainer, init: str, weights: Mapping[str, torch.Tensor]) -> None:
+def _check_weights(trainer: Trainer, init: str, weights: Mapping[str, torch.Tensor]) -> None:
     try:
-        check_shapes({k: tuple(v.shape) for k, v in weights.items()}, trainer.network.config)
+        check_shapes(_shapes(weights), trainer.network.config)
     except ConfigError as error:
         raise CliError(f"--init {init}: does not fit this preset: {error}") from error
+
+
+def _shapes(tensors: Mapping[str, torch.Tensor]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}

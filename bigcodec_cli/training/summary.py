@@ -29,8 +29,8 @@ from bigcodec_cli.training.log import LOG_NAME, read_log
 _Row = Mapping[str, Any]
 
 _SHOWN_SETTINGS = (
-    "preset data init max_steps batch_size crop_seconds learning_rate final_learning_rate "
-    "warmup_steps decay_steps discriminators discriminator_start_step codebook_size precision "
+    "preset data init max_steps batch_size crops.seconds learning_rate final_learning_rate "
+    "warmup_steps decay_steps discriminators adversarial.start_step codebook_size precision "
     "device seed"
 ).split()
 
@@ -57,22 +57,29 @@ def _read_config(path: Path) -> dict[str, Any]:
         config = json.loads(path.read_bytes()) if path.is_file() else None
     except ValueError:
         return {}
-    # Of settings with the same name the first one counts.
-    return dict(reversed([*_flat(config)])) if isinstance(config, dict) else {}
+    flat = dict(_flat(config)) if isinstance(config, dict) else {}
+    kinds = {k.split(".")[2]: v for k, v in flat.items() if v and ".discriminators." in k}
+    return {**flat, "discriminators": ", ".join(kinds)} if kinds else flat
 
 
-def _flat(config: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
+def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
     for name, value in config.items():
         if isinstance(value, dict):
-            yield from _flat(value)
+            yield from _flat(value, f"{prefix}{name}.")
         else:
-            yield name, value
+            yield prefix + name, value
+
+
+def _find(config: Mapping[str, Any], name: str) -> Any:
+    """A setting by the end of its name, whatever it is nested in; None if there is none."""
+    return next((v for key, v in config.items() if f".{key}".endswith(f".{name}")), None)
 
 
 def _page(name: str, rows: Sequence[_Row], config: Mapping[str, Any]) -> str:
     sections = _curves(rows)
     x = _step_scale(rows)
-    shown = {key: config[key] for key in _SHOWN_SETTINGS if config.get(key) is not None}
+    settings = {key: _find(config, key) for key in _SHOWN_SETTINGS}
+    shown = {key: value for key, value in settings.items() if value is not None}
     return render(
         Path(__file__).with_name("summary.html.j2"),
         title=f"{name}: training run",
@@ -86,7 +93,7 @@ def _page(name: str, rows: Sequence[_Row], config: Mapping[str, Any]) -> str:
 
 def _details(rows: Sequence[_Row], config: Mapping[str, Any]) -> list[str]:
     details = ["Training run"]
-    if preset := config.get("preset"):
+    if preset := _find(config, "preset"):
         details.append(f"preset {preset}")
     if not rows:
         return [*details, "nothing was recorded yet"]
@@ -117,7 +124,7 @@ def _figures(
         note = f"at step {count_text(step)}; last {number_text(curve.known[-1][1])}"
         figures.append(_Figure(name=f"Best {curve.title}", value=number_text(best), note=note))
     if codes := named.get("codes_used"):
-        size = _number(config.get("codebook_size"))
+        size = _number(_find(config, "codebook_size"))
         last = number_text(codes.known[-1][1])
         figures.append(
             _Figure(name="Codes used", value=last, note=f"of {size:,.0f}" if size else "")
@@ -126,7 +133,7 @@ def _figures(
 
 
 def _duration_figures(rows: Sequence[_Row], config: Mapping[str, Any]) -> list[_Figure]:
-    max_steps = _number(config.get("max_steps"))
+    max_steps = _number(_find(config, "max_steps"))
     steps, hours = max(row["step"] for row in rows), _hours(rows)
     time = f"{number_text(hours)} h" if hours >= 1 else f"{number_text(hours * 60)} min"
     note = f"of {max_steps:,.0f}" if max_steps else ""

@@ -4,7 +4,8 @@
 # thread each. docs/comparison.md says how to read it; scripts/experiments/draw_comparison.py draws it.
 #   MINUTES  of each run, by the clock (8)      JOBS  runs at once, one core each (1)
 #   DATA     training speech, one sub-folder a collection      RUN  folder of the runs
-#   SETS     the sets of discriminators, as in docs/training.md, between spaces
+#   SETS     the sets of discriminators, between spaces: a preset, or kinds with commas between them,
+#            at the small size
 #   EVERY, ADVERSARIAL_EVERY  steps between validations, of the first two runs and of the others
 # Started again, it leaves runs that are done as they are.
 set -eu
@@ -13,7 +14,7 @@ MINUTES=${MINUTES:-8}
 JOBS=${JOBS:-1}
 DATA=${DATA:-../shared/speech/train}
 RUN=${RUN:-runs/comparison}
-SETS=${SETS:-small mpd-small:1,mrd-small:1 msstft-small}
+SETS=${SETS:-small mpd,mrd msstft}
 EVERY=${EVERY:-200}
 ADVERSARIAL_EVERY=${ADVERSARIAL_EVERY:-100}
 export OMP_NUM_THREADS=1
@@ -24,7 +25,19 @@ for folder in "$DATA"/*/; do
     esac
 done
 
-# run NAME OPTIONS...: as long as told, then one more step, after which a run validates.
+# discriminators SET: the options of `bigcodec train` that choose it.
+discriminators() {
+    case $1 in
+    small | published) echo "--set discriminators.preset=$1" ;;
+    *)
+        echo "--set discriminators.preset=none"
+        for kind in $(echo "$1" | tr , ' '); do
+            echo "--set discriminators.$kind.size=small"
+        done
+        ;;
+    esac
+}
+# run NAME OPTIONS...: for $MINUTES, then one more step, after which a run validates.
 run() {
     out=$RUN/$1
     shift
@@ -65,11 +78,12 @@ if ! [ -e "$RUN/index/index.json" ]; then
 fi
 for sequence in lstm attention; do
     start "$sequence" --config "$here/model.toml" "$@" \
-        --set "model.sequence=$sequence" --set "validate_every=$EVERY"
+        --set "model.sequence=$sequence" --set "validation.every=$EVERY"
 done
 finish
 for set in $SETS; do
-    start "$(echo "$set" | tr ':,' '--')" --config "$here/adversarial.toml" "$@" \
-        --init "$RUN/lstm" --set "discriminators=$set" --set "validate_every=$ADVERSARIAL_EVERY"
+    # shellcheck disable=SC2046 # options, to be split
+    start "$(echo "$set" | tr , -)" --config "$here/adversarial.toml" "$@" \
+        --init "$RUN/lstm" $(discriminators "$set") --set "validation.every=$ADVERSARIAL_EVERY"
 done
 finish

@@ -26,13 +26,13 @@ def versions(path: str, name: str, speeds: bool) -> list[tuple[str, np.ndarray]]
     wave = wave[:, 0]
     if rate != SAMPLE_RATE or len(wave) < 8000:
         return []
-    found = [(name, wave)]
+    versions = [(name, wave)]
     if speeds:
         random = np.random.default_rng(zlib.crc32(name.encode()))
         for ratio in (random.uniform(0.88, 0.96), random.uniform(1.04, 1.12)):
             length = int(len(wave) / ratio)
-            found.append((f"{name}@{ratio:.3f}", resampled(wave, length)))
-    return found
+            versions.append((f"{name}@{ratio:.3f}", resampled(wave, length)))
+    return versions
 
 
 def resampled(wave: np.ndarray, length: int) -> np.ndarray:
@@ -41,8 +41,8 @@ def resampled(wave: np.ndarray, length: int) -> np.ndarray:
     spectrum = np.fft.rfft(wave.astype(np.float32))
     bins = length // 2 + 1
     spectrum = np.pad(spectrum[:bins], (0, max(0, bins - len(spectrum))))
-    found = np.fft.irfft(spectrum, length) * (length / size)
-    return np.clip(np.rint(found), -32768, 32767).astype(np.int16)
+    result = np.fft.irfft(spectrum, length) * (length / size)
+    return np.clip(np.rint(result), -32768, 32767).astype(np.int16)
 
 
 def _read(job: tuple[str, str, bool]) -> list[tuple[str, np.ndarray]]:

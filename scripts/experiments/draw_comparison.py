@@ -137,11 +137,11 @@ def main() -> None:
         "LSTM against attention": first,
         "Sets of discriminators": second,
     }
-    drawn = {title: runs for title, runs in groups.items() if runs}
-    if not drawn:
+    charts = {title: runs for title, runs in groups.items() if runs}
+    if not charts:
         parser.error(f"no finished run in {options.runs}")
-    options.out.write_text(drawing(drawn), encoding="utf-8")
-    for title, runs in drawn.items():
+    options.out.write_text(drawing(charts), encoding="utf-8")
+    for title, runs in charts.items():
         print(f"{title}:\n\n{markdown(runs)}\n")
 
 

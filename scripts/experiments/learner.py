@@ -29,7 +29,7 @@ from bigcodec_models.losses.adversarial import (
 from bigcodec_models.losses.spectral import f0_loss
 from bigcodec_models.quantization.quantizer import Quantized
 from bigcodec_models.training.codec_loss import CodecLoss
-from bigcodec_models.training.config import TrainConfig
+from bigcodec_models.training.config import CropConfig, TrainConfig
 from bigcodec_models.training.muon import Muon
 from bigcodec_models.training.validation import f0_accuracy
 
@@ -54,9 +54,7 @@ class Learner:
         self.frozen = frozen_features(o.frozen, device) if o.frozen else None
         self.config = TrainConfig(
             precision="bfloat16",
-            mel_windows=(32, 64, 128, 256, 512, 1024, 2048),
-            discriminators="published",
-            crop_seconds=o.crop,
+            crops=CropConfig(seconds=o.crop),
         )
         self.codec_loss = CodecLoss(self.config).to(device)
         self.rate, self.rate_d, self.fresh, self.predicted_share = (
@@ -66,7 +64,7 @@ class Learner:
         self.segment = int(o.segment * SAMPLE_RATE)
         self.wave = torch.zeros(o.batch, 1, self.crop, device=device)
         self.segment_start = torch.zeros((), dtype=torch.int64, device=device)
-        self.draws = torch.zeros(o.batch, device=device)
+        self.f0_random = torch.zeros(o.batch, device=device)
         self.sums = torch.zeros(len(NAMES) + 2, device=device)
         self.counts = torch.zeros(CONFIG.quantizer.codebook_size, device=device)
         inner: list[nn.Parameter] = []
@@ -96,17 +94,18 @@ class Learner:
         return dict(zip(self.names, self.mean, strict=True))
 
     def step(self, adversarial: bool) -> None:
-        """One step on what `wave`, `segment_start` and `draws` hold; losses are added to `sums`."""
+        """One step on the contents of `wave`, `segment_start` and `f0_random`; adds losses to
+        `sums`."""
         zero = self.sums.new_zeros(())
         d_losses = (zero, zero, zero)
         with self.autocast():
-            made = self.network(self.wave, self.draws < self.predicted_share)
+            output = self.network(self.wave, self.f0_random < self.predicted_share)
         segments: tuple[Tensor, Tensor] | None = None
         if adversarial:
             where = self.segment_start + torch.arange(self.segment, device=self.device)
-            segments = (self.wave.index_select(2, where), made.wave.index_select(2, where))
+            segments = (self.wave.index_select(2, where), output.wave.index_select(2, where))
             d_losses = self._discriminators_step(segments[0], segments[1].detach())
-        losses = self._generator_losses(made, segments)
+        losses = self._generator_losses(output, segments)
         self.adam.zero_grad(set_to_none=True)
         self.muon.zero_grad(set_to_none=True)
         losses[0].backward()  # type: ignore[no-untyped-call]
@@ -114,18 +113,18 @@ class Learner:
         self.adam.step()
         self.muon.step()
         d_real, d_fake, d_norm = d_losses
-        self._keep_track(made.quantized, (*losses, d_real, d_fake, norm, d_norm))
+        self._keep_track(output.quantized, (*losses, d_real, d_fake, norm, d_norm))
 
     def _generator_losses(
-        self, made: Reconstruction, segments: tuple[Tensor, Tensor] | None
+        self, output: Reconstruction, segments: tuple[Tensor, Tensor] | None
     ) -> tuple[Tensor, ...]:
         """Losses in the order of `NAMES`, up to those of the discriminators."""
         codec_loss, adversarial = self.codec_loss, self.sums.new_zeros(())
         features = adversarial
-        assert made.f0 is not None
+        assert output.f0 is not None
         with self.autocast():
-            mel = codec_loss.mel.distances(made.wave.squeeze(1), self.wave.squeeze(1))
-            f0, vq = f0_loss(*made.f0), made.quantized.loss
+            mel = codec_loss.mel.distances(output.wave.squeeze(1), self.wave.squeeze(1))
+            f0, vq = f0_loss(*output.f0), output.quantized.loss
             total = 12 * mel.log + 20 * mel.loudness + 4 * vq + self.o.f0_weight * f0
             if segments is not None:
                 codec_loss.discriminators.requires_grad_(False)
@@ -137,7 +136,7 @@ class Learner:
                 features = feature_matching_loss(target, generated)
                 total = total + adversarial + features
             if self.frozen is not None:
-                total = total + self.o.frozen_weight * self.frozen(made.wave, self.wave)
+                total = total + self.o.frozen_weight * self.frozen(output.wave, self.wave)
         return total, mel.log, mel.loudness, vq, f0, adversarial, features
 
     @torch.no_grad()
@@ -203,10 +202,12 @@ class Learner:
         values = []
         for share in (0.0, 1.0):
             with self.autocast():
-                made = self.network(wave, torch.full((len(wave),), share > 0, device=self.device))
-            values.append(float(self.codec_loss.mel(made.wave.squeeze(1).float(), wave.squeeze(1))))
+                output = self.network(wave, torch.full((len(wave),), share > 0, device=self.device))
+            values.append(
+                float(self.codec_loss.mel(output.wave.squeeze(1).float(), wave.squeeze(1)))
+            )
         torch._foreach_copy_(self.live, kept)
-        return " ".join(f"{v:.4f}" for v in (*values, *f0_accuracy(*made.f0)))
+        return " ".join(f"{v:.4f}" for v in (*values, *f0_accuracy(*output.f0)))
 
     def load(self, path: str) -> str:
         """Take weights that fit by name and shape; what the rest is."""

@@ -28,12 +28,12 @@ Recordings = list[tuple[str, bcdc.Tokens]]
 def load(path: Path, books: int) -> Recordings:
     """Sources, by the start of the file's name, and tokens (1, T, K)."""
     tokens = np.fromfile(path.with_suffix(".tokens"), "<i4")
-    found: Recordings = []
+    recordings: Recordings = []
     for line in path.with_suffix(".jsonl").read_text().splitlines():
         row = json.loads(line)
         some = tokens[row["start"] : row["start"] + row["count"]]
-        found.append((Path(row["file"]).name.split("_")[0], some.reshape(1, -1, books)))
-    return found
+        recordings.append((Path(row["file"]).name.split("_")[0], some.reshape(1, -1, books)))
+    return recordings
 
 
 def coded(tokens: bcdc.Tokens, coder: bcdc.Coder, prior: bcdc.Prior | None) -> bytes:
@@ -74,17 +74,17 @@ def sizes(recordings: Recordings, prior: bcdc.Prior | None, raw_bits: int) -> No
             sums["all"].add(data, tokens.size)
             if coder.needs_prior:
                 sums[source].add(data, tokens.size)
-        for source, found in sorted(sums.items()):
-            print(f"{coder.name.lower():9}{source:20}{found.words(raw_bits)}")
+        for source, total in sorted(sums.items()):
+            print(f"{coder.name.lower():9}{source:20}{total.words(raw_bits)}")
 
 
 def joined(recordings: Recordings, prior: bcdc.Prior | None, raw_bits: int) -> None:
     tokens = np.concatenate([tokens for _, tokens in recordings], axis=1)
     for coder in bcdc.usable_coders(prior):
-        found = Sum()
-        found.add(coded(tokens, coder, prior), tokens.size)
+        total = Sum()
+        total.add(coded(tokens, coder, prior), tokens.size)
         seconds = tokens.shape[1] / 80
-        print(f"{coder.name.lower():9}{f'joined, {seconds:.0f} s':20}{found.words(raw_bits)}")
+        print(f"{coder.name.lower():9}{f'joined, {seconds:.0f} s':20}{total.words(raw_bits)}")
 
 
 def speed(recordings: Recordings, prior: bcdc.Prior | None) -> None:

@@ -1,4 +1,4 @@
-"""Speech on a device as 16-bit samples, and batches of crops of it, made there."""
+"""Speech on a device as 16-bit samples, and batches of its crops."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bigcodec_models.config import SAMPLE_RATE
 
 
 class Bank:
-    """All speech, int16 on the device, from which crops are drawn by weight and duration."""
+    """All speech, int16 on the device; crops are chosen by weight and duration."""
 
     def __init__(self, device: torch.device, hours: float, seed: int) -> None:
         self.audio = torch.zeros(int(hours * 3600 * SAMPLE_RATE), dtype=torch.int16, device=device)
@@ -39,12 +39,12 @@ class Bank:
         return lines
 
     def _take(self, path: str, factors: dict[str, float]) -> str:
-        found = np.load(path)
-        names, lengths, audio = found["names"], found["lengths"], found["audio"]
+        bank = np.load(path)
+        names, lengths, audio = bank["names"], bank["lengths"], bank["audio"]
         ends = np.cumsum(lengths)
         keep = np.ones(len(names), bool)
         for index, name in enumerate(names):
-            # Held out by speaker: no speed version of a clip of theirs is trained on either.
+            # Held out by speaker: their clips are not used at other speeds either.
             if zlib.crc32(os.path.dirname(str(name)).encode()) % 40 == 0:
                 keep[index] = False
                 whole = "@" not in str(name) and lengths[index] > 3 * SAMPLE_RATE

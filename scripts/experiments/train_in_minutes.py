@@ -149,7 +149,7 @@ class Run:
         o, learner = self.o, self.learner
         adversarial = self.set_rates()
         learner.wave.copy_(batches.next(o.batch, learner.crop))
-        learner.draws.uniform_()
+        learner.f0_random.uniform_()
         spare = learner.crop - learner.segment
         learner.segment_start.fill_(int(torch.randint(spare + 1, (), generator=self.random)))
         if self.phase != adversarial:

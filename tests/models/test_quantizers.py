@@ -34,7 +34,7 @@ from bigcodec_models.prior.dataset import code_vectors
 from bigcodec_models.quantization.codebooks import Codebook, EMACodebook, FSQCodebook, grid
 from bigcodec_models.quantization.quantizer import Quantizer
 from bigcodec_models.training.checkpoint import find_checkpoints
-from bigcodec_models.training.config import TrainConfig, recipe_for
+from bigcodec_models.training.config import recipe_for, with_settings
 from bigcodec_models.training.trainer import Callbacks, Trainer
 
 QUANTIZERS = {
@@ -60,13 +60,14 @@ def model(name: str) -> LiteConfig:
     return dataclasses.replace(toy, quantizer=QUANTIZERS[name])
 
 
-def recipe(name: str) -> TrainConfig:
-    return dataclasses.replace(
-        recipe_for(model(name)),
-        batch_size=2, crop_seconds=0.5, mel_windows=(128, 512), learning_rate=2e-3,
-        final_learning_rate=2e-3, warmup_steps=0, discriminators="none", replace_dead_codes_every=0,
-        max_steps=4,
-    )  # fmt: skip
+SETTINGS: dict[str, object] = {
+    "batch_size": 2,
+    "max_steps": 4,
+    "crops": {"seconds": 0.5},
+    "optimizer": {"learning_rate": 2e-3, "final_learning_rate": 2e-3, "warmup_steps": 0},
+    "losses": {"mel_windows": [128, 512]},
+    "discriminators": {"preset": "none"},
+}
 
 
 @pytest.fixture(scope="module")
@@ -82,8 +83,11 @@ def batch(folder: Path) -> Tensor:
     return torch.from_numpy(CropSource(scan(folder), crop=8000, seed=4).batch(0, 2)).unsqueeze(1)
 
 
-def trainer(name: str, folder: Path, run: Path, **changes: object) -> Trainer:
-    chosen = dataclasses.replace(recipe(name), **changes)  # type: ignore[arg-type]
+def trainer(
+    name: str, folder: Path, run: Path, replace_dead_codes_every: int = 0, **changes: object
+) -> Trainer:
+    codebook = {"replace_dead_codes_every": replace_dead_codes_every}
+    chosen = with_settings(recipe_for(model(name)), {**SETTINGS, "codebook": codebook, **changes})
     return Trainer(model(name), chosen, CropSource(scan(folder), crop=8000, seed=4), run, "cpu")
 
 
@@ -92,20 +96,22 @@ def test_it_learns_a_fixed_batch_with_many_codes(
     name: str, folder: Path, batch: Tensor, tmp_path: Path
 ) -> None:
     """The loss falls, codes stay in use, and tokens are all that the decoder needs."""
-    found = trainer(name, folder, tmp_path, replace_dead_codes_every=5)
+    run = trainer(name, folder, tmp_path, replace_dead_codes_every=5)
     steps = 50 if QUANTIZERS[name].kind == "fsq" else 25  # a grid comes into use by and by
-    losses = [found.train_step(batch) for _ in range(steps)]
+    losses = [run.train_step(batch) for _ in range(steps)]
     assert losses[-1]["mel"] < 0.85 * losses[0]["mel"]
-    network = found.network.eval()
+    network = run.network.eval()
     with torch.no_grad():
-        made = network(batch).quantized
-        assert torch.equal(network.quantizer.encode(network.encoder(batch)), made.tokens)
-        assert torch.allclose(network.quantizer.decode(made.tokens), made.latent, atol=1e-4)
+        quantized = network(batch).quantized
+        assert torch.equal(network.quantizer.encode(network.encoder(batch)), quantized.tokens)
+        assert torch.allclose(
+            network.quantizer.decode(quantized.tokens), quantized.latent, atol=1e-4
+        )
     config = network.config.quantizer
-    assert made.tokens.shape == (2, 40, config.num_codebooks)
-    assert made.tokens.dtype == torch.int64
-    assert 0 <= int(made.tokens.min()) and int(made.tokens.max()) < config.codebook_size
-    used = [len(column.unique()) for column in made.tokens.flatten(0, 1).unbind(1)]
+    assert quantized.tokens.shape == (2, 40, config.num_codebooks)
+    assert quantized.tokens.dtype == torch.int64
+    assert 0 <= int(quantized.tokens.min()) and int(quantized.tokens.max()) < config.codebook_size
+    used = [len(column.unique()) for column in quantized.tokens.flatten(0, 1).unbind(1)]
     mel = [float(losses[k]["mel"]) for k in (0, -1)]
     logging.info("%s: mel %.2f to %.2f in %d steps, codes %s", name, *mel, steps, used)
     assert min(used) >= (3 if config.kind == "fsq" else 10)
@@ -116,11 +122,9 @@ def test_it_learns_a_fixed_batch_with_many_codes(
 def test_runs_with_it_resume_exactly(name: str, folder: Path, tmp_path: Path) -> None:
     for run, steps in (("whole", (4,)), ("cut", (2, 4))):
         for last in steps:
-            found = trainer(
-                name, folder, tmp_path / run, max_steps=last, replace_dead_codes_every=3
-            )
-            assert found.resume() == (last == 4 and run == "cut")
-            found.run(Callbacks())
+            part = trainer(name, folder, tmp_path / run, max_steps=last, replace_dead_codes_every=3)
+            assert part.resume() == (last == 4 and run == "cut")
+            part.run(Callbacks())
     folders = [find_checkpoints(tmp_path / run)[-1] for run in ("whole", "cut")]
     for file in ("model", "ema"):
         whole, cut = (load_model(path / f"{file}.safetensors").tensors for path in folders)
@@ -144,9 +148,9 @@ def test_its_tokens_go_through_file_container_and_prior(name: str, tmp_path: Pat
     geometry = geometry_of(codec)
     assert geometry.codebook_sizes == (config.quantizer.codebook_size,) * tokens.shape[1]
     header = bcdc.Header(fingerprint=codec.fingerprint[:6], sample_rate=16000, geometry=geometry)
-    found = round_trip(header, tokens)
-    assert np.array_equal(found, tokens)
-    assert np.array_equal(codec.decode(found), codec.decode(tokens))
+    read = round_trip(header, tokens)
+    assert np.array_equal(read, tokens)
+    assert np.array_equal(codec.decode(read), codec.decode(tokens))
     codes = code_vectors(load_model(path))
     assert [len(table) for table in codes] == list(geometry.codebook_sizes)
     small = FitConfig(epochs=1, network=PriorConfig(embedding=4, width=8, hidden=8))
@@ -169,8 +173,8 @@ def round_trip(
     with bcdc.Writer(file, header, prior) as writer:
         writer.write(tokens[None].astype(np.int32))
         writer.finish(len(tokens) * header.geometry.hop)
-    found: npt.NDArray[np.int32] = bcdc.read(file.getvalue()).tokens(prior=prior)[0]
-    return found
+    decoded: npt.NDArray[np.int32] = bcdc.read(file.getvalue()).tokens(prior=prior)[0]
+    return decoded
 
 
 @EACH
@@ -217,24 +221,24 @@ def test_groups_must_divide_the_channels() -> None:
 def test_every_stage_has_its_losses_and_comes_near(
     folder: Path, batch: Tensor, tmp_path: Path
 ) -> None:
-    """Residual stages: the loss is the sum of what each has by itself, and training brings the
-    codes of each to what it is shown: codes as fresh are farther away than nothing would be."""
-    found = trainer("residual", folder, tmp_path, replace_dead_codes_every=5)
+    """Residual stages: the loss is the sum over the single stages, and training brings the
+    codes of each to its latents: random codes are farther away than zeros would be."""
+    run = trainer("residual", folder, tmp_path, replace_dead_codes_every=5)
     for _ in range(20):
-        found.train_step(batch)
-    quantizer = found.network.quantizer
+        run.train_step(batch)
+    quantizer = run.network.quantizer
     with torch.no_grad():
-        residual = found.network.encoder(batch).transpose(1, 2)
-        made = quantizer(residual.transpose(1, 2))
+        residual = run.network.encoder(batch).transpose(1, 2)
+        quantized = quantizer(residual.transpose(1, 2))
         loss = 0.0
         for index, codebook in enumerate(quantizer.codebooks):
             assert isinstance(codebook, Codebook)
             projected = codebook.in_proj(residual)
-            codes = codebook.codes[made.tokens[..., index]]
+            codes = codebook.codes[quantized.tokens[..., index]]
             assert float((codes - projected).norm() / projected.norm()) < 0.6
             loss += 1.25 * float((codes - projected).square().mean())
             residual = residual - codebook.out_proj(codes)
-    assert float(made.loss) == pytest.approx(loss, rel=1e-4)
+    assert float(quantized.loss) == pytest.approx(loss, rel=1e-4)
 
 
 def test_a_group_sees_its_channels_only() -> None:
@@ -261,9 +265,9 @@ def test_averages_are_those_of_the_paper() -> None:
         target, tokens = torch.randn(2, 7, 3), torch.randint(0, 4, (2, 7))
         codebook.update_ema(target, tokens, lambda x: x)
         for code in range(5):
-            drawn = target[tokens == code].double().numpy()
-            sums[code] = 0.8 * sums[code] + 0.2 * drawn.sum(axis=0)
-            counts[code] = 0.8 * counts[code] + 0.2 * len(drawn)
+            assigned = target[tokens == code].double().numpy()
+            sums[code] = 0.8 * sums[code] + 0.2 * assigned.sum(axis=0)
+            counts[code] = 0.8 * counts[code] + 0.2 * len(assigned)
     assert np.allclose(codebook.counts, counts, atol=1e-5)
     assert np.allclose(codebook.codes[:4], sums[:4] / counts[:4, None], atol=1e-4)
     assert torch.equal(codebook.codes[4], start[4])
@@ -287,14 +291,14 @@ def test_averages_of_several_processes_are_those_of_one() -> None:
 
 
 def test_averages_move_in_training_only(folder: Path, batch: Tensor, tmp_path: Path) -> None:
-    found = trainer("ema", folder, tmp_path)
-    (codebook,) = found.network.quantizer.codebooks
+    run = trainer("ema", folder, tmp_path)
+    (codebook,) = run.network.quantizer.codebooks
     before = codebook.state_dict()["codes"].clone()
-    found.network(batch)
-    found.network.eval()(batch)
-    found.network.train()
+    run.network(batch)
+    run.network.eval()(batch)
+    run.network.train()
     assert torch.equal(codebook.state_dict()["codes"], before)
-    found.train_step(batch)
+    run.train_step(batch)
     changed = (codebook.state_dict()["codes"] != before).any(dim=1)
     assert 0 < int(changed.sum()) < 64
     assert torch.equal(codebook.state_dict()["counts"] > 0, changed)

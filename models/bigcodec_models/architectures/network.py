@@ -34,9 +34,10 @@ class CodecNetwork(nn.Module):
     """`encoder`: wave (B, 1, T*hop) to latent (B, dim, T); `quantizer`; `decoder`: the reverse.
 
     With `harmonics` there is also a `tracker`, which gives the F0 tokens of a wave.
+    `codebook_loss` is that of training, "l1" or "l2".
     """
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, codebook_loss: str = "l2") -> None:
         super().__init__()
         self.config = config
         self.encoder: LiteEncoder | BigCodecEncoder
@@ -47,7 +48,7 @@ class CodecNetwork(nn.Module):
             self.tracker = F0Tracker() if config.harmonics else None
         else:
             self.encoder, self.decoder = BigCodecEncoder(config), BigCodecDecoder(config)
-        self.quantizer = Quantizer(config.latent_dim, config.quantizer)
+        self.quantizer = Quantizer(config.latent_dim, config.quantizer, codebook_loss)
 
     def forward(self, wave: Tensor, use_predicted_f0: Tensor | None = None) -> Reconstruction:
         """Training pass over waves (B, 1, N), N a multiple of the hop.

@@ -1,10 +1,10 @@
 """Discriminators for adversarial training.
 
 Every discriminator maps a wave (B, 1, N) in [-1, 1] to one list of feature maps per
-sub-discriminator; the last map of a list is the score, the others are there to be matched.
+sub-discriminator; the last map of a list is the score, the others are for feature matching.
 
-layers.py     what they are built of        waveform.py     of the wave: `mpd`, `msd`
-registry.py   which there are, and sizes    spectrogram.py  of spectra: `spectral`, `msstft`, `mrd`
+layers.py     their parts                   waveform.py     of the wave: `mpd`, `msd`
+registry.py   kinds, sizes and presets      spectrogram.py  of spectra: `spectral`, `msstft`, `mrd`
 published.py  names in published files      constant_q.py   of constant-Q spectra: `mssbcqt`
 """
 
@@ -18,21 +18,19 @@ from bigcodec_models.discriminators.constant_q import (
 from bigcodec_models.discriminators.layers import (
     BandDiscriminator,
     Discriminator,
+    DiscriminatorConfig,
     Features,
     SubDiscriminator,
     WeightNormConv2d,
 )
-from bigcodec_models.discriminators.published import adapt_discriminators, our_name
+from bigcodec_models.discriminators.published import adapt_discriminators, parameter_name
 from bigcodec_models.discriminators.registry import (
     KINDS,
     PRESETS,
-    SMALL,
-    Choice,
-    DiscriminatorConfig,
+    DiscriminatorsConfig,
     Kind,
     build_discriminators,
-    choose_discriminators,
-    discriminators_setting,
+    expand_presets,
 )
 from bigcodec_models.discriminators.spectrogram import (
     ComplexSpectrum,
@@ -56,9 +54,7 @@ from bigcodec_models.discriminators.waveform import (
 __all__ = [
     "KINDS",
     "PRESETS",
-    "SMALL",
     "BandDiscriminator",
-    "Choice",
     "ComplexSpectrum",
     "ComplexStftConfig",
     "ComplexStftDiscriminator",
@@ -67,6 +63,7 @@ __all__ = [
     "ConstantQDiscriminator",
     "Discriminator",
     "DiscriminatorConfig",
+    "DiscriminatorsConfig",
     "Features",
     "Fold",
     "Kind",
@@ -84,7 +81,6 @@ __all__ = [
     "WeightNormConv2d",
     "adapt_discriminators",
     "build_discriminators",
-    "choose_discriminators",
-    "discriminators_setting",
-    "our_name",
+    "expand_presets",
+    "parameter_name",
 ]

@@ -13,6 +13,7 @@ from bigcodec_models.config import ConfigError
 from bigcodec_models.discriminators.layers import (
     MAX_PARTS,
     Discriminator,
+    DiscriminatorConfig,
     SubDiscriminator,
     WeightNormConv2d,
     check_sizes,
@@ -23,20 +24,20 @@ from bigcodec_models.discriminators.spectrogram import time_frequency_layers
 _DILATIONS = (1, 2, 4)
 _SLOPE = 0.1
 
-# The filter before each halving. By Kaiser's formula it is 109 dB down from 0.36 of the rate on and
-# as flat up to 0.14: an octave that ends at 1/8 of the rate, with the skirts of its highest bins.
+# The filter before each halving of the sample rate. By Kaiser's formula it attenuates by 109 dB
+# above 0.36 of the rate, and is as flat below 0.14. An octave ends at 1/8, its bins a bit above.
 _HALF_TAPS = 16
 _KAISER = 11.05
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ConstantQConfig:
+class ConstantQConfig(DiscriminatorConfig):
     """The multi-scale sub-band constant-Q discriminator, with the widths of its released code.
 
-    `octaves` reach down from 8 kHz, half the sample rate. `hops`, in samples, belong one by one
-    to `bins_per_octave`. The paper, at 24 kHz, has nine octaves from 32.7 Hz on; eight from
-    31.25 Hz are what fits here. Its hops are counted at the doubled rate at which it works:
-    512, 256 and 256 there are the 256, 128 and 128 here.
+    `octaves` is their number, down from 8 kHz, half the sample rate. Each resolution has an entry
+    in `bins_per_octave` and one in `hops`, in samples. The paper, at 24 kHz, has nine octaves from
+    32.7 Hz; at 16 kHz there are eight from 31.25 Hz. The paper counts hops at twice the sample
+    rate: its 512, 256 and 256 are 256, 128 and 128 here.
     """
 
     octaves: int = 8
@@ -45,6 +46,7 @@ class ConstantQConfig:
     width: int = 32
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_sizes("octaves", [self.octaves], 2, 10)
         check_sizes("number of bins_per_octave", [len(self.bins_per_octave)], 1, MAX_PARTS)
         check_sizes("bins_per_octave", self.bins_per_octave, 4, 96)
@@ -65,13 +67,13 @@ class ConstantQ(nn.Module):
 
         sqrt(n_k) * sum over n of x[s + n] * w(n / n_k) * exp(-2 pi i f_k n / 16000)
 
-    with Hann's w over |n| < n_k / 2, scaled to the sum 1: the definition of Brown (JASA 89, 1991)
-    with the scale that librosa has. Outside of the wave is silence. Channels are the real and the
-    imaginary part.
+    with the Hann window w over |n| < n_k / 2, scaled to the sum 1: the definition of Brown (JASA
+    89, 1991) in the scale of librosa. Samples outside of the wave are 0. Channels are the real and
+    the imaginary part.
 
-    The upper octave is taken from the wave, the one below it too, and each further one from a
-    wave of half the rate of the one before, where the same kernels fit (Schoerkhuber and Klapuri,
-    2010): they lie in the second quarter of its range, far from what halving folds over.
+    The two upper octaves are computed from the wave, and each further one from a wave of half the
+    sample rate of the one before, with the same kernels (Schoerkhuber and Klapuri, 2010). These lie
+    in the second quarter of its frequency range, far from aliasing.
     """
 
     upper: Tensor
@@ -86,8 +88,9 @@ class ConstantQ(nn.Module):
         self.register_buffer("low_pass", _half_band(), persistent=False)
 
     def forward(self, wave: Tensor) -> Tensor:
+        """(B, 1, N) to (B, 2, 1 + N // hop, bins * octaves)."""
         count = 1 + wave.shape[-1] // self.hop
-        # Silence around it, in whole frames, which the filters' tails run into.
+        # Zeros before and after, in whole frames, for the tails of the filters.
         lead = -(-(_HALF_TAPS << (self.octaves - 2)) // self.hop)
         with torch.autocast(wave.device.type, enabled=False):
             wave = F.pad(wave.float(), (lead * self.hop, lead * self.hop))
@@ -102,7 +105,8 @@ class ConstantQ(nn.Module):
 
 
 def _kernels(bins: int, lowest: float) -> Tensor:
-    """Kernels of an octave from `lowest` cycles a sample on: (taps, 2 * bins), real ones first."""
+    """Kernels of the octave above `lowest`, in cycles per sample: (taps, 2 * bins), real parts
+    first."""
     frequency = lowest * 2 ** (np.arange(bins) / bins)
     length = 1 / (2 ** (1 / bins) - 1) / frequency
     half = int(length[0] / 2)
@@ -115,7 +119,7 @@ def _kernels(bins: int, lowest: float) -> Tensor:
 
 
 def _half_band() -> Tensor:
-    """Low-pass at a quarter of the rate, of unit gain: (1, 1, taps)."""
+    """Low-pass filter at a quarter of the sample rate, with unit gain: (1, 1, taps)."""
     time = np.arange(-_HALF_TAPS, _HALF_TAPS + 1)
     taps = np.sinc(time / 2) * np.kaiser(len(time), _KAISER)
     return torch.from_numpy(taps / taps.sum()).float().view(1, 1, -1)
@@ -129,8 +133,8 @@ def _frames(wave: Tensor, kernels: Tensor, hop: int) -> Tensor:
 
 
 class SubBands(nn.Module):
-    """Constant-Q spectrum, each octave through a convolution of its own: the paper's sub-band
-    processor. (B, 1, N) to (B, 2, 1 + N // hop, bins * octaves)."""
+    """Constant-Q spectrum with a convolution for each octave, the sub-band processor of the paper:
+    (B, 1, N) to (B, 2, 1 + N // hop, bins * octaves)."""
 
     def __init__(self, bins: int, octaves: int, hop: int) -> None:
         super().__init__()
@@ -143,20 +147,21 @@ class SubBands(nn.Module):
 
 
 class ConstantQDiscriminator(Discriminator):
-    """Looks at constant-Q spectrograms of several resolutions: 6 feature maps each.
+    """Sees constant-Q spectrograms of several resolutions: 6 feature maps each.
 
-    What the sub-band processors give is not among them, as released. Weight norm is everywhere;
-    the released code leaves it off the processors and the first layer.
+    The outputs of the sub-band processors are not among the feature maps, as in the released code.
+    All layers have weight norm; the released code has none in the processors and the first layer.
     """
 
     def __init__(self, config: ConstantQConfig) -> None:
-        super().__init__(
-            SubDiscriminator(
-                SubBands(bins, config.octaves, hop),
-                time_frequency_layers(config.width, _DILATIONS),
-                WeightNormConv2d(config.width, 1, (3, 3)),
-                _SLOPE,
-            )
-            for bins, hop in zip(config.bins_per_octave, config.hops, strict=True)
-        )
-        self.config = config
+        resolutions = zip(config.bins_per_octave, config.hops, strict=True)
+        super().__init__(config, (_part(config, bins, hop) for bins, hop in resolutions))
+
+
+def _part(config: ConstantQConfig, bins: int, hop: int) -> SubDiscriminator:
+    return SubDiscriminator(
+        SubBands(bins, config.octaves, hop),
+        time_frequency_layers(config.width, _DILATIONS),
+        WeightNormConv2d(config.width, 1, (3, 3)),
+        _SLOPE,
+    )

@@ -1,7 +1,9 @@
-"""What discriminators are built of: a convolution, sub-discriminators, and a set of them."""
+"""Parts of discriminators: configuration, convolution, sub-discriminators, a set of them."""
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from collections.abc import Iterable, Sequence
 
 import torch
@@ -21,10 +23,10 @@ _NARROW = 192  # channels up to which CPU convolutions are faster with the chann
 
 
 def check_sizes(name: str, values: Iterable[int], low: int, high: int) -> None:
-    """Refuse a value outside low ... high.
+    """Refuse values outside [low, high].
 
     Raises:
-        ConfigError: there is one.
+        ConfigError: there is such a value.
     """
     for value in values:
         if not low <= value <= high:
@@ -32,7 +34,7 @@ def check_sizes(name: str, values: Iterable[int], low: int, high: int) -> None:
 
 
 def check_widths(width: int, max_width: int) -> None:
-    """Refuse widths that are no widths.
+    """Refuse numbers of channels outside the supported range.
 
     Raises:
         ConfigError: they are out of range, or `width` is above `max_width`.
@@ -41,11 +43,26 @@ def check_widths(width: int, max_width: int) -> None:
     check_sizes("width of a discriminator", [width], 1, max_width)
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DiscriminatorConfig:
+    """What the configurations of all kinds have.
+
+    `weight` multiplies the adversarial and feature-matching terms of the discriminator in the
+    generator's loss. How the discriminator itself learns does not depend on it.
+    """
+
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.weight < math.inf:
+            raise ConfigError(f"weight must be above 0 and finite, not {self.weight}")
+
+
 class WeightNormConv2d(_WeightNorm):
     """Convolution with half padding: (B, in, H, W) to (B, out, H', W').
 
-    It starts as PyTorch's own convolution does, bias included: the published code draws other
-    weights, but weight normalization overwrites them at the first forward.
+    Initial weights and bias are those of PyTorch's convolution: the published code initializes the
+    weights differently, but weight normalization overwrites them in the first forward pass.
     """
 
     def __init__(
@@ -64,7 +81,7 @@ class WeightNormConv2d(_WeightNorm):
         self.padding = (kernel_size[0] // 2 * dilation[0], kernel_size[1] // 2 * dilation[1])
 
     def forward(self, x: Tensor, swapped: bool = False) -> Tensor:
-        """With `swapped`, `x` and the result have their last two axes in the other order."""
+        """(B, in, H, W) to (B, out, H', W'); with `swapped`, both have (W, H) for (H, W)."""
         weight = self.weight()
         stride, padding, dilation = self.stride, self.padding, self.dilation
         if swapped:
@@ -73,30 +90,30 @@ class WeightNormConv2d(_WeightNorm):
         if x.device.type == "cpu":
             innermost = self.groups == 1 and max(weight.shape[:2]) <= _NARROW
             x = _channels_innermost(x) if innermost else x.contiguous()
-        else:  # what the matrix units of GPUs take without a copy
+        else:  # the layout that matrix units of GPUs use without a copy
             x = x.contiguous(memory_format=torch.channels_last)
         return F.conv2d(x, weight, self.bias, stride, padding, dilation, self.groups)
 
 
 def _channels_innermost(x: Tensor) -> Tensor:
-    """The same maps in the memory format `channels_last`, by its strides even for one channel."""
+    """Maps (B, C, H, W) in the memory format `channels_last`, also in strides if C is 1."""
     if x.shape[1] == 1:
         return x.squeeze(1).contiguous().unsqueeze(3).permute(0, 3, 1, 2)
     return x.contiguous(memory_format=torch.channels_last)
 
 
 def _activated(layers: Iterable[nn.Module], x: Tensor, slope: float, swapped: bool) -> Features:
-    """What each layer gives in turn, behind a leaky ReLU."""
+    """The output of each layer, one after the other, with a leaky ReLU: maps (B, C, H, W)."""
     features: Features = []
     for layer in layers:
-        # In place: nothing needs the values before it, and they are half of the memory.
+        # In place: the values before it are not needed, and would be half of the memory.
         x = F.leaky_relu(layer(x, swapped), slope, inplace=True)
         features.append(x)
     return features
 
 
 class SubDiscriminator(nn.Module):
-    """A front end, layers each followed by a leaky ReLU, and a last one that gives the score."""
+    """A front end, layers each followed by a leaky ReLU, and a last layer for the score."""
 
     def __init__(
         self, front: nn.Module, layers: Iterable[nn.Module], score: nn.Module, slope: float
@@ -106,6 +123,7 @@ class SubDiscriminator(nn.Module):
         self.slope = slope
 
     def forward(self, wave: Tensor) -> Features:
+        """A wave (B, 1, N) to feature maps (B, C, H, W), the score last."""
         x = self.front(wave)
         # CPU convolutions are up to several times faster with the longer axis last.
         swapped = x.shape[2] > x.shape[3]
@@ -119,7 +137,7 @@ class BandDiscriminator(nn.Module):
     """A sub-discriminator with layers of its own for each band of frequencies.
 
     The front end gives (B, C, frames, frequencies); `edges` are the first frequency of each band
-    and the one behind its last. The score is taken on the bands put together again.
+    and the one after its last. The score is computed from the concatenated bands.
     """
 
     def __init__(
@@ -136,6 +154,7 @@ class BandDiscriminator(nn.Module):
         self.edges, self.slope = tuple(edges), slope
 
     def forward(self, wave: Tensor) -> Features:
+        """A wave (B, 1, N) to feature maps (B, C, H, W), band after band, the score last."""
         x = self.front(wave)
         swapped = x.shape[2] > x.shape[3]
         axis = 2 if swapped else 3
@@ -151,14 +170,15 @@ class BandDiscriminator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Several sub-discriminators, each looking at the whole wave in its own way."""
+    """Several sub-discriminators, each with the whole wave as its input."""
 
-    def __init__(self, parts: Iterable[nn.Module]) -> None:
+    def __init__(self, config: DiscriminatorConfig, parts: Iterable[nn.Module]) -> None:
         super().__init__()
+        self.config = config
         self.parts = nn.ModuleList(parts)
 
     def forward(self, wave: Tensor) -> list[Features]:
-        """(B, 1, N) to the features of every part."""
+        """A wave (B, 1, N) to the features of every part."""
         return [part(wave) for part in self.parts]
 
 

@@ -20,8 +20,8 @@ _PUBLISHED_NAMES = (
 )
 
 
-def our_name(published: str) -> str | None:
-    """Where `build_discriminators` has a tensor that the published code calls `published`."""
+def parameter_name(published: str) -> str | None:
+    """The parameter of `build_discriminators` that the published code calls `published`, if any."""
     for pattern, target in _PUBLISHED_NAMES:
         if match := pattern.fullmatch(published):
             return match.expand(target)
@@ -29,10 +29,10 @@ def our_name(published: str) -> str | None:
 
 
 def adapt_discriminators(upstream: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Our names for the discriminator tensors of a published state dict, other tensors left out.
+    """The discriminator tensors of a published state dict by parameter name; others are left out.
 
-    Names may stand behind `model.`, as Lightning writes them. Without any discriminator, as in
-    the release file, the result is empty; with published sizes it loads into
+    Names may start with `model.`, as Lightning writes them. Without any discriminator, as in the
+    release file, the result is empty; with published sizes it loads into
     `build_discriminators(PRESETS["published"])`.
 
     Raises:
@@ -43,7 +43,7 @@ def adapt_discriminators(upstream: Mapping[str, Tensor]) -> dict[str, Tensor]:
         bare = name.removeprefix("model.")
         if not bare.startswith(("discriminator.", "spec_discriminator.")):
             continue
-        target = our_name(bare)
+        target = parameter_name(bare)
         if target is None or target in adapted:
             raise ConfigError(f"tensor {name} has no place in the known discriminators")
         adapted[target] = tensor

@@ -1,11 +1,11 @@
-"""Which discriminators there are, at which sizes, and how a setting chooses among them.
+"""Which discriminators there are, at which sizes, and how a table of settings chooses among them.
 
-`KINDS` says what can be built: a further kind is a dataclass, a builder and one line there.
+A further kind is a configuration, a class, a field of `DiscriminatorsConfig` and a line in `KINDS`.
 """
 
 from __future__ import annotations
 
-import math
+import dataclasses
 import types
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from bigcodec_models.config import ConfigError
+from bigcodec_models.config_values import check_choice
 from bigcodec_models.discriminators.constant_q import ConstantQConfig, ConstantQDiscriminator
-from bigcodec_models.discriminators.layers import Discriminator
+from bigcodec_models.discriminators.layers import Discriminator, DiscriminatorConfig
 from bigcodec_models.discriminators.spectrogram import (
     ComplexStftConfig,
     ComplexStftDiscriminator,
@@ -30,126 +31,100 @@ from bigcodec_models.discriminators.waveform import (
     MultiScaleDiscriminator,
 )
 
-DiscriminatorConfig = (
-    MultiPeriodConfig
-    | MultiScaleConfig
-    | SpectralConfig
-    | ComplexStftConfig
-    | MultiResolutionConfig
-    | ConstantQConfig
-)
-
 
 class Kind(NamedTuple):
-    """A kind of discriminator: its configuration, whose defaults are the full size, and its
-    builder, which takes one such configuration."""
+    """A kind of discriminator: its class, which takes a configuration, and the small size for
+    training on a CPU. The published size is the default of the configuration."""
 
-    config: type[Any]
     build: Callable[[Any], Discriminator]
+    small: DiscriminatorConfig
 
+
+_SMALL_MPD = MultiPeriodConfig(width=8, max_width=128)
+_SMALL_SPECTRAL = SpectralConfig(width=12, max_width=192)
 
 KINDS: dict[str, Kind] = {
-    "mpd": Kind(MultiPeriodConfig, MultiPeriodDiscriminator),
-    "msd": Kind(MultiScaleConfig, MultiScaleDiscriminator),
-    "spectral": Kind(SpectralConfig, SpectralDiscriminator),
-    "msstft": Kind(ComplexStftConfig, ComplexStftDiscriminator),
-    "mrd": Kind(MultiResolutionConfig, MultiResolutionDiscriminator),
-    "mssbcqt": Kind(ConstantQConfig, ConstantQDiscriminator),
+    "mpd": Kind(MultiPeriodDiscriminator, _SMALL_MPD),
+    "msd": Kind(MultiScaleDiscriminator, MultiScaleConfig(width=16)),
+    "spectral": Kind(SpectralDiscriminator, _SMALL_SPECTRAL),
+    "msstft": Kind(ComplexStftDiscriminator, ComplexStftConfig(width=8)),
+    "mrd": Kind(MultiResolutionDiscriminator, MultiResolutionConfig(width=8)),
+    "mssbcqt": Kind(
+        ConstantQDiscriminator,
+        ConstantQConfig(bins_per_octave=(12, 24), hops=(256, 128), width=8),
+    ),
 }
 
-SMALL: Mapping[str, DiscriminatorConfig] = types.MappingProxyType(
-    {  # Sizes of ours, for training on a CPU.
-        "mpd": MultiPeriodConfig(width=8, max_width=128),
-        "msd": MultiScaleConfig(width=16),
-        "spectral": SpectralConfig(width=12, max_width=192),
-        "msstft": ComplexStftConfig(width=8),
-        "mrd": MultiResolutionConfig(width=8),
-        "mssbcqt": ConstantQConfig(bins_per_octave=(12, 24), hops=(256, 128), width=8),
-    }
-)
-_SMALL_SUFFIX = "-small"
 
-PRESETS: Mapping[str, Mapping[str, DiscriminatorConfig]] = types.MappingProxyType(
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DiscriminatorsConfig:
+    """The discriminators of a run, at most one of each kind; None leaves a kind out."""
+
+    mpd: MultiPeriodConfig | None = None
+    msd: MultiScaleConfig | None = None
+    spectral: SpectralConfig | None = None
+    msstft: ComplexStftConfig | None = None
+    mrd: MultiResolutionConfig | None = None
+    mssbcqt: ConstantQConfig | None = None
+
+    def chosen(self) -> dict[str, DiscriminatorConfig]:
+        """The configurations of the kinds that take part, by kind."""
+        return {kind: config for kind, config in vars(self).items() if config is not None}
+
+
+PRESETS: Mapping[str, DiscriminatorsConfig] = types.MappingProxyType(
     {
+        "none": DiscriminatorsConfig(),
         # The released recipe: 10.3 M and 11.3 M parameters.
-        "published": {"mpd": MultiPeriodConfig(), "spectral": SpectralConfig()},
-        # Ours, for training on a CPU: 0.9 M and 1.6 M.
-        "small": {name: SMALL[name] for name in ("mpd", "spectral")},
+        "published": DiscriminatorsConfig(mpd=MultiPeriodConfig(), spectral=SpectralConfig()),
+        # For training on a CPU: 0.9 M and 1.6 M.
+        "small": DiscriminatorsConfig(mpd=_SMALL_MPD, spectral=_SMALL_SPECTRAL),
     }
 )
 
 
-class Choice(NamedTuple):
-    """One discriminator of a run: how large it is, and the weight of its terms."""
+def expand_presets(table: Any) -> dict[str, Any]:
+    """A table of settings for `DiscriminatorsConfig`, with the values behind `preset` and `size`.
 
-    config: DiscriminatorConfig
-    weight: float
-
-
-def choose_discriminators(setting: str) -> dict[str, Choice]:
-    """What `discriminators` names, by kind: `none`, one of `PRESETS`, or a list with weights.
-
-    A list is `mpd:1,mrd-small:0.5`: kinds at their full size, or ours with `-small`, each once,
-    with a weight above 0 that is 1 where it is left out. `small` is `mpd-small,spectral-small`.
+    `preset`, a name of `PRESETS`, sets every kind; `size` of a kind, "published" or "small", sets
+    everything but its weight. Settings beside them take precedence.
 
     Raises:
-        ConfigError: anything else.
+        ConfigError: not a table, or no such preset or size.
     """
-    if setting == "none":
-        return {}
-    if setting in PRESETS:
-        return {name: Choice(config, 1.0) for name, config in PRESETS[setting].items()}
-    chosen: dict[str, Choice] = {}
-    for entry in setting.split(","):
-        name, colon, weight = (part.strip() for part in entry.partition(":"))
-        kind = name.removesuffix(_SMALL_SUFFIX)
-        if kind not in KINDS:
-            raise ConfigError(
-                f"discriminators: {name!r} is none of {', '.join(PRESETS)}, none, or of the kinds "
-                f"{', '.join(KINDS)}, each also with {_SMALL_SUFFIX}"
-            )
-        if kind in chosen:
-            raise ConfigError(f"discriminators: {kind} is named twice")
-        config = KINDS[kind].config() if kind == name else SMALL[kind]
-        chosen[kind] = Choice(config, _weight(name, weight) if colon else 1.0)
-    return chosen
+    if not isinstance(table, Mapping):
+        raise ConfigError(
+            f"discriminators must be a table, not {table!r}; "
+            f"discriminators.preset may be {', '.join(PRESETS)}"
+        )
+    expanded: dict[str, Any] = {}
+    if "preset" in table:
+        check_choice("discriminators.preset", table["preset"], tuple(PRESETS))
+        expanded = dataclasses.asdict(PRESETS[table["preset"]])
+    for kind, settings in table.items():
+        if kind in KINDS and isinstance(settings, Mapping):
+            settings = _expand_size(kind, settings)
+            if "preset" in table:  # complete, so that nothing of another preset is left
+                published = dataclasses.asdict(type(KINDS[kind].small)())
+                settings = {**(expanded[kind] or published), **settings}
+        if kind != "preset":
+            expanded[kind] = settings
+    return expanded
 
 
-def _weight(name: str, text: str) -> float:
-    try:
-        weight = float(text)
-    except ValueError:
-        weight = math.nan
-    if not 0 < weight < math.inf:
-        raise ConfigError(f"discriminators: the weight of {name} must be above 0, not {text!r}")
-    return weight
+def _expand_size(kind: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    if "size" not in settings:
+        return dict(settings)
+    small = KINDS[kind].small
+    sizes = {"published": type(small)(), "small": small}
+    check_choice(f"discriminators.{kind}.size", settings["size"], tuple(sizes))
+    expanded = dataclasses.asdict(sizes[settings["size"]])
+    del expanded["weight"]
+    return {name: value for name, value in {**expanded, **settings}.items() if name != "size"}
 
 
-def discriminators_setting(table: Mapping[str, Any]) -> str:
-    """The list that `choose_discriminators` takes, from a table of weights by name.
-
-    Raises:
-        ConfigError: the table is empty, or has something other than numbers.
-    """
-    if not table:
-        raise ConfigError("discriminators: an empty table; for none of them, write 'none'")
-    for name, weight in table.items():
-        if isinstance(weight, bool) or not isinstance(weight, int | float):
-            raise ConfigError(f"discriminators: the weight of {name} must be a number")
-    return ",".join(f"{name}:{weight!r}" for name, weight in table.items())
-
-
-def build_discriminators(configs: Mapping[str, Any]) -> nn.ModuleDict:
-    """A discriminator for each entry, under its kind's name: `PRESETS[...]`, or a mapping alike.
-
-    Raises:
-        ConfigError: no such kind, or a configuration that belongs to another one.
-    """
-    built: dict[str, nn.Module] = {}
-    for name, config in configs.items():
-        if name not in KINDS:
-            raise ConfigError(f"unknown discriminator {name!r}; known: {', '.join(sorted(KINDS))}")
-        if not isinstance(config, KINDS[name].config):
-            raise ConfigError(f"{config!r} is no configuration of the discriminator {name!r}")
-        built[name] = KINDS[name].build(config)
-    return nn.ModuleDict(built)
+def build_discriminators(config: DiscriminatorsConfig) -> nn.ModuleDict:
+    """The chosen discriminators, each under the name of its kind."""
+    return nn.ModuleDict(
+        {kind: KINDS[kind].build(settings) for kind, settings in config.chosen().items()}
+    )

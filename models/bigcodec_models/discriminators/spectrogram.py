@@ -15,6 +15,7 @@ from bigcodec_models.discriminators.layers import (
     MAX_PARTS,
     BandDiscriminator,
     Discriminator,
+    DiscriminatorConfig,
     SubDiscriminator,
     WeightNormConv2d,
     check_sizes,
@@ -29,7 +30,7 @@ _BAND_SLOPE = 0.1
 _DILATIONS = (1, 2, 4)  # over frames, in the strided layers of `msstft`
 _BAND_EDGES = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)  # of DAC, as parts of the range up to Nyquist
 
-_POWER_RANGE = (1e-7, 1e3)  # the upper bound acts at an FFT of 2048, and the published one has it
+_POWER_RANGE = (1e-7, 1e3)  # the upper bound, also in the published code, acts at an FFT of 2048
 
 
 def _check_fft_sizes(fft_sizes: tuple[int, ...]) -> None:
@@ -40,7 +41,7 @@ def _check_fft_sizes(fft_sizes: tuple[int, ...]) -> None:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SpectralConfig:
+class SpectralConfig(DiscriminatorConfig):
     """The discriminator of magnitude spectrograms in the released code, at its size.
 
     An FFT size, in samples, is also the window length; frames are a quarter of it apart.
@@ -52,12 +53,13 @@ class SpectralConfig:
     max_width: int = 512
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_widths(self.width, self.max_width)
         _check_fft_sizes(self.fft_sizes)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ComplexStftConfig:
+class ComplexStftConfig(DiscriminatorConfig):
     """EnCodec's multi-scale STFT discriminator (arXiv 2210.13438), all layers of one width.
 
     An FFT size, in samples, is also the window length; frames are a quarter of it apart.
@@ -67,12 +69,13 @@ class ComplexStftConfig:
     width: int = 32
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_widths(self.width, 1024)
         _check_fft_sizes(self.fft_sizes)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class MultiResolutionConfig:
+class MultiResolutionConfig(DiscriminatorConfig):
     """DAC's multi-band multi-resolution discriminator (arXiv 2306.06546), after UnivNet's.
 
     An FFT size, in samples, is also the window length; frames are a quarter of it apart.
@@ -82,6 +85,7 @@ class MultiResolutionConfig:
     width: int = 32
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_widths(self.width, 1024)
         _check_fft_sizes(self.fft_sizes)
         check_sizes("fft_sizes in bands", self.fft_sizes, 32, 1 << 14)  # no band may be empty
@@ -115,9 +119,9 @@ class ComplexSpectrum(nn.Module):
     """Real and imaginary parts of a spectrogram as two channels, always float32.
 
     (B, 1, N) to (B, 2, frames, fft_size/2 + 1), the hop a quarter of `fft_size`. `centered` frames
-    are 1 + N // hop with reflected ends, and N must be above fft_size/2; others lie inside the
-    wave and are 1 + (N - fft_size) // hop, a shorter wave being filled up with silence. The Hann
-    window is scaled to unit energy, so that noise is as loud at every size.
+    are 1 + N // hop with reflected ends, and N must be above fft_size/2. Others lie inside the
+    wave and are 1 + (N - fft_size) // hop; a wave shorter than a frame is filled up with zeros. The
+    Hann window is scaled to unit energy, so that noise has the same level at every size.
     """
 
     window: Tensor
@@ -146,48 +150,37 @@ class ComplexSpectrum(nn.Module):
 
 
 class SpectralDiscriminator(Discriminator):
-    """Looks at magnitude spectrograms of several resolutions: 6 feature maps each."""
+    """Sees magnitude spectrograms of several resolutions: 6 feature maps each."""
 
     def __init__(self, config: SpectralConfig) -> None:
-        super().__init__(_spectral_part(config, size) for size in config.fft_sizes)
-        self.config = config
+        super().__init__(config, (_spectral_part(config, size) for size in config.fft_sizes))
 
 
 class ComplexStftDiscriminator(Discriminator):
-    """Looks at complex spectrograms, frames by frequencies: 6 feature maps each.
+    """Sees complex spectrograms, frames by frequencies: 6 feature maps each.
 
     Kernels are 3 frames by 9 frequencies, as released (the paper says 3 by 8). The released code
     leaves weight norm off the first layer; here it is everywhere.
     """
 
     def __init__(self, config: ComplexStftConfig) -> None:
-        super().__init__(
-            SubDiscriminator(
-                ComplexSpectrum(size, centered=False),
-                time_frequency_layers(config.width, _DILATIONS),
-                WeightNormConv2d(config.width, 1, (3, 3)),
-                _STFT_SLOPE,
-            )
-            for size in config.fft_sizes
-        )
-        self.config = config
+        super().__init__(config, (_complex_part(config, size) for size in config.fft_sizes))
 
 
 class MultiResolutionDiscriminator(Discriminator):
-    """Looks at five bands of complex spectrograms: 26 feature maps each, band after band.
+    """Sees five bands of complex spectrograms: 26 feature maps each, band after band.
 
     DAC removes the mean of a wave and scales it to one peak before all of its discriminators;
-    here the wave is seen at its own level, so that a wrong level shows.
+    here waves keep their level, so that a wrong level is visible.
     """
 
     def __init__(self, config: MultiResolutionConfig) -> None:
-        super().__init__(_band_part(config, size) for size in config.fft_sizes)
-        self.config = config
+        super().__init__(config, (_band_part(config, size) for size in config.fft_sizes))
 
 
 def time_frequency_layers(width: int, dilations: tuple[int, ...]) -> list[WeightNormConv2d]:
-    """EnCodec's layers over (frames, frequencies), from two channels: one at full resolution,
-    one for each dilation that halves the frequencies, and a last one of 3 by 3."""
+    """EnCodec's layers for maps (B, 2, frames, frequencies): one at full resolution, one for each
+    dilation that halves the frequencies, and a last one of 3 by 3."""
     return [
         WeightNormConv2d(2, width, (3, 9)),
         *(WeightNormConv2d(width, width, (3, 9), (1, 2), (over, 1)) for over in dilations),
@@ -204,6 +197,15 @@ def _spectral_part(config: SpectralConfig, fft_size: int) -> SubDiscriminator:
     layers.append(WeightNormConv2d(widths[-2], widths[-1], (3, 3)))
     score = WeightNormConv2d(widths[-1], 1, (3, 3))
     return SubDiscriminator(Magnitude(fft_size), layers, score, _STFT_SLOPE)
+
+
+def _complex_part(config: ComplexStftConfig, fft_size: int) -> SubDiscriminator:
+    return SubDiscriminator(
+        ComplexSpectrum(fft_size, centered=False),
+        time_frequency_layers(config.width, _DILATIONS),
+        WeightNormConv2d(config.width, 1, (3, 3)),
+        _STFT_SLOPE,
+    )
 
 
 def _band_part(config: MultiResolutionConfig, fft_size: int) -> BandDiscriminator:

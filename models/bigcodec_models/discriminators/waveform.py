@@ -11,6 +11,7 @@ from bigcodec_models.config import ConfigError
 from bigcodec_models.discriminators.layers import (
     MAX_PARTS,
     Discriminator,
+    DiscriminatorConfig,
     SubDiscriminator,
     WeightNormConv2d,
     check_sizes,
@@ -36,7 +37,7 @@ _MOST_GROUPS = 16
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class MultiPeriodConfig:
+class MultiPeriodConfig(DiscriminatorConfig):
     """HiFi-GAN's multi-period discriminator (arXiv 2010.05646), at the published size.
 
     `width` is that of the first layer; each further one has four times it, up to `max_width`.
@@ -47,23 +48,25 @@ class MultiPeriodConfig:
     max_width: int = 512
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_sizes("number of periods", [len(self.periods)], 1, MAX_PARTS)
         check_sizes("periods", self.periods, 1, 256)
         check_widths(self.width, self.max_width)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class MultiScaleConfig:
+class MultiScaleConfig(DiscriminatorConfig):
     """HiFi-GAN's multi-scale discriminator (arXiv 2010.05646, after MelGAN's, 1910.06711).
 
-    `scales` sub-discriminators see the wave, then the wave averaged to every second sample,
-    every fourth, and so on. `width` is that of the first layer; it doubles up to eight times.
+    `scales` sub-discriminators see the wave, the wave at half the sample rate, at a quarter of it,
+    and so on. `width` is that of the first layer; later layers have up to eight times as many.
     """
 
     scales: int = 3
     width: int = 128
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_sizes("scales", [self.scales], 1, 8)
         check_widths(self.width, 512)
         if self.width % _MOST_GROUPS:
@@ -71,7 +74,7 @@ class MultiScaleConfig:
 
 
 class Fold(nn.Module):
-    """Wave to rows of `period` samples, reflected at the end to fill the last one.
+    """A wave as rows of `period` samples, reflected at its end to fill the last row.
 
     (B, 1, N) to (B, 1, ceil(N / period), period); N must be at least `period`.
     """
@@ -86,9 +89,9 @@ class Fold(nn.Module):
 
 
 class Pool(nn.Module):
-    """Wave halved `times` times by means of 4 samples, 2 apart: (B, 1, N) to (B, 1, 1, N').
+    """A wave whose sample rate is halved `times` times: (B, 1, N) to (B, 1, 1, N').
 
-    N' is N // 2 + 1 after one time.
+    Each time, means of 4 samples are taken at every second sample; N' is N // 2 + 1 after one time.
     """
 
     def __init__(self, times: int) -> None:
@@ -102,23 +105,21 @@ class Pool(nn.Module):
 
 
 class MultiPeriodDiscriminator(Discriminator):
-    """Looks at every period-th sample, for several periods: 6 feature maps each."""
+    """Sees every period-th sample, for several periods: 6 feature maps each."""
 
     def __init__(self, config: MultiPeriodConfig) -> None:
-        super().__init__(_period_part(config, period) for period in config.periods)
-        self.config = config
+        super().__init__(config, (_period_part(config, period) for period in config.periods))
 
 
 class MultiScaleDiscriminator(Discriminator):
-    """Looks at the wave, and at smoothed and thinned ones: 8 feature maps (B, C, 1, N') each.
+    """Sees the wave, and the wave at lower sample rates: 8 feature maps (B, C, 1, N') each.
 
-    Weight norm everywhere, as MelGAN has it: HiFi-GAN's spectral norm of the first scale keeps a
-    state that moves whenever the discriminator is asked, even while the generator is trained.
+    All layers have weight norm, as in MelGAN. HiFi-GAN has spectral norm at the first scale, whose
+    state changes in every forward pass, even while the generator is trained.
     """
 
     def __init__(self, config: MultiScaleConfig) -> None:
-        super().__init__(_scale_part(config, times) for times in range(config.scales))
-        self.config = config
+        super().__init__(config, (_scale_part(config, times) for times in range(config.scales)))
 
 
 def _period_part(config: MultiPeriodConfig, period: int) -> SubDiscriminator:

@@ -1,1 +1,1 @@
-"""What training minimizes."""
+"""Losses of generator and discriminators."""

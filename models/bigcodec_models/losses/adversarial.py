@@ -1,7 +1,7 @@
-"""Adversarial losses, as functions of what the discriminators give.
+"""Adversarial losses, as functions of the outputs of discriminators.
 
-Their argument is a list of sub-discriminators' features, scores last: join the lists of several
-discriminators (`a + b`) to sum over all of them, as the published recipe does.
+Outputs are a list of the features of sub-discriminators, with the score last. The lists of several
+discriminators are joined (`a + b`) to sum over all of them, as in the published recipe.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from torch import Tensor
 _Term = Callable[[Tensor], Tensor]
 
 Outputs = Sequence[Sequence[Tensor]]
-"""Per sub-discriminator, its feature maps, the last one being the score."""
+"""For each sub-discriminator, its feature maps (B, C, H, W), the last one being the score."""
 
 Weights = Sequence[float] | None
 """A factor for the terms of each sub-discriminator; None for 1 everywhere."""
 
 ADVERSARIAL_LOSSES = ("least_squares", "hinge", "bce")
-"""Least squares (LSGAN, arXiv 1611.04076), hinge (Geometric GAN, 1705.02894), and cross entropy
-with the score as logit and the generator's term that does not saturate (GAN, 1406.2661)."""
+"""Least squares (LSGAN, arXiv 1611.04076), hinge (Geometric GAN, 1705.02894), and binary cross
+entropy with scores as logits and the non-saturating loss of the generator (GAN, 1406.2661)."""
 
 
 class DiscriminatorLoss(NamedTuple):
@@ -36,11 +36,11 @@ class DiscriminatorLoss(NamedTuple):
 def discriminator_loss(
     real: Outputs, fake: Outputs, kind: str = "least_squares"
 ) -> DiscriminatorLoss:
-    """Losses of discriminators that tell real from generated waves, of one of `ADVERSARIAL_LOSSES`.
+    """Losses of the discriminators; `kind` is one of `ADVERSARIAL_LOSSES`.
 
-    The mean over a score map, summed over sub-discriminators. Least squares has real scores at 1
-    and generated ones at 0, without the paper's factor 1/2. `fake` must come from detached waves.
-    At least one sub-discriminator is needed.
+    Each is the mean over a score map, summed over sub-discriminators. Least squares has the targets
+    1 for real and 0 for generated waves, without the paper's factor 1/2. `fake` must come from
+    detached waves. At least one sub-discriminator is needed.
     """
     terms: dict[str, tuple[_Term, _Term]] = {
         "least_squares": (lambda x: (x - 1).square(), torch.square),
@@ -52,8 +52,11 @@ def discriminator_loss(
 
 
 def generator_loss(fake: Outputs, kind: str = "least_squares", weights: Weights = None) -> Tensor:
-    """Loss of the generator, the same sum, weighted: least squares has generated scores at 1,
-    hinge takes them as they are (it has no lower bound), cross entropy as logits of 1."""
+    """Loss of the generator, a scalar: the same sum with `weights`.
+
+    The target of generated scores is 1 with least squares and cross entropy. Hinge takes minus the
+    score, which has no lower bound.
+    """
     terms: dict[str, _Term] = {
         "least_squares": lambda x: (x - 1).square(),
         "hinge": torch.neg,
@@ -65,8 +68,8 @@ def generator_loss(fake: Outputs, kind: str = "least_squares", weights: Weights 
 def feature_matching_loss(real: Outputs, fake: Outputs, weights: Weights = None) -> Tensor:
     """L1 between features of real and generated waves, scores excluded (MelGAN, arXiv 1910.06711).
 
-    The mean over a feature map, summed over layers, and over sub-discriminators with `weights`;
-    HiFi-GAN's and the published code have none. The gradient goes to `fake` only.
+    A scalar: the mean over a feature map, summed over layers, and over sub-discriminators with
+    `weights`, which HiFi-GAN and the published code do not have. The gradient goes to `fake` only.
     """
     return torch.stack(
         [
@@ -103,9 +106,9 @@ class _MeanDistance(torch.autograd.Function):
 
 
 def mean_distance(generated: Tensor, target: Tensor) -> Tensor:
-    """`l1_loss` with a gradient to `generated` only, in one pass that keeps the memory layout.
+    """`l1_loss` of tensors of one shape with a gradient to `generated` only; a scalar.
 
-    PyTorch's own takes three passes and loses the layout, which slows down what follows.
+    PyTorch's own takes three passes and loses the memory layout, which slows down what follows.
     """
     result: Tensor = _MeanDistance.apply(generated, target)  # type: ignore[no-untyped-call]
     return result

@@ -1,4 +1,4 @@
-"""Losses of the generator."""
+"""Losses of the generator on spectra and F0."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bigcodec_models.config import SAMPLE_RATE
 
 PAPER_WINDOWS = (32, 64, 128, 256, 512, 1024, 2048)
 STFT_WINDOWS = (160, 400, 800)
-"""10, 25 and 50 ms, the three of Parallel WaveGAN (arXiv 1910.11480) at our rate."""
+"""10, 25 and 50 ms, the three of Parallel WaveGAN (arXiv 1910.11480) at 16 kHz."""
 
 _POWER_FLOOR = 1e-7
 _MEL_FLOOR = 1e-5
@@ -28,14 +28,14 @@ _LOUDNESS_EXPONENT = 0.3
 
 
 def hertz_to_mel(hertz: float) -> float:
-    """The Slaney scale: linear to 1 kHz, logarithmic above (Auditory Toolbox, 1998)."""
+    """The mel scale of Slaney: linear to 1 kHz, logarithmic above (Auditory Toolbox, 1998)."""
     if hertz < 1000:
         return hertz * 3 / 200
     return 15 + 27 * math.log(hertz / 1000) / math.log(6.4)
 
 
 def mel_to_hertz(mel: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Inverse of `hertz_to_mel`, elementwise."""
+    """Inverse of `hertz_to_mel`, elementwise, for any shape."""
     log_part = 1000 * np.exp((mel - 15) * math.log(6.4) / 27)
     return cast(npt.NDArray[np.float64], np.where(mel < 15, mel * 200 / 3, log_part))
 
@@ -65,15 +65,17 @@ class MelSpectrogram(nn.Module):
         self.register_buffer("filters", mel_filters(n_fft, n_mels), persistent=False)
 
     def forward(self, wave: Tensor) -> Tensor:
+        """(B, N) to (B, F, n_mels)."""
         padded = F.pad(wave.unsqueeze(1), (self.n_fft // 2, self.n_fft // 2), mode="reflect")
         return magnitudes(padded.squeeze(1), self.window) @ self.filters
 
 
 def magnitudes(wave: Tensor, window: Tensor) -> Tensor:
-    """Magnitudes of windowed frames a quarter window apart: (B, N) to (B, F, n_fft/2 + 1).
+    """Magnitudes of frames with `window` (n_fft,) and a hop of n_fft/4: (B, N) to
+    (B, F, n_fft/2 + 1).
 
-    Equal to torch's result, but faster: the gradient goes through a real transform and a sum of
-    shifted frames. It is 0 where a magnitude is 0.
+    The result is that of `torch.stft`, but faster: the gradient goes through a real transform and a
+    sum of shifted frames. It is 0 where a magnitude is 0.
     """
     result: Tensor = _Magnitudes.apply(wave, window)  # type: ignore[no-untyped-call]
     return result
@@ -152,7 +154,7 @@ class MultiScaleMelLoss(nn.Module):
         return MelDistances(torch.stack(logs).sum(), torch.stack(loudness).sum())
 
     def _levels(self, generated: Tensor, real: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """log10 mel magnitudes of both, at each window length."""
+        """log10 mel magnitudes (B, F, n_mels) of two waves (B, N), for each window length."""
         for scale in self.scales:
             with torch.autocast(generated.device.type, enabled=False):
                 with torch.no_grad():
@@ -162,6 +164,7 @@ class MultiScaleMelLoss(nn.Module):
 
 
 def _loudness(log10: Tensor) -> Tensor:
+    """Magnitudes to the power 0.3 from their logarithms, of any shape."""
     return (log10 * (_LOUDNESS_EXPONENT * math.log(10))).exp()
 
 
@@ -201,6 +204,7 @@ class _Spectrogram(nn.Module):
         self.register_buffer("window", torch.hann_window(window), persistent=False)
 
     def forward(self, wave: Tensor) -> Tensor:
+        """(B, N) to (B, fft/2 + 1, frames)."""
         length = len(self.window)
         spectrum = torch.stft(
             wave,
@@ -215,5 +219,5 @@ class _Spectrogram(nn.Module):
 
 
 def fft_size_for(window: int) -> int:
-    """The least power of two that `window` samples fit into."""
+    """The smallest power of two that is at least `window`."""
     return 1 << (window - 1).bit_length()

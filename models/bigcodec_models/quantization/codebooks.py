@@ -1,4 +1,4 @@
-"""Codebooks, of which each gives a frame one token.
+"""Codebooks, each of which gives one token per frame.
 
 `Codebook` learns by gradient, `EMACodebook` by moving averages; `FSQCodebook` is a fixed grid.
 """
@@ -18,12 +18,15 @@ from bigcodec_models.layers.weight_norm import WeightNormLinear
 _SCORES_AT_ONCE = 1 << 20
 _FEWEST = 1e-20
 
+CODEBOOK_LOSSES = {"l1": F.l1_loss, "l2": F.mse_loss}
+"""Distances between codes and latents: absolute, as in the paper, and squared, as released."""
+
 AllReduceSum = Callable[[Tensor], Tensor]
-"""Gives the sum of a tensor over all processes that train."""
+"""A function that sums a tensor of any shape over all processes."""
 
 
 class Stage(NamedTuple):
-    """What one codebook makes of a latent (B, T, dim).
+    """The result of one codebook for a latent (B, T, dim).
 
     `latent`: (B, T, dim), with a straight-through gradient; `tokens`: int64 (B, T); `loss`: scalar;
     `projected`: (B, T, codebook_dim), the input of the search; `target`: same shape, what the
@@ -41,20 +44,19 @@ class Codebook(nn.Module):
     """One lookup table between two linear projections, learned by gradient.
 
     The search is by cosine similarity, ties to the lowest index; all of it runs in float32.
-    `distance` is the loss between codes and latents: squared in the released code, and so by
-    default; the paper describes an absolute one.
+    `loss`, a name of `CODEBOOK_LOSSES`, is the distance between codes and latents in training.
     """
 
     codes: Tensor
     replaceable = True
     """Whether dead codes may be replaced."""
 
-    def __init__(self, dim: int, config: QuantizerConfig) -> None:
+    def __init__(self, dim: int, config: QuantizerConfig, loss: str = "l2") -> None:
         super().__init__()
         self.config = config
         self.in_proj = WeightNormLinear(dim, config.codebook_dim)
         self.out_proj = WeightNormLinear(config.codebook_dim, dim)
-        self.distance = F.mse_loss
+        self._distance = CODEBOOK_LOSSES[loss]
         self._set_up(config)
 
     def _set_up(self, config: QuantizerConfig) -> None:
@@ -65,12 +67,12 @@ class Codebook(nn.Module):
         return nearest(projected, self.codes)
 
     def embed(self, tokens: Tensor) -> Tensor:
-        """Codes as the decoder sees them: int64 (B, T) to (B, T, codebook_dim)."""
+        """Codes of tokens as the decoder gets them: int64 (B, T) to (B, T, codebook_dim)."""
         codes = F.normalize(self.codes, dim=-1) if self.config.l2_normalized_codes else self.codes
         return F.embedding(tokens, codes)
 
     def vectors(self) -> Tensor:
-        """All codes as the decoder sees them: (codebook_size, codebook_dim)."""
+        """All codes as the decoder gets them: (codebook_size, codebook_dim)."""
         return self.embed(torch.arange(self.config.codebook_size, device=self.codes.device))
 
     def forward(self, latent: Tensor) -> Stage:
@@ -86,19 +88,20 @@ class Codebook(nn.Module):
             return Stage(latent, tokens, loss, projected.detach(), target.detach())
 
     def _target(self, projected: Tensor) -> Tensor:
-        """What the codes should be close to."""
+        """What the codes should be close to, (..., codebook_dim)."""
         return F.normalize(projected, dim=-1) if self.config.l2_normalized_codes else projected
 
     def _loss(self, codes: Tensor, target: Tensor) -> Tensor:
-        loss = self.distance(codes, target.detach())
-        return loss + self.config.commitment * self.distance(target, codes.detach())
+        """Codebook and commitment loss, a scalar, of chosen codes and targets of one shape."""
+        loss = self._distance(codes, target.detach())
+        return loss + self.config.commitment * self._distance(target, codes.detach())
 
     def update_ema(self, target: Tensor, tokens: Tensor, all_reduce_sum: AllReduceSum) -> None:
         """Update moving averages from the targets (B, T, codebook_dim) and tokens (B, T) of a pass,
         if the codebook has any."""
 
     def replace(self, which: Tensor, codes: Tensor) -> None:
-        """Replace the codes with indices `which` (n,) by `codes` (n, codebook_dim)."""
+        """Replace the codes with indices `which`, int64 (n,), by `codes` (n, codebook_dim)."""
         self.codes[which] = codes
 
 
@@ -118,14 +121,14 @@ class EMACodebook(Codebook):
         self.register_buffer("counts", torch.zeros(config.codebook_size))
 
     def _loss(self, codes: Tensor, target: Tensor) -> Tensor:
-        return self.config.commitment * self.distance(target, codes)
+        return self.config.commitment * self._distance(target, codes)
 
     @torch.no_grad()
     def update_ema(self, target: Tensor, tokens: Tensor, all_reduce_sum: AllReduceSum) -> None:
-        """Update from (B, T, codebook_dim) and (B, T) of one step, summed over all processes."""
+        """As in `Codebook`, with the targets and tokens of all processes."""
         size, dim = self.codes.shape
         vectors, chosen = target.reshape(-1, dim), tokens.flatten()
-        # One table for both, which is one sum over the processes.
+        # Sums and counts in one table, so that there is one sum over the processes.
         sums = vectors.new_zeros(size, dim + 1)
         sums.index_add_(0, chosen, F.pad(vectors, (0, 1), value=1.0))
         sums = all_reduce_sum(sums)
@@ -135,7 +138,7 @@ class EMACodebook(Codebook):
         self.codes += step / self.counts.clamp(min=_FEWEST).unsqueeze(1)
 
     def replace(self, which: Tensor, codes: Tensor) -> None:
-        """Counts of replaced codes are set to 0: the next latents assigned to one replace it."""
+        """As in `Codebook`. Counts are set to 0: the next latents assigned to a code replace it."""
         super().replace(which, codes)
         self.counts[which] = 0.0
 
@@ -171,7 +174,7 @@ class FSQCodebook(Codebook):
         return target.new_zeros(())
 
     def _bounded(self, x: Tensor) -> Tensor:
-        """Bound each axis to the range that rounds to its levels; 0 maps to 0.
+        """Bound each axis to the range that rounds to its levels, (..., axes); 0 maps to 0.
 
         An even number of levels has one more below 0 than above: the range is shifted by a half.
         It is slightly wider than the levels, so that finite inputs reach the outermost ones.
@@ -203,7 +206,7 @@ def nearest(projected: Tensor, codes: Tensor) -> Tensor:
     """Index of the code with the highest cosine similarity: (..., d) and (N, d) to int64 (...).
 
     Ties go to the lowest index. Half precision in this search degrades the codes, so autocast is
-    switched off. Rows go in pieces whose score table stays in the processor's cache.
+    off. Latents are searched in pieces whose table of scores fits into the processor's cache.
     """
     with torch.no_grad(), torch.autocast(projected.device.type, enabled=False):
         vectors = F.normalize(projected.float(), dim=-1).flatten(0, -2)

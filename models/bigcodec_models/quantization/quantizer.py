@@ -31,17 +31,20 @@ class Quantized(NamedTuple):
 
 
 class Quantizer(nn.Module):
-    """Codebooks, each quantizing the residual of the ones before it, within its group of channels.
+    """Residual stages of codebooks, in each of one or more groups of channels.
 
-    Groups (GVQ in HiFi-Codec, arXiv 2305.02765) are equal parts of the channels; codebooks and
-    tokens go by group, and in a group by stage.
+    Groups (GVQ in HiFi-Codec, arXiv 2305.02765) are equal parts of the channels. Codebooks and
+    tokens are in the order of groups, and within a group in that of stages. `codebook_loss` is a
+    name of `CODEBOOK_LOSSES`.
     """
 
-    def __init__(self, dim: int, config: QuantizerConfig) -> None:
+    def __init__(self, dim: int, config: QuantizerConfig, codebook_loss: str = "l2") -> None:
         super().__init__()
         self.config = config
         width, kind = dim // config.groups, KINDS[config.kind]
-        self.codebooks = nn.ModuleList(kind(width, config) for _ in range(config.num_codebooks))
+        self.codebooks = nn.ModuleList(
+            kind(width, config, codebook_loss) for _ in range(config.num_codebooks)
+        )
 
     def groups(self) -> Iterator[list[Codebook]]:
         """The codebooks of each group of channels."""
@@ -96,8 +99,8 @@ class Quantizer(nn.Module):
         return torch.cat(totals, dim=-1).transpose(1, 2)
 
     def update_ema(self, quantized: Quantized, all_reduce_sum: AllReduceSum) -> None:
-        """After a training step: update the codebooks that learn by moving averages. `quantized` is
-        the result of the step's forward pass in this process."""
+        """Update the codebooks that learn by moving averages, after a training step. `quantized` is
+        the result of its forward pass in this process."""
         codebooks = [codebook for group in self.groups() for codebook in group]
         for index, (codebook, target) in enumerate(zip(codebooks, quantized.targets, strict=True)):
             codebook.update_ema(target, quantized.tokens[..., index], all_reduce_sum)

@@ -1,10 +1,10 @@
-"""Checkpoints of a run: a folder for each, written beside and then renamed, no pickle inside.
+"""Checkpoints of a run: a folder for each, written under another name first, without pickle.
 
 RUN/checkpoints/step-00001000/
     model.safetensors           the raw weights, a complete model file
     ema.safetensors             their moving average, a complete model file
-    discriminators.safetensors  where the run has any
-    optimizer.safetensors       AdamW moments by parameter name, and the code usage counts
+    discriminators.safetensors  empty if the run has none
+    optimizer.safetensors       moments by parameter name, and the counts of code usage
     state.json                  the step, the two configurations, facts
 RUN/best.safetensors            the average with the lowest validation mel distance so far
 """
@@ -44,7 +44,7 @@ _KEPT = 2
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """All that a run needs to go on: tensors by parameter name, and the step to do next."""
+    """Everything needed to resume a run: tensors by parameter name, and how many steps it has."""
 
     step: int
     model: ModelConfig
@@ -59,7 +59,7 @@ class Checkpoint:
 def save_checkpoint(run: Path, checkpoint: Checkpoint) -> Path:
     """Write a checkpoint under `run`; returns its folder.
 
-    All but the newest two are dropped, besides those at multiples of `keep_every`.
+    All but the newest two are removed, besides those at multiples of `keep_every` steps.
     """
     folder = run / "checkpoints" / f"step-{checkpoint.step:08d}"
     if folder.exists():  # a step has one state, and this one is whole
@@ -83,7 +83,7 @@ def save_checkpoint(run: Path, checkpoint: Checkpoint) -> Path:
     (partial / "state.json").write_text(json.dumps(state, indent=1) + "\n", encoding="utf-8")
     _sync(partial)
     partial.rename(folder)
-    _drop_old(run, checkpoint.train.keep_every)
+    _drop_old(run, checkpoint.train.checkpoints.keep_every)
     return folder
 
 
@@ -120,7 +120,7 @@ def load_checkpoint(run: Path) -> Checkpoint | None:
 
 
 def _sync(folder: Path) -> None:
-    """Have the files on disk before the folder gets its name, should the power fail."""
+    """Write the files to disk before the folder is renamed, in case of a power failure."""
     for path in folder.iterdir():
         with path.open("rb") as file:
             os.fsync(file.fileno())

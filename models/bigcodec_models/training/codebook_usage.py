@@ -1,4 +1,4 @@
-"""Counts of the codes in use, and the replacement of dead ones."""
+"""Counts of the codes that are used, and the replacement of dead ones."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from bigcodec_models.quantization.quantizer import Quantized, Quantizer
 from bigcodec_models.training.process_group import SINGLE_PROCESS, ProcessGroup
 
 USAGE_WINDOW = 50
-"""Steps that usage is counted over in runs that replace no dead codes."""
+"""Steps between checks of usage in runs that replace no dead codes."""
 
 
 class CodeUsage:
-    """Counts of the codes assigned since the last check; `used` and `perplexity` as of that check,
-    the means over codebooks.
+    """Counts of the codes used since the last check; `used` (codes) and `perplexity` are of that
+    check, means over codebooks.
 
-    At small batches a codebook collapses early unless dead codes, to which no latent is assigned,
-    are replaced by latents of the batch; in residual stages, by what the stages before leave.
+    With small batches a codebook collapses early unless dead codes, to which no latent is assigned,
+    are replaced by latents of the batch; in residual stages, by residuals of the stages before.
     """
 
     def __init__(self, quantizer: Quantizer, device: torch.device) -> None:
@@ -32,7 +32,7 @@ class CodeUsage:
 
     @torch.no_grad()
     def add(self, quantized: Quantized, process_group: ProcessGroup = SINGLE_PROCESS) -> None:
-        """Count the tokens of one step, of all processes."""
+        """Count the tokens (B, T, K) of one step, of all processes."""
         offsets = torch.arange(len(self._codebooks), device=self.counts.device) * self._size
         indices = (quantized.tokens + offsets).flatten()
         self.counts += process_group.all_reduce_sum(
@@ -41,7 +41,8 @@ class CodeUsage:
 
     @torch.no_grad()
     def check(self) -> Tensor:
-        """Update usage and reset the counts; returns them, int64 (K * codebook_size,)."""
+        """Update `used` and `perplexity`, and reset the counts; returns the counts until now, int64
+        (K * codebook_size,)."""
         counts = self.counts
         tables = counts.view(-1, self._size)
         fractions = tables.double() / tables.sum(dim=1, keepdim=True)
@@ -58,8 +59,11 @@ class CodeUsage:
         ema: Mapping[str, Tensor],
         process_group: ProcessGroup = SINGLE_PROCESS,
     ) -> None:
-        """Replace codes without counts by random latents of this step (from torch's generator),
-        in the weights and in their average. All processes take those of the main process."""
+        """Replace codes whose `counts`, int64 (K * codebook_size,), are 0 by random latents of this
+        step, in the weights and in `ema`, their moving average by parameter name.
+
+        Random numbers are from torch's generator; all processes take the latents of the main one.
+        """
         tables = counts.view(-1, self._size)
         for index, codebook in enumerate(self._codebooks):
             if not codebook.replaceable:
@@ -68,8 +72,8 @@ class CodeUsage:
             dead = (assigned == 0).nonzero().flatten()
             live = quantized.searched[index].flatten(0, 1)
             fresh = live[torch.randint(len(live), (len(dead),)).to(live.device)]
-            # The search looks at directions only. New codes get the mean norm of those
-            # in use: codes of another scale would be a jump for the decoder.
+            # The search depends on directions only. New codes get the mean norm of the used
+            # ones, because the decoder has not seen codes of another scale.
             length = codebook.codes[assigned > 0].norm(dim=-1).mean()
             fresh = length * F.normalize(fresh, dim=-1)
             process_group.broadcast(fresh)

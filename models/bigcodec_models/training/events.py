@@ -1,4 +1,4 @@
-"""What a run reports while it goes on. The trainer makes these; the command line shows them."""
+"""What a run reports while it trains: created by the trainer, shown by the command line."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import numpy.typing as npt
 class Progress:
     """One report, over the steps since the last one.
 
-    `losses` and `gradient_norms` are means. `codes_used` and `perplexity` are those of the first
-    codebook, over the tokens since the last check for dead codes. `data_wait` is the fraction of
-    the time, 0 to 1, that was spent waiting for training data.
+    `losses` and `gradient_norms` are means. `codes_used` and `perplexity` are means over codebooks,
+    of the tokens up to the last check of code usage. `data_wait` is the fraction of the time, 0 to
+    1, spent waiting for training data.
     """
 
     step: int
@@ -30,7 +30,7 @@ class Progress:
 
 @dataclasses.dataclass(frozen=True)
 class ValidationClip:
-    """A validation clip and what the model made of it: float32 (n,) at 16 kHz, both."""
+    """A validation clip and its reconstruction by the model, both float32 (n,) at 16 kHz."""
 
     name: str
     original: npt.NDArray[np.float32]

@@ -1,8 +1,8 @@
 """Muon (K. Jordan, kellerjordan.github.io/posts/muon, 2024), matrices of one shape together.
 
-Of our own beside `torch.optim.Muon`, whose updates it gives, for two reasons: that one goes matrix
-by matrix, which on a GPU is bound by the host's launches, and always in bfloat16: on a core of an
-AMD EPYC without AVX-512 the 46 matrices of `lite` took it 38 s a step, and take this one 2.2.
+It gives the updates of `torch.optim.Muon`, which is not used for two reasons. It works matrix by
+matrix, which on a GPU is limited by the launches of kernels, and always in bfloat16: on a core of
+an AMD EPYC without AVX-512 the 46 matrices of `lite` took 38 s per step, and take 2.2 s here.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ _QUINTIC = (3.4445, -4.775, 2.0315)
 
 
 class Muon(torch.optim.Optimizer):
-    """Momentum, made orthogonal: updates of matrices whose singular values are all near 1.
+    """Updates with the orthogonalized momentum of matrices: singular values are all near 1.
 
-    The rate is scaled to give updates the size that AdamW's have (arXiv 2502.16982), so that one
-    learning rate serves both. `iterations` are those of Newton and Schulz. State of a parameter:
-    `momentum_buffer`, of its shape.
+    The learning rate is scaled so that updates have the size of AdamW's (arXiv 2502.16982): one
+    learning rate serves both. `iterations` are those of Newton and Schulz. The state of a parameter
+    is `momentum_buffer`, of its shape.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
-        """Update every matrix that has a gradient."""
+        """Update every matrix (rows, columns) that has a gradient."""
         assert closure is None
         for group in self.param_groups:
             shapes: dict[torch.Size, list[nn.Parameter]] = {}
@@ -53,7 +53,7 @@ class Muon(torch.optim.Optimizer):
                 self._step_together(matrices, group)
 
     def _step_together(self, matrices: list[nn.Parameter], group: dict[str, Any]) -> None:
-        """Update matrices of one shape."""
+        """Update matrices of one shape (rows, columns)."""
         momentum, rate = group["momentum"], group["lr"]
         gradients = [m.grad for m in matrices if m.grad is not None]
         buffers = [self._buffer(matrix) for matrix in matrices]
@@ -74,9 +74,9 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonalized(matrices: Tensor, iterations: int) -> Tensor:
-    """The nearest orthogonal matrices, roughly: (n, rows, columns) to the same shape.
+    """Approximately the nearest orthogonal matrices: (n, rows, columns) to the same shape.
 
-    By Newton and Schulz's iteration, in bfloat16 where that is faster.
+    Uses the iteration of Newton and Schulz, in bfloat16 where that is faster.
     """
     a, b, c = _QUINTIC
     x = matrices.bfloat16() if bfloat16_pays(matrices.device) else matrices.float()

@@ -1,9 +1,9 @@
-"""Portable checkpoints: a run without its optimizer, in bfloat16, in pieces that travel.
+"""Portable checkpoints: a run without its optimizer, in bfloat16, in small pieces.
 
     FOLDER/portable.json            step, configurations, facts, number of pieces
     FOLDER/piece-00.safetensors     at most 15 MiB each
 
-Going on from one is not exact: weights are rounded and the optimizer starts anew.
+Resuming from one is not exact: weights are rounded and the optimizer starts anew.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def load_portable(folder: Path) -> Checkpoint:
 
 
 def _pieces(checkpoint: Checkpoint) -> Iterator[dict[str, Tensor]]:
-    """Slices of tensors, named PART/NAME@NUMBER, gathered until a piece is full."""
+    """Pieces, in which slices of tensors along dimension 0 are named PART/NAME@NUMBER."""
     piece: dict[str, Tensor] = {}
     used = 0
     for part in _PARTS:
@@ -96,13 +96,14 @@ def _pieces(checkpoint: Checkpoint) -> Iterator[dict[str, Tensor]]:
 
 
 def _slices(tensor: Tensor) -> tuple[Tensor, ...]:
-    """A tensor cut along its first dimension so that each part fits into a piece."""
+    """A tensor of any shape, cut along dimension 0 so that each part fits into a piece."""
     rows = tensor.shape[0] if tensor.dim() else 1
     count = -(-tensor.nbytes // _PIECE_BYTES)
     return (tensor,) if count <= 1 else torch.split(tensor, -(-rows // count))
 
 
 def _join(stored: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
+    """Whole tensors of a part by name, float32, from the slices of all pieces."""
     slices: dict[str, dict[int, Tensor]] = {}
     for key, tensor in stored.items():
         if key.startswith(part + "/"):

@@ -1,8 +1,8 @@
 """The processes that train one model together, on one machine or many (torch.distributed).
 
 Each process takes an equal part of a step's batch, gradients are averaged over the processes, and
-each computes everything else itself: the result is that of one process with the whole batch.
-Gradients are averaged here rather than by DistributedDataParallel, which does not fit alternating
+all else is computed in every process: the result is that of one process with the whole batch.
+Gradients are averaged here and not by DistributedDataParallel, which is not made for alternating
 steps of generator and discriminators.
 """
 
@@ -34,7 +34,7 @@ class ProcessGroup:
         return self.rank == 0
 
     def local_items(self, batch: int) -> range:
-        """The indices of the batch items that this process takes.
+        """The indices of the items of the batch that this process takes.
 
         Raises:
             ValueError: `size` does not divide the batch.
@@ -48,7 +48,7 @@ class ProcessGroup:
         return range(self.rank * each, (self.rank + 1) * each)
 
     def all_reduce_mean(self, tensors: Iterable[Tensor]) -> None:
-        """Replace tensors by their means over all processes; shapes must be the same in all."""
+        """Replace tensors, of any shapes, by their means over all processes; shapes must agree."""
         if self.size == 1:
             return
         for bucket in _buckets([tensor for tensor in tensors if tensor.numel()]):
@@ -60,13 +60,13 @@ class ProcessGroup:
                 tensor.copy_(part.view_as(tensor))
 
     def all_reduce_sum(self, tensor: Tensor) -> Tensor:
-        """The sum of a tensor over all processes, in place."""
+        """The sum of a tensor of any shape over all processes, in place."""
         if self.size > 1:
             dist.all_reduce(tensor)
         return tensor
 
     def broadcast(self, *tensors: Tensor) -> None:
-        """Replace tensors by those of the main process."""
+        """Replace tensors, of any shapes, by those of the main process."""
         if self.size > 1:
             for tensor in tensors:
                 dist.broadcast(tensor, 0)

@@ -1,4 +1,4 @@
-"""Measuring a run: time, and means over the steps between two reports."""
+"""Time, and means over the steps between two reports."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from torch import Tensor
 
 from bigcodec_models.training.events import Progress
 
-NORM = "norm/"
+GRADIENT_NORM = "gradient_norm/"
+"""Start of the names of gradient norms among the values of a step."""
 
 
 class Clock:
@@ -34,9 +35,9 @@ class Clock:
         self._save = time.monotonic()
 
 
-class Window:
-    """Sums since the last report. A loss that is not part of every step is averaged over those
-    that it is part of."""
+class RunningMeans:
+    """Means over the steps since the last report. A loss that is not part of every step is averaged
+    over those that it is part of."""
 
     def __init__(self) -> None:
         self._sums: dict[str, float] = {}
@@ -47,13 +48,13 @@ class Window:
 
     @contextlib.contextmanager
     def waiting(self) -> Iterator[None]:
-        """The time inside is time spent waiting for data."""
+        """A context in which time passes that is spent waiting for training data."""
         start = time.monotonic()
         yield
         self._waited += time.monotonic() - start
 
     def add(self, values: Mapping[str, Tensor]) -> None:
-        """Add what one step gave; names that start with `NORM` are gradient norms."""
+        """Add the scalars of one step; names that start with `GRADIENT_NORM` are gradient norms."""
         self._steps += 1
         for name, value in values.items():
             self._sums[name] = self._sums.get(name, 0.0) + float(value)
@@ -64,13 +65,12 @@ class Window:
     ) -> Progress:
         """The report on the steps added so far, of which `step` was the last."""
         means = {name: total / self._counts[name] for name, total in self._sums.items()}
+        norms = {name: mean for name, mean in means.items() if name.startswith(GRADIENT_NORM)}
         passed = max(time.monotonic() - self._start, 1e-9)
         return Progress(
             step=step,
-            losses={name: v for name, v in means.items() if not name.startswith(NORM)},
-            gradient_norms={
-                name.removeprefix(NORM): v for name, v in means.items() if name.startswith(NORM)
-            },
+            losses={name: mean for name, mean in means.items() if name not in norms},
+            gradient_norms={name.removeprefix(GRADIENT_NORM): v for name, v in norms.items()},
             learning_rate=learning_rate,
             codes_used=codes_used,
             perplexity=perplexity,

@@ -1,4 +1,4 @@
-"""The trainer: steps, moving average, dead-code replacement, checkpoints, validation."""
+"""The trainer: steps, moving average, replacement of dead codes, checkpoints, validation."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from bigcodec_models.architectures.network import CodecNetwork
@@ -17,15 +16,15 @@ from bigcodec_models.checkpoints.model_file import ModelInfo, save_model
 from bigcodec_models.config import ConfigError, ModelConfig
 from bigcodec_models.data.crops import CropSource
 from bigcodec_models.precision import bfloat16_pays
-from bigcodec_models.quantization.quantizer import Codebook, Quantized
+from bigcodec_models.quantization.quantizer import Quantized
 from bigcodec_models.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from bigcodec_models.training.codebook_usage import USAGE_WINDOW, CodeUsage
-from bigcodec_models.training.codec_loss import CodecLoss, NonFiniteError, apply_gradients
+from bigcodec_models.training.codec_loss import CodecLoss
 from bigcodec_models.training.config import TrainConfig
 from bigcodec_models.training.events import Progress, Validation
-from bigcodec_models.training.optimizers import Optimizers
+from bigcodec_models.training.optimizers import NonFiniteError, Optimizers, apply_gradients
 from bigcodec_models.training.process_group import SINGLE_PROCESS, ProcessGroup
-from bigcodec_models.training.running_means import NORM, Clock, Window
+from bigcodec_models.training.running_means import GRADIENT_NORM, Clock, RunningMeans
 from bigcodec_models.training.schedule import learning_rate
 from bigcodec_models.training.validation import Validator
 
@@ -38,8 +37,8 @@ class TrainingError(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Callbacks:
-    """What a run calls: after every `log_every` steps, after a validation, and to ask whether
-    to stop after the step just done."""
+    """Functions that a run calls: `progress` after every `log_every` steps, `validation` after a
+    validation, and `should_stop` before every step."""
 
     progress: Callable[[Progress], None] = lambda _: None
     validation: Callable[[Validation], None] = lambda _: None
@@ -67,27 +66,25 @@ class Trainer:
     ) -> None:
         torch.manual_seed(train.seed)
         self.config, self.data, self.run_folder = train, data, run
-        self.process_group, self._items = (
-            process_group,
-            _local_items(process_group, train.batch_size),
-        )
+        self.process_group = process_group
+        self._local_items = _local_items(process_group, train.batch_size)
         self.device = torch.device(device)
         self.validator = validator
-        self.network = CodecNetwork(model).to(self.device).train()
+        self.network = CodecNetwork(model, train.codebook.loss).to(self.device).train()
         self.codec_loss = CodecLoss(train).to(self.device)
-        for codebook in self.network.quantizer.codebooks:
-            assert isinstance(codebook, Codebook)
-            codebook.distance = F.l1_loss if train.codebook_loss == "l1" else F.mse_loss
         if train.freeze_encoder:
             self.network.encoder.requires_grad_(False)
             self.network.quantizer.requires_grad_(False)
-        self.optimizers = {"generator": Optimizers(self.network, train)}
-        if self.codec_loss.discriminators:
-            self.optimizers["discriminators"] = Optimizers(self.codec_loss, train)
+        self.modules = {"generator": self.network, "discriminators": self.codec_loss}
+        self.optimizers = {
+            name: Optimizers(module, train.optimizer)
+            for name, module in self.modules.items()
+            if list(module.parameters())
+        }
         self.ema = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
         self.step = 0
         self.seconds = 0.0
-        self._in_step = False  # whether a step has begun to change things and not ended
+        self._in_step = False  # whether a step has changed weights and is not complete
         self.best_mel = math.inf
         self.history: dict[str, Any] = {}
         self.usage = CodeUsage(self.network.quantizer, self.device)
@@ -95,7 +92,7 @@ class Trainer:
     # ---- state ----------------------------------------------------------------------------
 
     def resume(self) -> bool:
-        """Take up the newest checkpoint of the run; False if there is none.
+        """Continue from the newest checkpoint of the run; False if there is none.
 
         Raises:
             TrainingError: the checkpoint is of another model or of other discriminators.
@@ -123,7 +120,7 @@ class Trainer:
         step: int = 0,
         facts: Mapping[str, Any] | None = None,
     ) -> None:
-        """Begin with given weights (float tensors by our names) and, where given, the rest.
+        """Begin with given weights (float tensors by parameter name) and, where given, the rest.
 
         Raises:
             TrainingError: the discriminators are not those of this configuration.
@@ -141,9 +138,10 @@ class Trainer:
                 {name: value.float() for name, value in tensors.items()}
             )
         except RuntimeError as error:
+            kinds = ", ".join(self.config.discriminators.chosen()) or "none"
             raise TrainingError(
-                f"{self.run_folder}: the discriminators at hand are not those that "
-                f"discriminators = {self.config.discriminators!r} names"
+                f"{self.run_folder}: the discriminators at hand are not of the kinds and sizes "
+                f"of the settings, which name {kinds}"
             ) from error
 
     def _take_facts(self, step: int, facts: Mapping[str, Any]) -> None:
@@ -176,7 +174,7 @@ class Trainer:
     def facts(self) -> dict[str, Any]:
         """Training facts for model files: plain JSON."""
         config = self.config
-        hours = self.step * config.batch_size * config.crop_seconds / 3600
+        hours = self.step * config.batch_size * config.crops.seconds / 3600
         return {
             **self.history,
             "steps": self.step,
@@ -198,17 +196,18 @@ class Trainer:
             DataError: the training files have become unreadable.
         """
         clock = Clock()
-        window = Window()
-        batches = self.data.batches(self.step, len(self._items), first=self._items.start)
+        means = RunningMeans()
+        items = self._local_items
+        batches = self.data.batches(self.step, len(items), first=items.start)
         try:
             while self.step < self.config.max_steps and not self._stops(callbacks):
-                with window.waiting():
+                with means.waiting():
                     wave = torch.from_numpy(next(batches)).unsqueeze(1).to(self.device)
-                window.add(self.train_step(wave))
+                means.add(self.train_step(wave))
                 self.seconds += clock.lap()
                 if self.step % self.config.log_every == 0:
-                    callbacks.progress(self._progress(window))
-                    window = Window()
+                    callbacks.progress(self._progress(means))
+                    means = RunningMeans()
                 if self._validation_is_due():
                     self._validate(callbacks)
                 if self._save_is_due(clock):
@@ -225,10 +224,10 @@ class Trainer:
     def _stops(self, callbacks: Callbacks) -> bool:
         return self.process_group.any(callbacks.should_stop(), self.device)
 
-    def _progress(self, window: Window) -> Progress:
-        return window.progress(
+    def _progress(self, means: RunningMeans) -> Progress:
+        return means.progress(
             step=self.step,
-            learning_rate=learning_rate(self.step - 1, self.config),
+            learning_rate=learning_rate(self.step - 1, self.config.optimizer),
             codes_used=self.usage.used,
             perplexity=self.usage.perplexity,
         )
@@ -236,12 +235,13 @@ class Trainer:
     def _save_is_due(self, clock: Clock) -> bool:
         if not self.process_group.is_main:
             return False
-        due = clock.since_save() >= 60 * self.config.checkpoint_minutes
-        return due or self.step % self.config.keep_every == 0
+        checkpoints = self.config.checkpoints
+        due = clock.since_save() >= 60 * checkpoints.every_minutes
+        return due or self.step % checkpoints.keep_every == 0
 
     def _validation_is_due(self) -> bool:
         """At intervals, and at the end, so that the shortest run too has a best checkpoint."""
-        return self.step % self.config.validate_every == 0 or self.step == self.config.max_steps
+        return self.step % self.config.validation.every == 0 or self.step == self.config.max_steps
 
     def _validate(self, callbacks: Callbacks) -> None:
         if not self.validator or not self.process_group.is_main:
@@ -254,94 +254,111 @@ class Trainer:
             save_model(path, self.ema, self.network.config, info)
         callbacks.validation(validation)
 
+    # ---- a step ---------------------------------------------------------------------------
+
     def train_step(self, wave: Tensor) -> dict[str, Tensor]:
         """One step on waves (B, 1, N): discriminators first, then the generator against them.
 
-        Returns losses and gradient norms by name.
+        Returns losses and gradient norms by name, scalars.
 
         Raises:
             NonFiniteError: a loss or gradient is not finite; the step that had it is not taken.
         """
-        config = self.config
-        torch.manual_seed(config.seed * 1_000_003 + self.step)
-        for optimizers in self.optimizers.values():
-            optimizers.set_rate(learning_rate(self.step, config))
-        adversarial = config.adversarial_at(self.step)
-        segment = self.codec_loss.random_segment(wave.shape[-1]) if adversarial else None
-        if (
-            self.process_group.rank
-        ):  # dropout differs from process to process, as it does within a batch
-            torch.manual_seed(
-                (config.seed + 7919 * self.process_group.rank) * 1_000_003 + self.step
-            )
-        with self._precision():
+        segment = self._seed_and_choose_segment(wave.shape[-1])
+        self._set_learning_rate()
+        with self._autocast():
             output = self.network(wave, self._use_predicted_f0(len(wave)))
-        report: dict[str, Tensor] = {}
-        if segment is not None and self.step % config.discriminator_every == 0:
-            report |= self._discriminator_step(wave[..., segment], output.wave[..., segment])
-        with self._precision():
+        values: dict[str, Tensor] = {}
+
+        if segment is not None and self.step % self.config.adversarial.every == 0:
+            with self._autocast():
+                losses = self.codec_loss.discriminator_losses(
+                    wave[..., segment], output.wave[..., segment]
+                )
+            values |= self._optimize("discriminators", losses.pop("total")) | losses
+
+        with self._autocast():
             losses = self.codec_loss.generator_losses(wave, output, segment)
-        norm = apply_gradients(
-            losses["total"],
-            self.network.parameters(),
-            self.optimizers["generator"],
-            config.clip_norm,
-            self.process_group,
-        )
-        if not config.freeze_encoder:
-            self.network.quantizer.update_ema(output.quantized, self.process_group.all_reduce_sum)
-        self._update_average()
-        self._watch_codes(output.quantized)
+            losses["total"] = self.codec_loss.weighted_sum(losses)
+        values |= self._optimize("generator", losses["total"]) | losses
+
+        self._update_ema(output.quantized)
+        self._update_code_usage(output.quantized)
         self.step += 1
         self._in_step = False
-        report |= {**losses, NORM + "generator": norm}
-        report = {name: value.detach() for name, value in report.items()}
-        self.process_group.all_reduce_mean(report.values())
-        return report
+        values = {name: value.detach() for name, value in values.items()}
+        self.process_group.all_reduce_mean(values.values())
+        return values
+
+    def _seed_and_choose_segment(self, samples: int) -> slice | None:
+        """Seed the random numbers of this step; returns the samples of each crop, of `samples`,
+        that the discriminators see, or None while they take no part.
+
+        The step and the seed determine all random numbers, so that resuming needs no state. The
+        segment is the same in all processes; what follows, such as dropout, differs between them as
+        it does within a batch.
+        """
+        seed, rank = self.config.seed, self.process_group.rank
+        torch.manual_seed(seed * 1_000_003 + self.step)
+        segment = None
+        if self.config.adversarial_at(self.step):
+            length = self.config.adversarial.segment_samples() or samples
+            start = int(torch.randint(samples - length + 1, ())) if length < samples else 0
+            segment = slice(start, start + length)
+        if rank:
+            torch.manual_seed((seed + 7919 * rank) * 1_000_003 + self.step)
+        return segment
+
+    def _set_learning_rate(self) -> None:
+        for optimizers in self.optimizers.values():
+            optimizers.set_rate(learning_rate(self.step, self.config.optimizer))
+
+    def _autocast(self) -> torch.autocast:
+        precision = self.config.precision
+        enabled = bfloat16_pays(self.device) if precision == "auto" else precision == "bfloat16"
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=enabled)
 
     def _use_predicted_f0(self, crops: int) -> Tensor | None:
-        """Which crops' excitation follows the F0 that the decoder predicts, if it does: (crops,).
+        """Whether the excitation of each crop follows the F0 that the decoder predicts: bool
+        (crops,), or None for models that predict none.
 
-        As many of each batch as `predicted_f0_fraction` says, on average: the decoder learns to
-        live with its own errors, and to make use of the true F0 where a stream carries it.
+        On average it does for the fraction `predicted_f0_fraction` of them: the decoder learns both
+        to cope with its own errors and to use the true F0 of streams that carry it.
         """
         if not self.network.predicts_f0:
             return None
         return (torch.rand(crops) < self.config.predicted_f0_fraction).to(self.device)
 
-    def _watch_codes(self, quantized: Quantized) -> None:
+    def _optimize(self, name: str, total: Tensor) -> dict[str, Tensor]:
+        """One step of an optimizer on a loss, a scalar; returns the gradient norm by its name."""
+        norm = apply_gradients(
+            total,
+            self.modules[name].parameters(),
+            self.optimizers[name],
+            self.config.optimizer.clip_norm,
+            self.process_group,
+        )
+        self._in_step = True
+        return {GRADIENT_NORM + name: norm}
+
+    @torch.no_grad()
+    def _update_ema(self, quantized: Quantized) -> None:
+        """Update the moving averages: of codes that have one, then of all weights."""
+        if not self.config.freeze_encoder:
+            self.network.quantizer.update_ema(quantized, self.process_group.all_reduce_sum)
+        # Early in a run the average follows closely, or it would be mostly the random start.
+        decay = min(self.config.ema_decay, (1 + self.step) / (10 + self.step))
+        for name, value in self.network.state_dict().items():
+            self.ema[name].lerp_(value, 1 - decay)
+
+    def _update_code_usage(self, quantized: Quantized) -> None:
+        """Count the tokens of this step; at intervals, replace dead codes."""
         self.usage.add(quantized, self.process_group)
-        every = self.config.replace_dead_codes_every
+        every = self.config.codebook.replace_dead_codes_every
         if (self.step + 1) % (every or USAGE_WINDOW) == 0:
             counts = self.usage.check()
             if every:
                 self.usage.replace_dead_codes(counts, quantized, self.ema, self.process_group)
-
-    def _discriminator_step(self, real: Tensor, generated: Tensor) -> dict[str, Tensor]:
-        with self._precision():
-            losses = self.codec_loss.discriminator_losses(real, generated)
-        total = losses.pop("total")
-        norm = apply_gradients(
-            total,
-            self.codec_loss.parameters(),
-            self.optimizers["discriminators"],
-            self.config.clip_norm,
-            self.process_group,
-        )
-        self._in_step = True
-        return {**losses, NORM + "discriminators": norm}
-
-    def _precision(self) -> torch.autocast:
-        precision = self.config.precision
-        enabled = bfloat16_pays(self.device) if precision == "auto" else precision == "bfloat16"
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=enabled)
-
-    @torch.no_grad()
-    def _update_average(self) -> None:
-        # A young average follows closely, so that early exports are not the random start.
-        decay = min(self.config.ema_decay, (1 + self.step) / (10 + self.step))
-        for name, value in self.network.state_dict().items():
-            self.ema[name].lerp_(value, 1 - decay)
 
 
 def _local_items(process_group: ProcessGroup, batch_size: int) -> range:

@@ -1,4 +1,4 @@
-"""Validation on fixed clips: mel distance, and STOI and PESQ where they are installed."""
+"""Validation on fixed clips: mel distance, and STOI and PESQ if they are installed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _NEAR_CENTS = 50.0
 
 
 class Validator:
-    """Measures a network on clips, pairs of a name and a wave (n,) at 16 kHz."""
+    """Measures a network on clips, pairs of a name and a wave, float32 (n,) at 16 kHz."""
 
     def __init__(self, clips: Sequence[tuple[str, Wave]], device: torch.device) -> None:
         self._clips = [(name, _at_least(wave, SAMPLE_RATE // 4)) for name, wave in clips]
@@ -36,7 +36,10 @@ class Validator:
     def measure(
         self, network: CodecNetwork, weights: Mapping[str, Tensor], step: int, best_mel: float
     ) -> Validation:
-        """Measure `network` with `weights` in place of its own, which stay untouched."""
+        """Measure `network` with `weights`, tensors by parameter name, in place of its own.
+
+        Its own weights do not change. `best_mel` is the lowest mel distance of the run so far.
+        """
         training = network.training
         network.eval()
         with torch.no_grad():
@@ -65,7 +68,7 @@ class Validator:
         )
 
     def _f0(self, network: CodecNetwork, weights: Mapping[str, Tensor]) -> F0Validation | None:
-        """How good the F0 is that the decoder predicts, and the mel distance with the true one."""
+        """Accuracy of the F0 that the decoder predicts, and the mel distance with the true one."""
         if not network.predicts_f0:
             return None
         mels, voicing, near = [], [], []
@@ -116,7 +119,7 @@ def f0_accuracy(logits: Tensor, tokens: Tensor) -> F0Accuracy:
 
 
 def _at_least(wave: Wave, length: int) -> Wave:
-    """Zeros after a wave too short for the longest window."""
+    """A wave (n,), filled up with zeros to `length` samples if it is shorter."""
     return np.pad(wave, (0, max(0, length - len(wave))))
 
 

@@ -1,7 +1,8 @@
-"""How a training plan comes by its discriminators: words, lists, and tables."""
+"""The discriminators of a training plan: presets and tables, from files and options."""
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,12 @@ import click
 import pytest
 
 from bigcodec_cli.training.plan import Options, Plan, make_plan
+from bigcodec_models.discriminators import (
+    KINDS,
+    PRESETS,
+    MultiPeriodConfig,
+    MultiResolutionConfig,
+)
 
 
 def plan(tmp_path: Path, *settings: str, config: str | None = None) -> Plan:
@@ -28,46 +35,67 @@ def plan(tmp_path: Path, *settings: str, config: str | None = None) -> Plan:
     )
 
 
-@pytest.mark.parametrize(
-    ("setting", "resolved"),
-    [
-        ("discriminators=none", "none"),
-        ("discriminators=mpd:1,mrd:0.5", "mpd:1,mrd:0.5"),
-        ("discriminators=mpd-small", "mpd-small"),
-        ("discriminators={mpd = 1, mrd-small = 0.5}", "mpd:1,mrd-small:0.5"),
-        ("discriminators.msd=2.0", "msd:2.0"),
-    ],
-)
-def test_set_takes_a_word_a_list_or_a_table(tmp_path: Path, setting: str, resolved: str) -> None:
-    assert plan(tmp_path, setting).train.discriminators == resolved
+def discriminators(tmp_path: Path, *settings: str, config: str | None = None) -> Any:
+    return plan(tmp_path, *settings, config=config).train.discriminators
 
 
-def test_a_file_has_a_table_that_set_adds_to_or_replaces(tmp_path: Path) -> None:
-    table = 'adversarial_loss = "hinge"\n[discriminators]\nmpd = 1\nmssbcqt-small = 0.1\n'
-    found = plan(tmp_path, config=table).train
-    assert found.discriminators == "mpd:1,mssbcqt-small:0.1"
-    assert found.adversarial_loss == "hinge"
-    added = plan(tmp_path, "discriminators.mpd=3", config=table).train.discriminators
-    assert added == "mpd:3,mssbcqt-small:0.1"
-    assert plan(tmp_path, "discriminators=small", config=table).train.discriminators == "small"
+TABLE = """
+[adversarial]
+loss = "hinge"
+[discriminators]
+preset = "none"
+[discriminators.mpd]
+[discriminators.mssbcqt]
+size = "small"
+weight = 0.1
+"""
+SMALL_MSSBCQT = dataclasses.replace(KINDS["mssbcqt"].small, weight=0.1)
 
 
-def test_a_run_remembers_its_list(tmp_path: Path) -> None:
-    plan(tmp_path, "discriminators=mpd-small:1,mrd-small:0.5").save()
-    again = plan(tmp_path)
-    assert again.train.discriminators == "mpd-small:1,mrd-small:0.5"
-    assert plan(tmp_path, "discriminators.mrd-small=1").train.discriminators == "mrd-small:1"
+@pytest.mark.parametrize("preset", PRESETS)
+def test_set_names_a_preset(tmp_path: Path, preset: str) -> None:
+    assert discriminators(tmp_path, f"discriminators.preset={preset}") == PRESETS[preset]
+
+
+def test_set_changes_and_adds_kinds(tmp_path: Path) -> None:
+    changed = discriminators(
+        tmp_path, "discriminators.mpd.weight=2", "discriminators.mrd={size = 'small', weight = 0.5}"
+    )
+    small = PRESETS["small"]
+    assert small.mpd is not None
+    assert changed.mpd == dataclasses.replace(small.mpd, weight=2.0)
+    assert changed.mrd == MultiResolutionConfig(width=8, weight=0.5)
+    assert changed.spectral == small.spectral
+
+
+def test_a_file_has_a_table_that_set_changes_or_replaces(tmp_path: Path) -> None:
+    train = plan(tmp_path, config=TABLE).train
+    assert train.discriminators.chosen() == {"mpd": MultiPeriodConfig(), "mssbcqt": SMALL_MSSBCQT}
+    assert train.adversarial.loss == "hinge"
+    changed = discriminators(tmp_path, "discriminators.mpd.weight=3", config=TABLE)
+    assert changed.chosen() == {"mpd": MultiPeriodConfig(weight=3.0), "mssbcqt": SMALL_MSSBCQT}
+
+
+def test_a_run_remembers_its_discriminators(tmp_path: Path) -> None:
+    plan(tmp_path, config=TABLE).save()
+    remembered = discriminators(tmp_path)
+    assert remembered.chosen() == {"mpd": MultiPeriodConfig(), "mssbcqt": SMALL_MSSBCQT}
+    assert discriminators(tmp_path, config=TABLE) == remembered
+    changed = discriminators(tmp_path, "discriminators.mssbcqt.weight=1")
+    assert changed.mssbcqt == KINDS["mssbcqt"].small
+    assert discriminators(tmp_path, "discriminators.preset=none").chosen() == {}
 
 
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("discriminators=mpq", "'mpq' is none of"),
-        ("discriminators=mpd:0", "weight of mpd must be above 0"),
-        ("discriminators={}", "an empty table"),
-        ("discriminators={mpd = 'much'}", "must be a number"),
-        ("discriminators.mpd.width=3", "must be a number"),
-        ("adversarial_loss=wgan", "adversarial_loss must be one of least_squares, hinge, bce"),
+        ("discriminators=small", "must be a table, not 'small'; discriminators.preset may be none"),
+        ("discriminators.preset=big", "preset must be one of none, published, small, not 'big'"),
+        ("discriminators.mpq.weight=1", "unknown setting 'discriminators.mpq'; did you mean"),
+        ("discriminators.mpd=1", "discriminators.mpd must be a table, not 1"),
+        ("discriminators.mpd.weight=0", "discriminators.mpd: weight must be above 0"),
+        ("discriminators.mpd.weight=much", "discriminators.mpd.weight must be float"),
+        ("adversarial.loss=wgan", "adversarial: loss must be one of least_squares, hinge, bce"),
     ],
 )
 def test_other_settings_are_refused_before_anything_runs(

@@ -16,14 +16,15 @@ from bigcodec_models.training.checkpoint import find_checkpoints
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 BIGCODEC = str(Path(sys.executable).with_name("bigcodec"))
-SETTINGS = ["batch_size=4", "crop_seconds=0.5", "mel_windows=[128,512]", "validation_seconds=0.5"]
-SETTINGS += ["discriminator_start_step=1", "discriminators=small", "discriminator_every=1"]
+SETTINGS = ["batch_size=4", "crops.seconds=0.5", "losses.mel_windows=[128,512]"]
+SETTINGS += ["validation.seconds=0.5", "discriminators.preset=small"]
+SETTINGS += ["adversarial.start_step=1", "adversarial.every=1"]
 REPLACEMENT = 3  # codes that replace dead ones come from one process's latents
 SETTINGS += [
-    f"replace_dead_codes_every={REPLACEMENT}",
+    f"codebook.replace_dead_codes_every={REPLACEMENT}",
     "log_every=1",
-    "learning_rate=1e-3",
-    "warmup_steps=0",
+    "optimizer.learning_rate=1e-3",
+    "optimizer.warmup_steps=0",
 ]
 
 
@@ -69,8 +70,8 @@ def test_two_processes_train_as_one_does(tmp_path: Path, data: Path) -> None:
     for step, (one, two) in enumerate(zip(alone, both, strict=True)):
         same = one.keys() - ({"vq"} if step >= REPLACEMENT else set())
         assert {k: two[k] for k in same} == pytest.approx({k: one[k] for k in same}, rel=5e-3)
-    found, expected = weights(tmp_path / "both"), weights(tmp_path / "alone")
+    resumed, expected = weights(tmp_path / "both"), weights(tmp_path / "alone")
     for name in expected.keys() - {"quantizer.codebooks.0.codes"}:
         # AdamW's first steps take the sign of a gradient, however small it is.
-        difference = (found[name] - expected[name]).norm()
+        difference = (resumed[name] - expected[name]).norm()
         assert difference <= 0.02 * expected[name].norm() + 0.01, name

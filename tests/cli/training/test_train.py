@@ -24,9 +24,9 @@ from bigcodec_models.training.checkpoint import find_checkpoints
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
-QUICK = ["batch_size=2", "crop_seconds=0.5", "mel_windows=[128,512]", "log_every=2"]
-QUICK += ["validation_seconds=0.5", "validate_every=4", "discriminator_start_step=2"]
-QUICK += ["discriminators=small"]
+QUICK = ["batch_size=2", "crops.seconds=0.5", "losses.mel_windows=[128,512]", "log_every=2"]
+QUICK += ["validation.seconds=0.5", "validation.every=4", "adversarial.start_step=2"]
+QUICK += ["discriminators.preset=small"]
 
 
 @pytest.fixture
@@ -89,8 +89,8 @@ def test_the_folder_of_a_run_holds_what_is_documented(
     assert config["data"] == [[str(data), None]]
     assert "<svg" in (run / "summary.html").read_text()
     assert load_model(run / "best.safetensors").info.training["steps"] == 4
-    found = {path.name for path in run.iterdir()}
-    assert {"checkpoints", "config.json", "index.json", "log.jsonl", "summary.html"} <= found
+    names = {path.name for path in run.iterdir()}
+    assert {"checkpoints", "config.json", "index.json", "log.jsonl", "summary.html"} <= names
 
 
 def test_typed_as_short_as_possible(bigcodec: Run, tmp_path: Path, data: Path) -> None:
@@ -99,7 +99,7 @@ def test_typed_as_short_as_possible(bigcodec: Run, tmp_path: Path, data: Path) -
         bigcodec(
             "train", "--data", data, "--max-time", "15s", "--set", "model.encoder_width=2",
             "--set", "model.latent_dim=16", "--set", "model.decoder_width=32",
-            "--set", "batch_size=1", "--set", "discriminators=small",
+            "--set", "batch_size=1", "--set", "discriminators.preset=small",
         )
     )  # fmt: skip
     assert "a step on this CPU" in result.stderr
@@ -116,12 +116,12 @@ def test_signals_save_and_leave_cleanly(tmp_path: Path, data: Path, number: int)
     process.send_signal(number)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 128 + number, errors
-    (found,) = find_checkpoints(tmp_path / "run")
-    assert f"saved at step {int(found.name.removeprefix('step-'))}" in errors
+    (checkpoint,) = find_checkpoints(tmp_path / "run")
+    assert f"saved at step {int(checkpoint.name.removeprefix('step-'))}" in errors
 
 
 def test_a_killed_run_goes_on_from_its_last_save(bigcodec: Run, tmp_path: Path, data: Path) -> None:
-    process = start(tmp_path, *arguments(data, "run", "checkpoint_minutes=0.002"))
+    process = start(tmp_path, *arguments(data, "run", "checkpoints.every_minutes=0.002"))
     wait_for(lambda: len(find_checkpoints(tmp_path / "run")) == 2, process)
     process.kill()
     process.communicate(timeout=60)
@@ -150,12 +150,16 @@ def test_settings_come_from_file_and_options_in_this_order(
     bigcodec: Run, tmp_path: Path, data: Path
 ) -> None:
     (tmp_path / "my.toml").write_text(
-        'preset = "toy-lite"\nbatch_size = 3\nseed = 5\nmax_steps = 1\n[model]\nlatent_dim = 8\n'
+        'preset = "toy-lite"\nbatch_size = 3\nseed = 5\nmax_steps = 1\n'
+        "[optimizer]\nwarmup_steps = 7\nbeta1 = 0.5\n[model]\nlatent_dim = 8\n"
     )
-    words = ["--set", "seed=6", "--set", "discriminators=none"]
+    words = ["--set", "seed=6", "--set", "discriminators.preset=none"]
+    words += ["--set", "optimizer.beta1=0.6"]
     ok(bigcodec("train", "--data", data, "--config", "my.toml", "--out", "r", *words))
     config = json.loads((tmp_path / "r" / "config.json").read_text())
     assert (config["train"]["batch_size"], config["train"]["seed"]) == (3, 6)
+    optimizer = config["train"]["optimizer"]
+    assert (optimizer["warmup_steps"], optimizer["beta1"], optimizer["beta2"]) == (7, 0.6, 0.99)
     assert config["model"]["latent_dim"] == 8 and config["preset"] == "toy-lite"
 
 
@@ -164,16 +168,18 @@ def test_settings_come_from_file_and_options_in_this_order(
     [
         (["--preset", "toy"], "Missing option '--data'"),
         (["--data", "d", "--preset", "huge"], "no preset 'huge'"),
-        (["--data", "d", "--set", "speed=1"], "unknown setting 'speed'"),
+        (["--data", "d", "--set", "speed=1"], "unknown setting 'speed'; did you mean 'seed'?"),
+        (["--data", "d", "--set", "learning_rate=1"], "did you mean 'optimizer.learning_rate'?"),
         (["--data", "d", "--set", "seed"], "must be KEY=VALUE"),
         (["--data", "d", "--set", "seed=x"], "seed must be int"),
         (["--data", "d", "--set", "model.latent_dim=0"], "latent_dim must be between"),
         (["--data", "d", "--set", "model=3"], "expected a table"),
+        (["--data", "d", "--set", "crops=3"], "crops must be a table"),
         (["--data", "d", "--max-time", "soon"], "is no duration"),
         (["--data", "d=0.5", "--data", "e=0.5", "--data", "f"], "must leave some"),
     ],
 )
-def test_wrong_usage_is_told_before_the_first_step(
+def test_wrong_usage_is_reported_before_the_first_step(
     bigcodec: Run, words: list[str], message: str
 ) -> None:
     result = bigcodec("train", *words)
@@ -187,7 +193,7 @@ def test_wrong_usage_is_told_before_the_first_step(
         (["--data", "none"], "none: not a folder"),
         (["--data", ".", "--config", "none.toml"], "none.toml: cannot be read"),
         (["--data", ".", "--init", "nobody"], "nobody: no such model or file"),
-        (["--data", ".", "--set", "noise_probability=0.5"], "no folder of noise"),
+        (["--data", ".", "--set", "crops.noise_probability=0.5"], "no folder of noise"),
     ],
 )
 def test_what_cannot_be_used_is_one_line(
@@ -214,9 +220,9 @@ def test_fine_tuning_begins_with_published_weights(
 ) -> None:
     shape = ["encoder_width=2", "encoder_strides=[2,4,5,5]", "latent_dim=12", "decoder_width=32"]
     shape += ["decoder_strides=[5,5,4,2]", "quantizer.codebook_size=300"]
-    words = arguments(data, "run", "max_steps=1", "learning_rate=1e-12", preset="toy")
-    words += ["--set", "final_learning_rate=0", "--set", "weight_decay=0"]
-    words += ["--set", "replace_dead_codes_every=100"]
+    words = arguments(data, "run", "max_steps=1", "optimizer.learning_rate=1e-12", preset="toy")
+    words += ["--set", "optimizer.final_learning_rate=0", "--set", "optimizer.weight_decay=0"]
+    words += ["--set", "codebook.replace_dead_codes_every=100"]
     words += [word for setting in shape for word in ("--set", f"model.{setting}")]
     result = ok(bigcodec(*words, "--init", golden / "golden_lightning.ckpt"))
     assert "from " in result.stderr and "new ones begin" in result.stderr
@@ -225,8 +231,8 @@ def test_fine_tuning_begins_with_published_weights(
     assert tuned.info.training["init"] == "golden_lightning"
     ok(bigcodec("export", "run", "-o", "m.safetensors", "--name", "tuned"))
     wave, _ = soundfile.read(data / "one.wav", dtype="float32")
-    ours = Codec.load(tmp_path / "m.safetensors").latents(wave)
-    assert abs(ours - start.latents(wave)).max() < 1e-4
+    latents = Codec.load(tmp_path / "m.safetensors").latents(wave)
+    assert abs(latents - start.latents(wave)).max() < 1e-4
     wrong = bigcodec(*arguments(data, "other"), "--init", golden / "golden_release.pt")
     assert wrong.returncode == 1 and "does not fit this preset" in wrong.stderr
 

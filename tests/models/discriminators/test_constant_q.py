@@ -37,20 +37,20 @@ def test_constant_q_is_its_definition(speech: Path, bins: int, octaves: int, hop
     """Noise and speech; each octave is held to its own loudest value."""
     clip = soundfile.read(speech, dtype="float64")[0][20000:23300]
     for wave in (clip, np.random.default_rng(0).standard_normal(3001)):
-        found = ConstantQ(bins, octaves, hop)(torch.from_numpy(wave).float().view(1, 1, -1))[0]
-        values = found[0].double().numpy() + 1j * found[1].double().numpy()
-        wanted = constant_q(wave, bins, octaves, hop)
-        assert values.shape == wanted.shape == (1 + len(wave) // hop, bins * octaves)
+        spectrum = ConstantQ(bins, octaves, hop)(torch.from_numpy(wave).float().view(1, 1, -1))[0]
+        values = spectrum[0].double().numpy() + 1j * spectrum[1].double().numpy()
+        expected = constant_q(wave, bins, octaves, hop)
+        assert values.shape == expected.shape == (1 + len(wave) // hop, bins * octaves)
         for low in range(0, bins * octaves, bins):
-            octave = wanted[:, low : low + bins]
+            octave = expected[:, low : low + bins]
             assert np.abs(values[:, low : low + bins] - octave).max() < 3e-4 * np.abs(octave).max()
 
 
 @pytest.mark.parametrize("tone", [50.0, 440.0, 3000.0, 7000.0])
 def test_constant_q_sees_a_tone_where_it_is(tone: float) -> None:
     time = torch.arange(32000) / 16000
-    found = ConstantQ(24, 8, 256)(torch.sin(2 * math.pi * tone * time).view(1, 1, -1))[0]
-    level = found.square().sum(0).sqrt()[60]
+    spectrum = ConstantQ(24, 8, 256)(torch.sin(2 * math.pi * tone * time).view(1, 1, -1))[0]
+    level = spectrum.square().sum(0).sqrt()[60]
     assert abs(int(level.argmax()) - 24 * math.log2(tone / 31.25)) <= 0.51
 
 
@@ -58,8 +58,10 @@ def test_constant_q_is_near_that_of_librosa(speech: Path) -> None:
     """Its kernels are 1.5 % longer, by another rule for the bandwidth, and cut to whole samples."""
     librosa = pytest.importorskip("librosa")
     wave = soundfile.read(speech, dtype="float32")[0][:48000]
-    found = ConstantQ(24, 7, 256)(torch.from_numpy(wave).view(1, 1, -1))[0].square().sum(0).sqrt()
-    wanted = np.abs(
+    spectrum = (
+        ConstantQ(24, 7, 256)(torch.from_numpy(wave).view(1, 1, -1))[0].square().sum(0).sqrt()
+    )
+    expected = np.abs(
         librosa.cqt(
             wave,
             sr=16000,
@@ -70,5 +72,5 @@ def test_constant_q_is_near_that_of_librosa(speech: Path) -> None:
             pad_mode="constant",
         )
     ).T
-    difference = found[:, :144].numpy() - wanted
-    assert np.linalg.norm(difference) < 0.025 * np.linalg.norm(wanted)
+    difference = spectrum[:, :144].numpy() - expected
+    assert np.linalg.norm(difference) < 0.025 * np.linalg.norm(expected)

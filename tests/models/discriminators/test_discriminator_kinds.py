@@ -6,6 +6,7 @@ layer tables of the papers and of the code released with them, which each test n
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 from pathlib import Path
@@ -23,16 +24,19 @@ from bigcodec_models.config import ConfigError, build_dataclass
 from bigcodec_models.discriminators import (
     KINDS,
     PRESETS,
-    SMALL,
     BandDiscriminator,
     ComplexSpectrum,
+    Discriminator,
+    DiscriminatorsConfig,
     Features,
+    MultiPeriodConfig,
+    MultiResolutionConfig,
+    MultiScaleConfig,
     Pool,
     SubDiscriminator,
     WeightNormConv2d,
     build_discriminators,
-    choose_discriminators,
-    discriminators_setting,
+    expand_presets,
 )
 
 Layer = tuple[int, int, int, int]
@@ -64,6 +68,11 @@ PUBLISHED: dict[str, list[Layer]] = {
 }
 
 
+def built(kind: str, **settings: Any) -> Discriminator:
+    config = type(KINDS[kind].small)(**settings)
+    return KINDS[kind].build(config)
+
+
 def parameters(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
@@ -73,23 +82,22 @@ def parameters(module: nn.Module) -> int:
 )
 def test_default_sizes_are_the_published_ones(kind: str, millions: float) -> None:
     """With a bias and a gain of weight norm for each channel that comes out."""
-    wanted = sum(i // groups * o * taps + 2 * o for i, o, taps, groups in PUBLISHED[kind])
-    built = KINDS[kind].build(KINDS[kind].config())
-    assert parameters(built) == wanted
-    assert wanted / 1e6 == pytest.approx(millions, abs=0.005)
+    expected = sum(i // groups * o * taps + 2 * o for i, o, taps, groups in PUBLISHED[kind])
+    assert parameters(built(kind)) == expected
+    assert expected / 1e6 == pytest.approx(millions, abs=0.005)
 
 
-def test_every_kind_has_a_small_one() -> None:
-    assert SMALL.keys() == KINDS.keys()
-    for kind, config in SMALL.items():
-        assert parameters(KINDS[kind].build(config)) < 2_000_000
+def test_every_kind_can_be_chosen_and_has_a_small_size() -> None:
+    assert list(KINDS) == [field.name for field in dataclasses.fields(DiscriminatorsConfig)]
+    for build, small in KINDS.values():
+        assert parameters(build(small)) < 2_000_000
 
 
 def maps(kind: str, samples: int, **settings: Any) -> list[list[tuple[int, ...]]]:
-    config = build_dataclass(KINDS[kind].config, settings)
+    """Shapes of the feature maps of each sub-discriminator."""
     with torch.no_grad():
-        found: list[Features] = KINDS[kind].build(config)(torch.randn(2, 1, samples))
-    return [[tuple(x.shape) for x in features] for features in found]
+        outputs: list[Features] = built(kind, **settings)(torch.randn(2, 1, samples))
+    return [[tuple(x.shape) for x in features] for features in outputs]
 
 
 @pytest.mark.parametrize("samples", [2049, 4000])
@@ -116,9 +124,9 @@ def test_complex_stft_shapes(samples: int) -> None:
 @pytest.mark.parametrize("samples", [2049, 4000])
 def test_multi_resolution_shapes(samples: int) -> None:
     """DAC's bands: up to a tenth, a quarter, a half, three quarters and all of the range."""
-    found = maps("mrd", samples, width=4)
+    shapes = maps("mrd", samples, width=4)
     ends = [(102, 256, 512, 768, 1025), (51, 128, 256, 384, 513), (25, 64, 128, 192, 257)]
-    for features, size, tops in zip(found, (2048, 1024, 512), ends, strict=True):
+    for features, size, tops in zip(shapes, (2048, 1024, 512), ends, strict=True):
         frames = 1 + samples // (size // 4)
         expected: list[tuple[int, ...]] = []
         for low, high in itertools.pairwise((0, *tops)):
@@ -150,7 +158,7 @@ def reach(part: nn.Module, shape: tuple[int, ...]) -> list[int]:
 
 def part_of(kind: str, index: int, **settings: Any) -> SubDiscriminator | BandDiscriminator:
     torch.manual_seed(0)
-    part = KINDS[kind].build(build_dataclass(KINDS[kind].config, settings)).parts[index]
+    part = built(kind, **settings).parts[index]
     assert isinstance(part, SubDiscriminator | BandDiscriminator)
     return part
 
@@ -207,10 +215,10 @@ def test_dilated_and_grouped_convolutions_in_either_layout(
     layer = WeightNormConv2d(8, 4, (3, 9), (1, 2), dilation, groups)
     x = torch.randn(2, 8, 20, 30)
     padding = (dilation[0], 4 * dilation[1])
-    wanted = F.conv2d(x, layer.weight(), layer.bias, (1, 2), padding, dilation, groups)
-    assert torch.allclose(layer(x), wanted, atol=1e-5)
+    expected = F.conv2d(x, layer.weight(), layer.bias, (1, 2), padding, dilation, groups)
+    assert torch.allclose(layer(x), expected, atol=1e-5)
     swapped = layer(x.transpose(2, 3), True).transpose(2, 3)
-    assert swapped.shape == wanted.shape and torch.allclose(swapped, wanted, atol=1e-5)
+    assert swapped.shape == expected.shape and torch.allclose(swapped, expected, atol=1e-5)
 
 
 def test_pooling_halves_by_means_of_four() -> None:
@@ -221,17 +229,17 @@ def test_pooling_halves_by_means_of_four() -> None:
 @pytest.mark.parametrize("centered", [True, False])
 def test_complex_spectrum_is_that_of_scipy(speech: Path, centered: bool) -> None:
     wave = soundfile.read(speech, dtype="float64")[0][20000:23001]
-    found = ComplexSpectrum(512, centered)(torch.from_numpy(wave).float().view(1, 1, -1))[0]
+    spectrum = ComplexSpectrum(512, centered)(torch.from_numpy(wave).float().view(1, 1, -1))[0]
     padded = np.pad(wave, 256, mode="reflect") if centered else wave
     window = scipy.signal.get_window("hann", 512)
     frames = np.lib.stride_tricks.sliding_window_view(padded, 512)[::128]
-    _, _, wanted = scipy.signal.stft(
+    _, _, expected = scipy.signal.stft(
         padded, window="hann", nperseg=512, noverlap=384, boundary=None, padded=False
     )
-    assert wanted.shape[1] == len(frames) == found.shape[1]
-    wanted = wanted.T * window.sum() / np.linalg.norm(window)
-    values = found[0].double().numpy() + 1j * found[1].double().numpy()
-    assert np.abs(values - wanted).max() < 1e-5 * np.abs(wanted).max()
+    assert expected.shape[1] == len(frames) == spectrum.shape[1]
+    expected = expected.T * window.sum() / np.linalg.norm(window)
+    values = spectrum[0].double().numpy() + 1j * spectrum[1].double().numpy()
+    assert np.abs(values - expected).max() < 1e-5 * np.abs(expected).max()
 
 
 def test_a_wave_shorter_than_the_window_has_one_frame() -> None:
@@ -241,25 +249,29 @@ def test_a_wave_shorter_than_the_window_has_one_frame() -> None:
 @pytest.mark.parametrize("kind", ["msd", "msstft", "mrd", "mssbcqt"])
 def test_waves_do_not_mix_and_precision_is_single_in_front(kind: str) -> None:
     torch.manual_seed(0)
-    found = KINDS[kind].build(SMALL[kind])
+    discriminator = KINDS[kind].build(KINDS[kind].small)
     waves = 0.1 * torch.randn(3, 1, 2100)
     with torch.no_grad():
-        together, alone = found(waves), found(waves[1:2])
+        together, alone = discriminator(waves), discriminator(waves[1:2])
         with torch.autocast("cpu", torch.bfloat16):
-            for part in found.parts:
+            for part in discriminator.parts:
                 assert isinstance(part, SubDiscriminator | BandDiscriminator)
                 if kind in ("msstft", "mrd"):
                     assert part.front(waves.bfloat16()).dtype == torch.float32
-            half = found(waves)
+            half = discriminator(waves)
     for features, single, rounded in zip(together, alone, half, strict=True):
         for x, y, z in zip(features, single, rounded, strict=True):
             assert torch.allclose(x[1:2], y, atol=1e-5)
             assert x.shape == z.shape and bool(z.isfinite().all())
 
 
-def state_names(setting: str) -> set[str]:
-    chosen = choose_discriminators(setting)
-    return set(build_discriminators({k: v.config for k, v in chosen.items()}).state_dict())
+def config_of(table: Any) -> DiscriminatorsConfig:
+    config: DiscriminatorsConfig = build_dataclass(DiscriminatorsConfig, expand_presets(table))
+    return config
+
+
+def state_names(table: Any) -> set[str]:
+    return set(build_discriminators(config_of(table)).state_dict())
 
 
 def test_names_in_checkpoints_stay() -> None:
@@ -273,57 +285,75 @@ def test_names_in_checkpoints_stay() -> None:
         for layer in layers
         for tensor in tensors
     }
-    for setting in ("small", "mpd-small:2,spectral-small"):
-        assert state_names(setting) == expected
-    assert "mrd.parts.2.bands.4.1.weight_v" in state_names("mrd-small")
-    assert "mssbcqt.parts.1.front.layers.7.bias" in state_names("mssbcqt-small")
-    assert "msd.parts.0.layers.6.weight_g" in state_names("msd-small")
+    assert state_names({"preset": "small"}) == expected
+    others = state_names({kind: {"size": "small"} for kind in ("mrd", "mssbcqt", "msd")})
+    assert "mrd.parts.2.bands.4.1.weight_v" in others
+    assert "mssbcqt.parts.1.front.layers.7.bias" in others
+    assert "msd.parts.0.layers.6.weight_g" in others
 
 
-def test_a_list_names_kinds_sizes_and_weights() -> None:
-    chosen = choose_discriminators("mpd:1, mrd-small:0.25,msd-small")
-    assert list(chosen) == ["mpd", "mrd", "msd"]
-    assert [choice.weight for choice in chosen.values()] == [1.0, 0.25, 1.0]
-    assert chosen["mpd"].config == PRESETS["published"]["mpd"]
-    assert (chosen["mrd"].config, chosen["msd"].config) == (SMALL["mrd"], SMALL["msd"])
-    assert choose_discriminators("none") == {}
-    assert choose_discriminators("small") == choose_discriminators("mpd-small,spectral-small:1.0")
-    table = {"mpd": 1, "mrd-small": 0.25}
-    again = choose_discriminators(discriminators_setting(table))
-    assert {k: v.weight for k, v in again.items()} == {"mpd": 1.0, "mrd": 0.25}
+def test_a_table_names_kinds_sizes_and_weights() -> None:
+    table = {"mrd": {"size": "small", "weight": 0.25}, "mpd": {}, "msd": {"scales": 2, "width": 32}}
+    chosen = config_of(table).chosen()
+    assert list(chosen) == ["mpd", "msd", "mrd"]  # in the order of their definition
+    assert chosen["mpd"] == MultiPeriodConfig()
+    assert chosen["msd"] == MultiScaleConfig(scales=2, width=32)
+    assert chosen["mrd"] == dataclasses.replace(KINDS["mrd"].small, weight=0.25)
+    assert config_of({"mrd": {"size": "published"}}).mrd == MultiResolutionConfig()
+
+
+def test_presets_can_be_changed() -> None:
+    for name, preset in PRESETS.items():
+        assert config_of({"preset": name}) == preset
+    small = PRESETS["small"]
+    assert small.mpd == KINDS["mpd"].small and small.spectral == KINDS["spectral"].small
+    changed = config_of({"preset": "small", "mpd": {"weight": 2.0}, "mrd": {"width": 4}})
+    assert small.mpd is not None
+    assert changed == dataclasses.replace(
+        small,
+        mpd=dataclasses.replace(small.mpd, weight=2.0),
+        mrd=MultiResolutionConfig(width=4),
+    )
+
+
+def test_a_size_keeps_the_weight() -> None:
+    assert "weight" not in expand_presets({"mrd": {"size": "small"}})["mrd"]
 
 
 @pytest.mark.parametrize(
-    ("setting", "message"),
+    ("table", "message"),
     [
-        ("huge", "'huge' is none of"),
-        ("", "'' is none of"),
-        ("mpd,", "'' is none of"),
-        ("mpd-large", "'mpd-large' is none of"),
-        ("mpd,none", "'none' is none of"),
-        ("mpd,mpd-small:2", "mpd is named twice"),
-        ("mpd:", "weight of mpd must be above 0"),
-        ("mpd:0", "weight of mpd must be above 0"),
-        ("mpd:-1", "weight of mpd must be above 0"),
-        ("mrd-small:nan", "weight of mrd-small must be above 0"),
-        ("mpd:inf", "weight of mpd must be above 0"),
-        ("mpd:1:2", "weight of mpd must be above 0"),
+        ("small", "discriminators must be a table, not 'small'; discriminators.preset may be none"),
+        ({"preset": "huge"}, "discriminators.preset must be one of none, published, small"),
+        ({"preset": 3}, "discriminators.preset must be one of"),
+        ({"mpq": {}}, "unknown setting 'mpq'; did you mean 'mpd'"),
+        ({"mpd": 1}, "mpd must be a table, not 1"),
+        ({"mpd": {"size": "large"}}, "discriminators.mpd.size must be one of published, small"),
+        ({"mpd": {"widht": 3}}, "unknown setting 'mpd.widht'; did you mean 'mpd.width'"),
+        ({"mpd": {"weight": "much"}}, "mpd.weight must be float, not 'much'"),
+        ({"mpd": {"weight": 0}}, "mpd: weight must be above 0"),
+        ({"mpd": {"weight": -1}}, "mpd: weight must be above 0"),
+        ({"mrd": {"weight": math.nan}}, "mrd: weight must be above 0"),
+        ({"mpd": {"weight": math.inf}}, "mpd: weight must be above 0"),
     ],
 )
-def test_other_lists_are_refused(setting: str, message: str) -> None:
+def test_other_tables_are_refused(table: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        choose_discriminators(setting)
-
-
-@pytest.mark.parametrize("table", [{}, {"mpd": "1"}, {"mpd": True}, {"mpd": {"width": 3}}])
-def test_other_tables_are_refused(table: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match="discriminators: "):
-        discriminators_setting(table)
+        config_of(table)
 
 
 @pytest.mark.parametrize(
     ("kind", "settings"),
     [
+        ("mpd", {"periods": []}),
+        ("mpd", {"periods": [0]}),
+        ("mpd", {"width": 0}),
+        ("mpd", {"width": 64, "max_width": 32}),
+        ("mpd", {"depth": 3}),
+        ("spectral", {"fft_sizes": []}),
+        ("spectral", {"fft_sizes": [130]}),
+        ("spectral", {"fft_sizes": [8]}),
+        ("spectral", {"max_width": 1 << 20}),
         ("msd", {"scales": 0}),
         ("msd", {"width": 24}),
         ("msstft", {"fft_sizes": []}),
@@ -338,13 +368,13 @@ def test_other_tables_are_refused(table: dict[str, Any]) -> None:
 )
 def test_bad_sizes_are_refused(kind: str, settings: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
-        build_dataclass(KINDS[kind].config, settings)
+        config_of({kind: settings})
 
 
 def test_gradients_reach_the_wave_through_every_front_end() -> None:
-    for kind, config in SMALL.items():
+    for kind, (build, small) in KINDS.items():
         wave = (0.1 * torch.randn(1, 1, 2100)).requires_grad_()
-        scores: list[Tensor] = [features[-1].sum() for features in KINDS[kind].build(config)(wave)]
+        scores: list[Tensor] = [features[-1].sum() for features in build(small)(wave)]
         torch.stack(scores).sum().backward()  # type: ignore[no-untyped-call]
         assert wave.grad is not None and wave.grad.isfinite().all(), kind
         assert (wave.grad != 0).float().mean() > 0.95, kind

@@ -27,7 +27,7 @@ from bigcodec_models.data.crops import CropSource, scan
 from bigcodec_models.inference import chunking
 from bigcodec_models.layers.attention import AttentionLayer, WindowedAttention
 from bigcodec_models.layers.lstm import ResidualLSTM, find_recurrence
-from bigcodec_models.training.config import recipe_for
+from bigcodec_models.training.config import recipe_for, with_settings
 from bigcodec_models.training.trainer import Trainer
 
 FAMILIES = pytest.mark.parametrize("preset", ["toy", "toy-lite"])
@@ -155,10 +155,14 @@ def batch(speech: Path, tmp_path: Path) -> Tensor:
 @FAMILIES
 def test_it_learns_a_fixed_batch(preset: str, batch: Tensor, tmp_path: Path) -> None:
     config = with_attention(preset)
-    recipe = replace(
-        recipe_for(config), batch_size=2, crop_seconds=0.5, mel_windows=(128, 512),
-        learning_rate=2e-3, final_learning_rate=2e-3, warmup_steps=0, discriminators="none",
-    )  # fmt: skip
+    settings = {
+        "batch_size": 2,
+        "crops": {"seconds": 0.5},
+        "optimizer": {"learning_rate": 2e-3, "final_learning_rate": 2e-3, "warmup_steps": 0},
+        "losses": {"mel_windows": [128, 512]},
+        "discriminators": {"preset": "none"},
+    }
+    recipe = with_settings(recipe_for(config), settings)
     source = CropSource(scan(tmp_path), crop=8000, seed=4)
     trainer = Trainer(config, recipe, source, tmp_path / "run", "cpu")
     before = {k: v.clone() for k, v in trainer.network.named_parameters() if "lstm" in k}

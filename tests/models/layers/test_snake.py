@@ -16,7 +16,7 @@ from bigcodec_models.config import PRESETS, BigCodecConfig, ConfigError, config_
 from bigcodec_models.data.crops import CropSource, scan
 from bigcodec_models.inference.receptive_field import receptive_fields
 from bigcodec_models.layers.activation import AliasFreeSnakeBeta, Snake
-from bigcodec_models.training.config import recipe_for
+from bigcodec_models.training.config import recipe_for, with_settings
 from bigcodec_models.training.trainer import Trainer
 
 
@@ -58,10 +58,14 @@ def test_it_learns_a_fixed_batch(speech: Path, tmp_path: Path) -> None:
     wave, _ = soundfile.read(speech, dtype="float32")
     soundfile.write(tmp_path / "one.wav", wave, 16000)
     source = CropSource(scan(tmp_path), crop=8000, seed=4)
-    recipe = replace(
-        recipe_for(plain_snake()), batch_size=2, crop_seconds=0.5, mel_windows=(128, 512),
-        learning_rate=2e-3, final_learning_rate=2e-3, warmup_steps=0, discriminators="none",
-    )  # fmt: skip
+    settings = {
+        "batch_size": 2,
+        "crops": {"seconds": 0.5},
+        "optimizer": {"learning_rate": 2e-3, "final_learning_rate": 2e-3, "warmup_steps": 0},
+        "losses": {"mel_windows": [128, 512]},
+        "discriminators": {"preset": "none"},
+    }
+    recipe = with_settings(recipe_for(plain_snake()), settings)
     trainer = Trainer(plain_snake(), recipe, source, tmp_path / "run", "cpu")
     batch = torch.from_numpy(source.batch(0, 2)).unsqueeze(1)
     before = {k: v.clone() for k, v in trainer.network.named_parameters() if "alpha" in k}

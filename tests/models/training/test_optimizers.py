@@ -8,10 +8,10 @@ import torch
 from bigcodec_models.architectures.network import CodecNetwork
 from bigcodec_models.config import PRESETS
 from bigcodec_models.training import muon
-from bigcodec_models.training.config import TrainConfig
+from bigcodec_models.training.config import OptimizerConfig
 from bigcodec_models.training.optimizers import Optimizers
 
-MUON = TrainConfig(optimizer="muon")
+MUON = OptimizerConfig(kind="muon")
 
 
 def with_momentum(optimizers: Optimizers) -> set[str]:
@@ -52,36 +52,37 @@ def test_updates_are_nearly_orthogonal_and_as_large_as_those_of_adamw() -> None:
     network, optimizers, changes = stepped("toy-harmonic")
     gradients = dict(network.named_parameters())
     for name in with_momentum(optimizers):
-        found, given = (
+        update, gradient = (
             torch.linalg.svdvals(matrix)
             for matrix in (changes[name], gradients[name].grad.float())  # type: ignore[union-attr]
         )
-        assert found[0] / found.median() < min(1.6, float(given[0] / given.median()) + 0.1)
+        spread = float(gradient[0] / gradient.median())
+        assert update[0] / update.median() < min(1.6, spread + 0.1)
         assert changes[name].square().mean().sqrt() == pytest.approx(0.2e-3, rel=0.4)
 
 
 @pytest.mark.parametrize("half", [False, True])
 def test_updates_are_those_of_torch(half: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whose iteration is in bfloat16 always: ours agrees to that, in either precision."""
+    """The iteration of torch is always in bfloat16: results agree to that, in either precision."""
     monkeypatch.setattr(muon, "bfloat16_pays", lambda device: half)
     generator = torch.Generator().manual_seed(4)
     shapes = [(12, 30), (30, 12), (12, 30), (16, 16)]
     start = [torch.randn(shape, generator=generator) for shape in shapes]
-    ours, theirs = ([torch.nn.Parameter(x.clone()) for x in start] for _ in range(2))
+    own, reference = ([torch.nn.Parameter(x.clone()) for x in start] for _ in range(2))
     optimizers = (
-        muon.Muon(ours, lr=0.02, weight_decay=0.1, iterations=3),
+        muon.Muon(own, lr=0.02, weight_decay=0.1, iterations=3),
         torch.optim.Muon(
-            theirs, lr=0.02, weight_decay=0.1, adjust_lr_fn="match_rms_adamw", ns_steps=3
+            reference, lr=0.02, weight_decay=0.1, adjust_lr_fn="match_rms_adamw", ns_steps=3
         ),
     )
     for _ in range(4):
-        for mine, its in zip(ours, theirs, strict=True):
-            mine.grad = torch.randn(mine.shape, generator=generator)
-            its.grad = mine.grad.clone()
+        for parameter, target in zip(own, reference, strict=True):
+            parameter.grad = torch.randn(parameter.shape, generator=generator)
+            target.grad = parameter.grad.clone()
         for optimizer in optimizers:
             optimizer.step()
-    for mine, its, before in zip(ours, theirs, start, strict=True):
-        assert (mine - its).norm() < 0.02 * (its - before).norm()
+    for parameter, target, before in zip(own, reference, start, strict=True):
+        assert (parameter - target).norm() < 0.02 * (target - before).norm()
 
 
 def test_matrices_without_a_gradient_stay() -> None:

@@ -17,8 +17,10 @@ import torch.distributed as dist
 from bigcodec_models.quantization.codebooks import EMACodebook
 from bigcodec_models.config import PRESETS, QuantizerConfig
 from bigcodec_models.architectures.network import CodecNetwork
-from bigcodec_models.training.config import TrainConfig
-from bigcodec_models.training.codec_loss import CodecLoss, apply_gradients
+from bigcodec_models.training.config import CropConfig, LossConfig, TrainConfig
+from bigcodec_models.discriminators import PRESETS as DISCRIMINATORS
+from bigcodec_models.training.codec_loss import CodecLoss
+from bigcodec_models.training.optimizers import apply_gradients
 from bigcodec_models.training.process_group import SINGLE_PROCESS, ProcessGroup
 
 alone = len(sys.argv) > 2
@@ -29,26 +31,30 @@ torch.set_num_threads(1)
 torch.manual_seed(1)
 wave = 0.3 * torch.randn(4, 1, 8000)
 network = CodecNetwork(PRESETS["toy-lite"])
-config = TrainConfig(discriminators="small", crop_seconds=0.5, mel_windows=(128, 512))
+config = TrainConfig(
+    discriminators=DISCRIMINATORS["small"],
+    crops=CropConfig(seconds=0.5),
+    losses=LossConfig(mel_windows=(128, 512)),
+)
 codec_loss = CodecLoss(config)
 items = group.local_items(4)
 real = wave[items.start : items.stop]
-made = network(real)
-total = codec_loss.discriminator_losses(real, made.wave)["total"]
+output = network(real)
+total = codec_loss.discriminator_losses(real, output.wave)["total"]
 still = torch.optim.SGD([torch.zeros(1)], lr=0)
 parameters = [*codec_loss.parameters()]
 norm = apply_gradients(total, parameters, still, 1e9, group)
-found = [p.grad.clone() for p in parameters] + [norm]
-losses = codec_loss.generator_losses(real, made, slice(None))
-norm = apply_gradients(losses["total"], network.parameters(), still, 1e9, group)
-found += [p.grad for p in network.parameters() if p.grad is not None] + [norm]
+results = [p.grad.clone() for p in parameters] + [norm]
+losses = codec_loss.generator_losses(real, output, slice(None))
+norm = apply_gradients(codec_loss.weighted_sum(losses), network.parameters(), still, 1e9, group)
+results += [p.grad for p in network.parameters() if p.grad is not None] + [norm]
 torch.manual_seed(2)
 codebook = EMACodebook(6, QuantizerConfig(codebook_size=16, codebook_dim=3, kind="ema"))
 target, tokens = torch.randn(4, 7, 3), torch.randint(0, 16, (4, 7))
 for _ in range(2):
     part = slice(items.start, items.stop)
     codebook.update_ema(target[part], tokens[part], group.all_reduce_sum)
-found += [codebook.codes, codebook.counts]
+results += [codebook.codes, codebook.counts]
 assert group.any(group.rank == group.size - 1, torch.device("cpu"))
 assert not group.any(False, torch.device("cpu"))
 assert int(group.all_reduce_sum(torch.tensor(group.rank + 1))) == (1 if alone else 3)
@@ -56,7 +62,7 @@ sent = torch.full((3,), float(group.rank))
 group.broadcast(sent)
 assert float(sent.sum()) == 0
 if group.is_main:
-    torch.save(found, sys.argv[1])
+    torch.save(results, sys.argv[1])
 if not alone:  # none leaves while another may still be sending
     dist.barrier()
     dist.destroy_process_group()
@@ -72,10 +78,10 @@ def test_two_processes_have_the_gradients_of_one(tmp_path: Path) -> None:
     two, one = tmp_path / "two.pt", tmp_path / "one.pt"
     for start, arguments in ((many, [two]), ([], [one, "alone"])):
         subprocess.run([sys.executable, *start, script, *arguments], check=True, timeout=120)
-    found, expected = torch.load(two), torch.load(one)
-    assert len(found) == len(expected) > 100
-    for ours, wanted in zip(found, expected, strict=True):
-        assert torch.allclose(ours, wanted, rtol=1e-3, atol=1e-4 * float(wanted.abs().max()))
+    results, expected = torch.load(two), torch.load(one)
+    assert len(results) == len(expected) > 100
+    for result, target in zip(results, expected, strict=True):
+        assert torch.allclose(result, target, rtol=1e-3, atol=1e-4 * float(target.abs().max()))
 
 
 def test_parts_of_a_batch() -> None:

@@ -1,20 +1,31 @@
-"""Settings of training: the schedule they give, and which are refused."""
+"""Settings of training: the schedule they give, how they are changed, and which are refused."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bigcodec_models import PRESETS
 from bigcodec_models.config import ConfigError
-from bigcodec_models.training.config import TrainConfig, recipe_for
+from bigcodec_models.config_values import build_dataclass, setting_names
+from bigcodec_models.discriminators import KINDS
+from bigcodec_models.training.config import (
+    OptimizerConfig,
+    TrainConfig,
+    recipe_for,
+    with_settings,
+)
 from bigcodec_models.training.schedule import learning_rate
 
 
 def test_learning_rate_follows_the_published_schedule() -> None:
-    recipe = recipe_for(PRESETS["bigcodec"])
+    recipe = recipe_for(PRESETS["bigcodec"]).optimizer
     assert learning_rate(0, recipe) == pytest.approx(1e-5)
     assert learning_rate(500, recipe) == pytest.approx(1e-5 + 9e-5 / 4)
     assert learning_rate(1000, recipe) == pytest.approx(1e-4)
@@ -25,35 +36,113 @@ def test_learning_rate_follows_the_published_schedule() -> None:
     assert learning_rate(126_000, cosine) > learning_rate(126_000, recipe)
 
 
+def test_a_table_changes_the_settings_in_it_alone() -> None:
+    recipe = recipe_for(PRESETS["lite"])
+    changed = with_settings(recipe, {"seed": 3, "optimizer": {"learning_rate": 1}})
+    optimizer = dataclasses.replace(recipe.optimizer, learning_rate=1.0)
+    assert changed == dataclasses.replace(recipe, seed=3, optimizer=optimizer)
+    assert build_dataclass(TrainConfig, dataclasses.asdict(changed)) == changed
+
+
 @pytest.mark.parametrize(
-    "changes",
+    ("changes", "message"),
     [
-        {"batch_size": 0},
-        {"learning_rate": 0.0},
-        {"beta1": 1.0},
-        {"decay": "steps"},
-        {"mel_windows": ()},
-        {"mel_windows": (30,)},
-        {"crop_seconds": 0.1},
-        {"final_learning_rate": 1.0},
-        {"seed": -1},
-        {"vq_weight": -1.0},
-        {"discriminators": "huge"},
-        {"precision": "int8"},
-        {"codebook_loss": "l3"},
-        {"noise_probability": 1.5},
-        {"noise_snr_db": (3.0,)},
-        {"validate_every": 0},
-        {"discriminator_segment_seconds": 0.1},
-        {"discriminator_segment_seconds": 1.1},
-        {"crop_seconds": math.inf},
-        {"gain_db": math.inf},
-        {"learning_rate": math.nan},
-        {"loudness_weight": -1.0},
-        {"optimizer": "sgd"},
-        {"freeze_encoder": True, "replace_dead_codes_every": 50},
+        ({"speed": 1}, "unknown setting 'speed'; did you mean 'seed'?"),
+        ({"learning_rate": 1}, "did you mean 'optimizer.learning_rate'?"),
+        ({"crop_seconds": 1}, "did you mean 'crops.seconds'?"),
+        ({"optimiser": {"kind": "muon"}}, "did you mean 'optimizer'?"),
+        ({"optimizer": {"learning_rte": 1}}, "did you mean 'optimizer.learning_rate'?"),
+        ({"validation": {"xyz": 1}}, "'validation.xyz'; known: clips, every, fraction, seconds"),
+        ({"optimizer": {"beta1": "x"}}, "optimizer.beta1 must be float, not 'x'"),
+        ({"crops": 3}, "crops must be a table, not 3"),
+        ({"losses": {"mel_windows": [64, "x"]}}, "losses.mel_windows must be int, not 'x'"),
+        ({"batch_size": 0}, "batch_size must be at least 1"),
+        ({"optimizer": {"learning_rate": 0.0}}, "optimizer: learning_rate must be above 0"),
+        ({"optimizer": {"learning_rate": math.nan}}, "learning_rate must be above 0"),
+        ({"optimizer": {"beta1": 1.0}}, "beta1 must be at least 0 and below 1"),
+        ({"optimizer": {"decay": "steps"}}, "decay must be one of linear, cosine"),
+        ({"optimizer": {"kind": "sgd"}}, "kind must be one of adamw, muon"),
+        ({"optimizer": {"final_learning_rate": 1.0}}, "between 0 and learning_rate"),
+        ({"losses": {"mel_windows": []}}, "mel_windows must be multiples of 4"),
+        ({"losses": {"mel_windows": [30]}}, "mel_windows must be multiples of 4"),
+        ({"losses": {"vq_weight": -1.0}}, "vq_weight must not be negative"),
+        ({"losses": {"loudness_weight": -1.0}}, "loudness_weight must not be negative"),
+        ({"losses": {"wave_l1_weight": -1.0}}, "wave_l1_weight must not be negative"),
+        ({"losses": {"wave_l2_weight": math.nan}}, "wave_l2_weight must not be negative"),
+        ({"losses": {"stft_weight": -1.0}}, "stft_weight must not be negative"),
+        ({"losses": {"stft_windows": []}}, "stft_windows must be between 32 and 16384"),
+        ({"losses": {"stft_windows": [16]}}, "stft_windows must be between 32 and 16384"),
+        ({"losses": {"stft_windows": [20000]}}, "stft_windows must be between 32 and 16384"),
+        ({"losses": {"stft_windows": [16384]}}, "longer than the longest window, 1.024"),
+        ({"crops": {"seconds": 0.1}}, "longer than the longest window, 0.128"),
+        ({"crops": {"seconds": math.inf}}, "seconds must be finite"),
+        ({"crops": {"gain_db": math.inf}}, "gain_db must be finite"),
+        ({"crops": {"noise_probability": 1.5}}, "noise_probability must be at most 1"),
+        ({"crops": {"noise_snr_db": [3.0]}}, "a lowest and a highest ratio"),
+        ({"crops": {"noise_snr_db": [3.0, math.inf]}}, "noise_snr_db must be finite"),
+        ({"seed": -1}, "seed must not be negative"),
+        ({"seed": 1 << 31}, "seed must be below 2\\^31"),
+        ({"precision": "int8"}, "precision must be one of"),
+        ({"predicted_f0_fraction": 1.5}, "predicted_f0_fraction must be between 0 and 1"),
+        ({"codebook": {"loss": "l3"}}, "loss must be one of l1, l2"),
+        ({"validation": {"every": 0}}, "every must be at least 1"),
+        ({"validation": {"seconds": 0.1}}, "seconds must be at least 0.5"),
+        ({"checkpoints": {"keep_every": 0}}, "keep_every must be at least 1"),
+        ({"adversarial": {"segment_seconds": 0.1}}, "must be 0, or above 0.128"),
+        ({"adversarial": {"segment_seconds": 1.1}}, "at most crops.seconds"),
+        ({"adversarial": {"loss": "wasserstein"}}, "loss must be one of least_squares, hinge"),
+        (
+            {"freeze_encoder": True, "codebook": {"replace_dead_codes_every": 50}},
+            "codebook.replace_dead_codes_every must be 0",
+        ),
     ],
 )
-def test_impossible_settings_are_refused(changes: dict[str, object]) -> None:
-    with pytest.raises(ConfigError):
-        dataclasses.replace(TrainConfig(), **changes)  # type: ignore[arg-type]
+def test_impossible_settings_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message.replace("?", r"\?")):
+        with_settings(TrainConfig(), changes)
+
+
+def test_each_table_checks_itself() -> None:
+    with pytest.raises(ConfigError, match="decay_steps must be at least 1"):
+        OptimizerConfig(decay_steps=0)
+
+
+DOCUMENTATION = Path(__file__).parents[3] / "docs" / "training.md"
+
+
+def documented(heading: str) -> dict[str, list[Any]]:
+    """Names and the two columns of defaults of the table of settings below a heading."""
+    section = DOCUMENTATION.read_text(encoding="utf-8").split(f"\n{heading}\n")[1]
+    table = section.split("\n## ")[0].split("\n### ")[0]
+    rows = re.findall(r"^\| `([\w.]+)` \| (.*?) \| (.*?) \|", table, re.MULTILINE)
+    return {
+        name: [tomllib.loads(f"value = {cell}")["value"] for cell in cells] for name, *cells in rows
+    }
+
+
+def values(config: Any, names: list[str]) -> list[Any]:
+    """Settings by name, with lists in place of tuples."""
+    result = []
+    for name in names:
+        value = config
+        for part in name.split("."):
+            value = getattr(value, part)
+        result.append(list(value) if isinstance(value, tuple) else value)
+    return result
+
+
+def test_documented_settings_are_those_of_the_recipes() -> None:
+    names = [n for n in setting_names(TrainConfig) if not n.startswith("discriminators.")]
+    columns = (values(recipe_for(PRESETS[preset]), names) for preset in ("bigcodec", "lite"))
+    expected = dict(zip(names, map(list, zip(*columns, strict=True)), strict=True))
+    assert documented("## Settings") == expected
+
+
+def test_documented_sizes_are_those_of_the_discriminators() -> None:
+    expected = {}
+    for kind, (_, small) in KINDS.items():
+        names = [name for name in setting_names(type(small)) if name != "weight"]
+        columns = (values(config, names) for config in (type(small)(), small))
+        for name, *defaults in zip(names, *columns, strict=True):
+            expected[f"{kind}.{name}"] = defaults
+    assert documented("### Sizes") == expected

@@ -14,12 +14,14 @@ import torch
 from bigcodec_models import PRESETS, ModelFileError
 from bigcodec_models.architectures.network import CodecNetwork
 from bigcodec_models.checkpoints.model_file import load_model
+from bigcodec_models.config_values import merged
 from bigcodec_models.data.crops import CropSource, excerpts, scan
 from bigcodec_models.training.checkpoint import Checkpoint, find_checkpoints, load_checkpoint
 from bigcodec_models.training.codebook_usage import USAGE_WINDOW
-from bigcodec_models.training.codec_loss import CodecLoss, NonFiniteError
-from bigcodec_models.training.config import TrainConfig, recipe_for
+from bigcodec_models.training.codec_loss import CodecLoss
+from bigcodec_models.training.config import TrainConfig, recipe_for, with_settings
 from bigcodec_models.training.events import Progress, Validation
+from bigcodec_models.training.optimizers import NonFiniteError
 from bigcodec_models.training.portable import is_portable, load_portable, save_portable
 from bigcodec_models.training.trainer import Callbacks, Trainer, TrainingError
 from bigcodec_models.training.validation import Validator
@@ -42,17 +44,17 @@ def source(folder: Path) -> CropSource:
 def config(preset: str, **changes: object) -> TrainConfig:
     small = {
         "batch_size": 2,
-        "crop_seconds": 0.5,
-        "mel_windows": (128, 512),
-        "log_every": 2,
-        "replace_dead_codes_every": 3,
-        "warmup_steps": 4,
-        "discriminator_start_step": 0,
-        "discriminators": "small",
-        "validation_seconds": 0.5,
         "max_steps": 20,
+        "log_every": 2,
+        "crops": {"seconds": 0.5},
+        "optimizer": {"warmup_steps": 4},
+        "losses": {"mel_windows": [128, 512]},
+        "codebook": {"replace_dead_codes_every": 3},
+        "discriminators": {"preset": "small"},
+        "adversarial": {"start_step": 0},
+        "validation": {"seconds": 0.5},
     }
-    return dataclasses.replace(recipe_for(PRESETS[preset]), **{**small, **changes})  # type: ignore[arg-type]
+    return with_settings(recipe_for(PRESETS[preset]), merged(small, changes))
 
 
 def train(preset: str, folder: Path, run: Path, steps: int, **changes: object) -> Trainer:
@@ -63,6 +65,7 @@ def train(preset: str, folder: Path, run: Path, steps: int, **changes: object) -
     return trainer
 
 
+NO_REPLACEMENT = {"replace_dead_codes_every": 0}
 FAMILIES = pytest.mark.parametrize("preset", ["toy", "toy-lite"])
 
 
@@ -72,9 +75,8 @@ def test_losses_fall(folder: Path, tmp_path: Path, preset: str) -> None:
     chosen = config(
         preset,
         max_steps=30,
-        learning_rate=2e-3,
-        final_learning_rate=1e-3,
-        discriminator_start_step=24,
+        optimizer={"learning_rate": 2e-3, "final_learning_rate": 1e-3},
+        adversarial={"start_step": 24},
     )
     trainer = Trainer(PRESETS[preset], chosen, source(folder), tmp_path, "cpu")
     trainer.run(Callbacks(progress=seen.append))
@@ -95,12 +97,10 @@ def test_resuming_is_exact(
     folder: Path, tmp_path: Path, preset: str, optimizer: str, cut: int
 ) -> None:
     """Stopped before or after the discriminators began, between two of their steps or not."""
-    options = {
-        "discriminator_start_step": 3,
-        "discriminator_every": 2,
-        "discriminator_segment_seconds": 0.25,
-        "optimizer": optimizer,
-        "loudness_weight": 5.0,
+    options: dict[str, object] = {
+        "adversarial": {"start_step": 3, "every": 2, "segment_seconds": 0.25},
+        "optimizer": {"kind": optimizer},
+        "losses": {"loudness_weight": 5.0},
     }
     whole = train(preset, folder, tmp_path / "whole", 8, **options)
     train(preset, folder, tmp_path / "cut", cut, **options)
@@ -113,18 +113,18 @@ def test_resuming_is_exact(
         assert torch.equal(value, resumed.codec_loss.state_dict()[name]), name
 
 
-def test_discriminators_step_as_often_as_told(folder: Path, tmp_path: Path) -> None:
-    chosen = config("toy-lite", discriminator_every=2, discriminator_start_step=1)
+def test_discriminators_step_as_often_as_configured(folder: Path, tmp_path: Path) -> None:
+    chosen = config("toy-lite", adversarial={"every": 2, "start_step": 1})
     trainer = Trainer(PRESETS["toy-lite"], chosen, source(folder), tmp_path, "cpu")
     wave = torch.from_numpy(source(folder).batch(0, 2)).unsqueeze(1)
     stepped = ["discriminator_real" in trainer.train_step(wave) for _ in range(5)]
     assert stepped == [False, False, True, False, True]
 
 
-def test_discriminators_are_shown_as_much_as_told(
+def test_discriminators_see_a_segment_of_the_configured_length(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    chosen = config("toy-lite", discriminator_segment_seconds=0.25, discriminator_every=1)
+    chosen = config("toy-lite", adversarial={"segment_seconds": 0.25, "every": 1})
     trainer = Trainer(PRESETS["toy-lite"], chosen, source(folder), tmp_path, "cpu")
     shown: list[torch.Tensor] = []
     discriminate = trainer.codec_loss.discriminate
@@ -137,8 +137,8 @@ def test_discriminators_are_shown_as_much_as_told(
     wave = torch.from_numpy(source(folder).batch(0, 2)).unsqueeze(1)
     trainer.train_step(wave)
     trainer.train_step(wave)
-    both, real, made, _, later, _ = shown  # joined, real and restored, of two steps
-    assert both.shape == (4, 1, 4000) and torch.equal(both, torch.cat([real, made]))
+    both, real, generated, _, later, _ = shown  # joined, real and generated, of two steps
+    assert both.shape == (4, 1, 4000) and torch.equal(both, torch.cat([real, generated]))
     assert not torch.equal(real, later)
     assert any(torch.equal(part, real[0, 0]) for part in wave.unfold(2, 4000, 1)[0, 0])
 
@@ -147,7 +147,7 @@ def test_discriminators_are_shown_as_much_as_told(
 def test_a_frozen_encoder_keeps_its_tokens(folder: Path, tmp_path: Path, kind: str) -> None:
     plain = PRESETS["toy-lite"]
     model = dataclasses.replace(plain, quantizer=dataclasses.replace(plain.quantizer, kind=kind))
-    chosen = config("toy-lite", max_steps=4, freeze_encoder=True, replace_dead_codes_every=0)
+    chosen = config("toy-lite", max_steps=4, freeze_encoder=True, codebook=NO_REPLACEMENT)
     trainer = Trainer(model, chosen, source(folder), tmp_path, "cpu")
     before = {name: value.clone() for name, value in trainer.network.state_dict().items()}
     trainer.run(Callbacks())
@@ -157,15 +157,15 @@ def test_a_frozen_encoder_keeps_its_tokens(folder: Path, tmp_path: Path, kind: s
 
 
 def test_codebook_loss_l1_is_the_mean_absolute_distance(folder: Path, tmp_path: Path) -> None:
-    chosen = config("toy", codebook_loss="l1", discriminators="none")
+    chosen = config("toy", codebook={"loss": "l1"}, discriminators={"preset": "none"})
     trainer = Trainer(PRESETS["toy"], chosen, source(folder), tmp_path, "cpu")
     wave = torch.from_numpy(source(folder).batch(0, 2)).unsqueeze(1)
     network = trainer.network
     with torch.no_grad():
-        found = network(wave).quantized
-    codes = network.quantizer.codebooks[0].embed(found.tokens[..., 0])  # type: ignore[operator]
-    expected = 1.25 * (codes - found.searched[0]).abs().mean()
-    assert found.loss.item() == pytest.approx(expected.item(), rel=1e-5)
+        quantized = network(wave).quantized
+    codes = network.quantizer.codebooks[0].embed(quantized.tokens[..., 0])  # type: ignore[operator]
+    expected = 1.25 * (codes - quantized.searched[0]).abs().mean()
+    assert quantized.loss.item() == pytest.approx(expected.item(), rel=1e-5)
 
 
 def test_bfloat16_trains_and_quantises_in_single_precision(folder: Path, tmp_path: Path) -> None:
@@ -183,22 +183,22 @@ def test_a_stopped_run_saves_where_it_stood(folder: Path, tmp_path: Path) -> Non
     seen: list[int] = []
     trainer = Trainer(PRESETS["toy-lite"], config("toy-lite"), source(folder), tmp_path, "cpu")
     trainer.run(Callbacks(lambda p: seen.append(p.step), should_stop=lambda: len(seen) >= 2))
-    (found,) = find_checkpoints(tmp_path)
-    assert found.name == "step-00000004"
-    assert load_model(found / "ema.safetensors").info.training["steps"] == 4
+    (folder,) = find_checkpoints(tmp_path)
+    assert folder.name == "step-00000004"
+    assert load_model(folder / "ema.safetensors").info.training["steps"] == 4
 
 
 def test_newest_and_every_nth_checkpoints_are_kept(folder: Path, tmp_path: Path) -> None:
-    train("toy-lite", folder, tmp_path, 6, checkpoint_minutes=1e-6, keep_every=3)
+    train("toy-lite", folder, tmp_path, 6, checkpoints={"every_minutes": 1e-6, "keep_every": 3})
     names = ["step-00000003", "step-00000005", "step-00000006"]
     assert [path.name for path in find_checkpoints(tmp_path)] == names
     assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == names
 
 
-def test_a_damaged_checkpoint_is_told(folder: Path, tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_is_named(folder: Path, tmp_path: Path) -> None:
     train("toy-lite", folder, tmp_path, 1)
-    (found,) = find_checkpoints(tmp_path)
-    for path in found.iterdir():
+    (checkpoint,) = find_checkpoints(tmp_path)
+    for path in checkpoint.iterdir():
         content = path.read_bytes()
         path.write_bytes(content[: len(content) // 2])
         with pytest.raises(ModelFileError, match="step-00000001"):
@@ -211,7 +211,7 @@ def test_a_run_of_another_model_is_not_continued(folder: Path, tmp_path: Path) -
     with pytest.raises(TrainingError, match="another model configuration"):
         train("toy", folder, tmp_path, 2)
     with pytest.raises(TrainingError, match="discriminators at hand"):
-        train("toy-lite", folder, tmp_path, 2, discriminators="none")
+        train("toy-lite", folder, tmp_path, 2, discriminators={"preset": "none"})
 
 
 def test_a_loss_that_is_not_finite_stops_before_the_step(folder: Path, tmp_path: Path) -> None:
@@ -253,7 +253,7 @@ def test_what_a_killed_save_left_is_removed(folder: Path, tmp_path: Path) -> Non
     assert [path.name for path in leftover.parent.iterdir()] == ["step-00000001"]
 
 
-def test_a_run_whose_loss_is_not_finite_is_saved_and_told(folder: Path, tmp_path: Path) -> None:
+def test_a_run_whose_loss_is_not_finite_is_saved_and_reported(folder: Path, tmp_path: Path) -> None:
     chosen = config("toy-lite", max_steps=6)
     trainer = Trainer(PRESETS["toy-lite"], chosen, source(folder), tmp_path, "cpu")
 
@@ -267,10 +267,8 @@ def test_a_run_whose_loss_is_not_finite_is_saved_and_told(folder: Path, tmp_path
 
 
 @FAMILIES
-def test_codes_never_drawn_move_onto_live_latents(
-    folder: Path, tmp_path: Path, preset: str
-) -> None:
-    chosen = config(preset, replace_dead_codes_every=1)
+def test_codes_never_used_move_onto_live_latents(folder: Path, tmp_path: Path, preset: str) -> None:
+    chosen = config(preset, codebook={"replace_dead_codes_every": 1})
     trainer = Trainer(PRESETS[preset], chosen, source(folder), tmp_path, "cpu")
     trainer.train_step(torch.from_numpy(source(folder).batch(0, 2)).unsqueeze(1))
     codes = trainer.network.quantizer.codebooks[0].codes.detach()  # type: ignore[operator]
@@ -281,8 +279,9 @@ def test_codes_never_drawn_move_onto_live_latents(
 def test_the_published_recipe_moves_no_code_and_still_counts_them(
     folder: Path, tmp_path: Path
 ) -> None:
-    assert recipe_for(PRESETS["bigcodec"]).replace_dead_codes_every == 0
-    chosen = config("toy", replace_dead_codes_every=0, learning_rate=1e-9, final_learning_rate=1e-9)
+    assert recipe_for(PRESETS["bigcodec"]).codebook.replace_dead_codes_every == 0
+    rates = {"learning_rate": 1e-9, "final_learning_rate": 1e-9}
+    chosen = config("toy", codebook=NO_REPLACEMENT, optimizer=rates)
     trainer = Trainer(PRESETS["toy"], chosen, source(folder), tmp_path, "cpu")
     before = trainer.ema["quantizer.codebooks.0.codes"].clone()
     trainer.step = USAGE_WINDOW - 1
@@ -301,10 +300,10 @@ def test_a_run_too_short_for_an_interval_is_validated_at_its_end(
     seen: list[Validation] = []
     blip = ("blip", np.full(100, 0.5, dtype=np.float32))
     validator = Validator([blip], torch.device("cpu"))
-    chosen = config("toy-lite", max_steps=2, validate_every=1000)
+    chosen = config("toy-lite", max_steps=2, validation={"every": 1000})
     trainer = Trainer(PRESETS["toy-lite"], chosen, source(folder), tmp_path, "cpu", validator)
     trainer.run(Callbacks(validation=seen.append))
-    assert [found.step for found in seen] == [2]
+    assert [validation.step for validation in seen] == [2]
     assert seen[0].stoi is None and math.isfinite(seen[0].mel)
 
 
@@ -314,14 +313,15 @@ def test_validation_measures_the_average_and_keeps_the_best(
 ) -> None:
     seen: list[Validation] = []
     clips = excerpts(scan(folder), 4, 1.5)
-    chosen = config(preset, max_steps=6, validate_every=2)
+    chosen = config(preset, max_steps=6, validation={"every": 2})
     validator = Validator(clips, torch.device("cpu"))
     trainer = Trainer(PRESETS[preset], chosen, source(folder), tmp_path, "cpu", validator)
     trainer.run(Callbacks(validation=seen.append))
-    assert [found.step for found in seen] == [2, 4, 6]
-    best = min(seen, key=lambda found: found.mel)
-    assert [found.best for found in seen] == [
-        found.mel < min([math.inf] + [e.mel for e in seen[:i]]) for i, found in enumerate(seen)
+    assert [validation.step for validation in seen] == [2, 4, 6]
+    best = min(seen, key=lambda validation: validation.mel)
+    distances = [validation.mel for validation in seen]
+    assert [validation.best for validation in seen] == [
+        mel < min([math.inf, *distances[:i]]) for i, mel in enumerate(distances)
     ]
     saved = load_model(tmp_path / "best.safetensors")
     assert saved.info.training["steps"] == best.step
@@ -342,15 +342,15 @@ def test_portable_checkpoints_carry_a_run(folder: Path, tmp_path: Path) -> None:
     files = save_portable(tmp_path / "portable", checkpoint)
     assert is_portable(tmp_path / "portable") and not is_portable(tmp_path / "run")
     assert all(file.stat().st_size <= 15 << 20 for file in files)
-    found = load_portable(tmp_path / "portable")
-    assert (found.step, found.model, found.train) == (3, checkpoint.model, checkpoint.train)
+    loaded = load_portable(tmp_path / "portable")
+    assert (loaded.step, loaded.model, loaded.train) == (3, checkpoint.model, checkpoint.train)
     for part in ("weights", "ema", "discriminators"):
-        wanted = getattr(checkpoint, part)
-        assert set(getattr(found, part)) == set(wanted)
-        for name, value in getattr(found, part).items():
-            assert torch.equal(value, wanted[name].bfloat16().float()), name
+        saved = getattr(checkpoint, part)
+        assert set(getattr(loaded, part)) == set(saved)
+        for name, value in getattr(loaded, part).items():
+            assert torch.equal(value, saved[name].bfloat16().float()), name
     other = Trainer(PRESETS["toy-lite"], trainer.config, source(folder), tmp_path / "b", "cpu")
-    other.start_from(found.weights, found.ema, found.discriminators, found.step, found.facts)
+    other.start_from(loaded.weights, loaded.ema, loaded.discriminators, loaded.step, loaded.facts)
     assert other.step == 3
     (tmp_path / "portable" / "piece-00.safetensors").unlink()
     with pytest.raises(ModelFileError, match="damaged portable checkpoint"):
@@ -377,5 +377,5 @@ def test_portable_lite_is_small_and_large_tensors_are_cut(tmp_path: Path) -> Non
         files = save_portable(tmp_path / str(limit), checkpoint)
         assert all(file.stat().st_size <= 15 << 20 for file in files)
         assert sum(file.stat().st_size for file in files) <= limit
-    found = load_portable(tmp_path / str(limit)).discriminators["large"]
-    assert torch.equal(found, large["large"].bfloat16().float())
+    loaded = load_portable(tmp_path / str(limit)).discriminators["large"]
+    assert torch.equal(loaded, large["large"].bfloat16().float())

@@ -1,8 +1,7 @@
-"""What is done for speed in training against PyTorch's plain way of doing it."""
+"""Fast implementations for training against PyTorch's plain ones."""
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import pytest
@@ -27,16 +26,15 @@ def test_the_layout_in_memory_changes_no_convolution(
     layer = WeightNormConv2d(*channels, (5, 3), (3, 2))
     parameters = list(layer.parameters())
     x = torch.randn(2, channels[0], *shape, requires_grad=True)
-    wanted = F.conv2d(x, layer.weight(), layer.bias, (3, 2), (2, 1))
-    grad = torch.randn_like(wanted)
-    exact = torch.autograd.grad(wanted, [x, *parameters], grad)
+    expected = F.conv2d(x, layer.weight(), layer.bias, (3, 2), (2, 1))
+    grad = torch.randn_like(expected)
+    exact = torch.autograd.grad(expected, [x, *parameters], grad)
     for swapped in (False, True):
-        found = layer(x.transpose(2, 3), True).transpose(2, 3) if swapped else layer(x)
-        assert torch.allclose(found, wanted, atol=1e-5)
-        for ours, reference in zip(
-            torch.autograd.grad(found, [x, *parameters], grad), exact, strict=True
-        ):
-            assert torch.allclose(ours, reference, rtol=1e-4, atol=1e-4)
+        output = layer(x.transpose(2, 3), True).transpose(2, 3) if swapped else layer(x)
+        assert torch.allclose(output, expected, atol=1e-5)
+        gradients = torch.autograd.grad(output, [x, *parameters], grad)
+        for gradient, reference in zip(gradients, exact, strict=True):
+            assert torch.allclose(gradient, reference, rtol=1e-4, atol=1e-4)
 
 
 def plain_features(part: Any, wave: Tensor) -> list[Tensor]:
@@ -57,15 +55,14 @@ def test_features_are_in_their_usual_shape() -> None:
     for discriminator in build_discriminators(DISCRIMINATORS["small"]).values():
         assert isinstance(discriminator.parts, torch.nn.ModuleList)
         for part in discriminator.parts:
-            for ours, wanted in zip(part(wave), plain_features(part, wave), strict=True):
-                assert ours.shape == wanted.shape
-                assert torch.allclose(ours, wanted, atol=1e-5)
+            for feature, expected in zip(part(wave), plain_features(part, wave), strict=True):
+                assert feature.shape == expected.shape
+                assert torch.allclose(feature, expected, atol=1e-5)
 
 
 def test_real_and_generated_waves_do_not_mix_in_their_batch() -> None:
-    config = dataclasses.replace(recipe_for(PRESETS["toy-lite"]), discriminators="small")
     torch.manual_seed(0)
-    codec_loss = CodecLoss(config)
+    codec_loss = CodecLoss(recipe_for(PRESETS["toy-lite"]))
     real, generated = 0.1 * torch.randn(2, 1, 4000), 0.1 * torch.randn(3, 1, 4000)
     joined = codec_loss.discriminator_losses(real, generated)
     alone = discriminator_loss(codec_loss.discriminate(real), codec_loss.discriminate(generated))
@@ -75,11 +72,11 @@ def test_real_and_generated_waves_do_not_mix_in_their_batch() -> None:
 
 def test_mean_distance_is_the_l1_loss() -> None:
     torch.manual_seed(0)
-    ours = torch.randn(3, 4, 5).transpose(1, 2).requires_grad_()
+    estimate = torch.randn(3, 4, 5).transpose(1, 2).requires_grad_()
     target = torch.randn(3, 5, 4)
-    target[0, 0, 0] = ours[0, 0, 0].detach()
-    loss, wanted = mean_distance(ours, target), F.l1_loss(ours, target)
-    assert torch.equal(loss, wanted)
-    (found,), (exact,) = (torch.autograd.grad(x * 3, [ours]) for x in (loss, wanted))
-    assert torch.allclose(found, exact)
-    assert found.stride() == ours.stride() and found[0, 0, 0] == 0
+    target[0, 0, 0] = estimate[0, 0, 0].detach()
+    loss, expected = mean_distance(estimate, target), F.l1_loss(estimate, target)
+    assert torch.equal(loss, expected)
+    (gradient,), (exact,) = (torch.autograd.grad(x * 3, [estimate]) for x in (loss, expected))
+    assert torch.allclose(gradient, exact)
+    assert gradient.stride() == estimate.stride() and gradient[0, 0, 0] == 0
