@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Generic, Protocol, TypeVar
@@ -13,6 +14,7 @@ from bigcodec_cli.files.reporting import Reporter
 
 FAULTS = (CliError, OSError, MemoryError, RuntimeError, ValueError, bcdc.BcdcError)
 """What can go wrong with one file. RuntimeError: torch's way to run out of memory."""
+_SPARE_DESCRIPTORS = 12
 
 
 class Task(Protocol):
@@ -184,11 +186,13 @@ def open_each(
 ) -> Iterator[AnyTask | None]:
     """A task for each job that can be opened; the others are reported as failed.
 
-    None comes before what may block, such as a pipe: the others are not to wait with it.
+    None comes before what may block, such as a pipe, for the others are not to wait with it; and
+    where the process has hardly any more files to open, until those that are open are done.
     """
     for job in jobs:
         path = job.source
-        if path is not None and os.path.exists(path) and not os.path.isfile(path):
+        may_block = path is not None and os.path.exists(path) and not os.path.isfile(path)
+        if may_block or not _can_open_files():
             yield None
         try:
             yield open_task(job)
@@ -196,3 +200,14 @@ def open_each(
             raise
         except FAULTS as error:
             reporter.failed(job, error)
+
+
+def _can_open_files() -> bool:
+    """Whether there are descriptors for one more task, and for what libraries open meanwhile."""
+    with contextlib.ExitStack() as stack:
+        try:
+            for _ in range(_SPARE_DESCRIPTORS):
+                stack.callback(os.close, os.open(os.devnull, os.O_RDONLY))
+        except OSError:
+            return False
+    return True

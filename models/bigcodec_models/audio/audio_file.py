@@ -64,9 +64,9 @@ class AudioFile:
         self._stack = contextlib.ExitStack()
         with contextlib.ExitStack() as opening:
             opening.callback(self._stack.close)
-            first = self._stack.enter_context(_SequentialFile(os.fsencode(path)))
+            file = self._stack.enter_context(path.open("rb"))  # says why, where it cannot be opened
+            first = self._stack.enter_context(_open_sequential(path))
             self.rate, self.channels, self._format = first.samplerate, first.channels, first.format
-            file = self._stack.enter_context(path.open("rb"))
             self._content = Content(file, os.fstat(file.fileno()).st_size)
             self._layout = _examine(self._content, self._format)
             self._first = first
@@ -140,6 +140,15 @@ class _SequentialFile(soundfile.SoundFile):  # type: ignore[misc]
 
     def seekable(self) -> bool:
         return False
+
+
+def _open_sequential(path: Path) -> _SequentialFile:
+    try:
+        return _SequentialFile(os.fsencode(path))
+    except soundfile.LibsndfileError as error:
+        if "System error" in str(error):
+            path.open("rb").close()  # raises what the system says
+        raise
 
 
 class _Slice(io.RawIOBase):

@@ -168,3 +168,21 @@ def test_numbers_that_are_not_finite_are_refused(
             "a.wav: holds samples that are not finite numbers; repair it first\n"
         )
     assert not (tmp_path / "a.bcdc").exists()
+
+
+def test_eval_and_compare_go_as_far_as_the_recording(
+    here: Here, tmp_path: Path, recordings: dict[str, bytes], toy_model: Path
+) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.wav").write_bytes(recordings["wav"])
+    (tmp_path / "in" / "b.mp3").write_bytes(recordings["mp3"][: len(recordings["mp3"]) // 2])
+    (tmp_path / "in" / "c.wav").write_bytes(recordings["wav"][:SAMPLES])
+    options = ["--model", toy_model, "--metrics", "mcd", "--json", "out.json"]
+    ran = here("eval", "in", *options)
+    assert ran.code == 1 and ran.stderr.count(": was cut short: ") == 2
+    evaluation = json.loads((tmp_path / "out.json").read_text())
+    assert set(evaluation["unread"]) == {"b.mp3", "c.wav"}
+    assert len(evaluation["codecs"][0]["per_file"]) == 3
+    ran = here("compare", "in/a.wav", "in/c.wav", "--metrics", "mcd")
+    assert ran.code == 1 and ran.stdout
+    assert "in/c.wav: was cut short" in ran.stderr and "compared as far as it goes" in ran.stderr

@@ -99,8 +99,8 @@ def check_means(codec: Any) -> None:
 def check_same_in_one_process(clips: Path, model: Path, rows: Any) -> None:
     config = EvalConfig(models=(str(model),), baselines=(), metrics=COMPUTED, device="cpu", jobs=1)
     outcome = Worker(config)(EvalClip(path=clips / "a/one.wav", name="a/one.wav", group="a"))
-    assert isinstance(outcome, list)
-    alone = outcome[1].values
+    assert outcome.unread is None
+    alone = outcome.results[1].values
     for key in alone.keys() - SPEEDS:
         assert rows[0][key] == pytest.approx(alone[key], rel=1e-4), key
 

@@ -121,7 +121,7 @@ def test_the_page_shows_the_results(evaluation: Evaluation) -> None:
     assert len(root.findall(".//section[@id='groups']//tbody/tr")) == 6
     missing = words(root.find(".//section[@id='missing']"))
     assert "codec2:1200 is missing c2enc is not installed" in missing
-    assert "broken.wav was not read cannot be read as audio" in missing
+    assert "broken.wav was not read in full cannot be read as audio" in missing
     assert "pesq_wb failed for lite on 1 of the files No <utterances> (a/three.wav)" in missing
     assert "how opus:6 was run" in words(root.find(".//section[@id='codecs']"))
 
