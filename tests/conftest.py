@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
-# Before anything loads torch: as many processes as processors run tests at once.
+# As many processes as there are processors run tests at once, so each computes on one thread. Tests
+# of two threads are 15 times as fast where these do not spin while they wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 ROOT = Path(__file__).parent.parent
 Run = Callable[..., subprocess.CompletedProcess[str]]
