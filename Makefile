@@ -25,7 +25,7 @@ demo: .venv/.installed
 
 test: .venv/.installed-dev
 	$(MAKE) --no-print-directory lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
 lint:
 	$(BIN)/ruff check .

@@ -75,10 +75,10 @@ def check_rewritten(container: bcdc.Container, tokens: bcdc.Tokens) -> None:
 def restore(data: bytes, tokens: bcdc.Tokens | None) -> None:
     """What `--recover` does; of an undamaged file it loses nothing."""
     try:
-        found = salvage(data)
-        if size_of(found.header, found.frames) > MAX_TOKENS:
+        salvaged = salvage(data)
+        if size_of(salvaged.header, salvaged.frames) > MAX_TOKENS:
             return
-        restored = found.decode(PRIOR)
+        restored = salvaged.decode(PRIOR)
     except bcdc.BcdcError:
         # Of an empty file no prior is needed to read nothing, but one is to restore nothing.
         assert tokens is None or not tokens.size, "an undamaged file cannot be restored"

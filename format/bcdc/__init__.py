@@ -1,7 +1,7 @@
 """The .bcdc container for speech tokens. Specification: SPEC.md beside this package's source.
 
-Needs numpy, constriction and the standard library only; knows nothing of the models that make
-the tokens.
+Needs numpy, constriction, threadpoolctl and the standard library only; does not know the models
+that make the tokens.
 """
 
 from bcdc.block_coder import Coding, header_for, usable_coders

@@ -1,7 +1,7 @@
 """The coder `adaptive`: learns from the recording itself (SPEC section 6.4).
 
-A token is looked for first among those that followed the previous token before, itself always
-one of them; failing that it is coded by how often each has occurred.
+A token is first looked up among those that followed the previous token earlier; the previous token
+itself is always one of them. Otherwise it is coded by how often each token has occurred.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from bcdc.range_coder import Frequencies
 from bcdc.tokens import Tokens
 
 REFRESH = 64
-"""Tokens of a codebook after which the table of how often each occurs is made anew."""
+"""Tokens of a codebook after which the table of how often each occurs is computed again."""
 _AGES = 32
 
 Coding = range_coder.Writer | range_coder.Reader
 
 
 class AdaptiveCoder:
-    """Codes the consecutive blocks of one recording, from the first of a run on."""
+    """Codes consecutive blocks of one recording, starting with the first block of a run."""
 
     def __init__(self, geometry: Geometry, channels: int) -> None:
         self._geometry, self._channels = geometry, channels
@@ -49,7 +49,7 @@ class AdaptiveCoder:
         return [self._code(range_coder.Reader(payload), blank) for payload in payloads]
 
     def learn(self, block: Tokens) -> None:
-        """Take note of the next block, whose tokens came by another way."""
+        """Learn from the next block (channels, frames, codebooks), whose tokens were stored raw."""
         self._code(range_coder.Writer(), block)
 
     def _forget(self) -> None:
@@ -60,35 +60,36 @@ class AdaptiveCoder:
         if self._blocks % Coder.ADAPTIVE.run_blocks == 0:
             self._forget()
         self._blocks += 1
-        found: list[int] = []
+        tokens: list[int] = []
         count = self._geometry.codebooks
         for at, token in enumerate(block.reshape(-1).tolist()):
             book, k = at // (block.shape[1] * count) * count + at % count, at % count
             token = self._books[k].code(coding, self._last[book], token)
             self._last[book] = token
-            found.append(token)
-        return np.array(found, dtype=np.int32).reshape(block.shape)
+            tokens.append(token)
+        return np.array(tokens, dtype=np.int32).reshape(block.shape)
 
 
 class _Codebook:
-    """What has been learnt of one codebook so far."""
+    """The statistics of one codebook so far."""
 
     def __init__(self, size: int) -> None:
         self._counts = np.ones(size, dtype=np.int64)
         self._coded = 0
         self._table = range_coder.Table(count_frequencies(self._counts))
         self._followers: dict[int, _Followers] = {}
-        self._found = [[2, 1] for _ in range(_AGES)]
+        self._known = [[2, 1] for _ in range(_AGES)]
+        """For each age, how often a token was new and how often known."""
 
     def code(self, coding: Coding, previous: int | None, token: int) -> int:
-        """Code a token after another, and learn from it."""
+        """Code a token that follows `previous` in its channel, and learn from it."""
         if previous is None:
             token = coding.symbol_of(self._table, token)
         else:
             followers = self._followers.setdefault(previous, _Followers(previous))
-            found = self._found[followers.age()]
-            known = coding.symbol(_flag(*found), int(token in followers.tokens))
-            found[known] += 2
+            counts = self._known[followers.age()]
+            known = coding.symbol(_flag(*counts), int(token in followers.tokens))
+            counts[known] += 2
             token = followers.code(coding, token) if known else coding.symbol_of(self._table, token)
             followers.add(token)
         self._counts[token] += 1
@@ -118,7 +119,7 @@ class _Followers:
         return self.tokens[coding.symbol(count_frequencies(np.array(self._counts)), index)]
 
     def add(self, token: int) -> None:
-        """Take note of one more."""
+        """Count one more follower."""
         self._total += 1
         if token in self.tokens:
             self._counts[self.tokens.index(token)] += 1
@@ -127,5 +128,5 @@ class _Followers:
             self._counts.append(1)
 
 
-def _flag(missed: int, found: int) -> Frequencies:
-    return count_frequencies(np.array([missed, found], dtype=np.int64))
+def _flag(new: int, known: int) -> Frequencies:
+    return count_frequencies(np.array([new, known], dtype=np.int64))

@@ -1,4 +1,4 @@
-"""The coders of a container's blocks, behind one face (SPEC section 6)."""
+"""The coders of a container's blocks, behind one interface (SPEC section 6)."""
 
 from __future__ import annotations
 
@@ -63,14 +63,14 @@ def header_for(header: Header, coder: Coder | None, prior: Prior | None = None) 
 
 
 class Coding:
-    """The coder of one container, from a block on at which its context starts anew: a block
-    number that is a multiple of `header.coder.run_blocks`.
+    """The coder of one container, starting at a block where its context starts anew: its
+    number is a multiple of `header.coder.run_blocks`.
 
     Raises:
         MissingPriorError: the header names a prior, and `prior` is not it.
         CorruptError: the prior that it names is of another model.
 
-    A block that does not get smaller is stored raw; its length tells.
+    A block that the coder does not make smaller is stored raw, which its length shows.
     """
 
     def __init__(self, header: Header, prior: Prior | None) -> None:
@@ -83,7 +83,7 @@ class Coding:
         return self.or_raw(blocks, self.encode_coded(blocks))
 
     def encode_coded(self, blocks: Sequence[Tokens]) -> list[bytes]:
-        """The same, but whatever the size of what the coder makes of them."""
+        """What the coder makes of the next blocks, even where that is larger than raw."""
         return self._coder.encode(list(blocks))
 
     def or_raw(self, blocks: Sequence[Tokens], payloads: Sequence[bytes]) -> list[bytes]:
@@ -104,11 +104,11 @@ class Coding:
         blocks: list[Tokens] = []
         for is_raw, some in groupby(payloads, lambda payload: self.is_raw(payload, frames)):
             coder: BlockCoder = self._raw if is_raw else self._coder
-            found = coder.decode(list(some), frames)
+            decoded = coder.decode(list(some), frames)
             if is_raw and isinstance(self._coder, AdaptiveCoder):
-                for block in found:
+                for block in decoded:
                     self._coder.learn(block)
-            blocks += found
+            blocks += decoded
         return blocks
 
     def is_raw(self, payload: bytes, frames: int) -> bool:
@@ -117,23 +117,23 @@ class Coding:
 
     @staticmethod
     def decode_together(parts: Sequence[tuple[Coding, bytes, int]]) -> list[Tokens]:
-        """Tokens of blocks of several containers of the coder `prior` and one prior, side by side:
-        of each block its coding, its payload and its frames.
+        """Tokens of blocks of several containers of the coder `prior`, all with the same prior,
+        decoded side by side: for each block its coding, its payload and its frames.
 
         Raises:
             CorruptError: impossible tokens, in any of them.
         """
-        hard = [part for part in parts if not part[0].is_raw(*part[1:])]
-        found: Iterator[Tokens] = iter(())
-        if hard:
-            coder = hard[0][0]._coder
+        coded = [part for part in parts if not part[0].is_raw(*part[1:])]
+        decoded: Iterator[Tokens] = iter(())
+        if coded:
+            coder = coded[0][0]._coder
             assert isinstance(coder, NetworkCoder)
-            shapes = [(coding._header.channels, frames) for coding, _, frames in hard]
-            found = iter(coder.decode_shapes([payload for _, payload, _ in hard], shapes))
+            shapes = [(coding._header.channels, frames) for coding, _, frames in coded]
+            decoded = iter(coder.decode_shapes([payload for _, payload, _ in coded], shapes))
         return [
             coding._raw.decode([payload], frames)[0]
             if coding.is_raw(payload, frames)
-            else next(found)
+            else next(decoded)
             for coding, payload, frames in parts
         ]
 

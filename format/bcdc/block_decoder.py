@@ -1,4 +1,4 @@
-"""Decoding the blocks of one container, in stretches."""
+"""Decoding the blocks of one container, range by range."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from bcdc.tokens import Tokens
 _AT_ONCE = 64
 """Blocks decoded side by side; bounds memory."""
 _AHEAD = 16
-"""Blocks at most of a container that is decoded with others. A longer one gains little by it."""
+"""Largest number of blocks of a container that is decoded together with others: longer ones gain
+little."""
 
 
 class Decoding:
     """Tokens of blocks, given all payloads and the number of frames of a container.
 
-    Stretches that follow one another go on from where the last one stopped.
+    A range that follows the last one goes on from there and decodes nothing twice.
     """
 
     def __init__(self, header: Header, payloads: list[memoryview], frames: int) -> None:
@@ -64,8 +65,8 @@ class Decoding:
         return np.concatenate([np.zeros(shape, dtype=np.int32), *parts], axis=1)
 
     def parts(self, prior: Prior) -> list[tuple[Coding, bytes, int]]:
-        """What `Coding.decode_together` needs of the whole, if that is short and for it; else
-        nothing."""
+        """What `Coding.decode_together` needs to decode all blocks; empty if there are many, or if
+        they are not coded with `prior`."""
         if self._header.coder is not Coder.PRIOR or len(self._payloads) > _AHEAD:
             return []
         try:
@@ -75,8 +76,8 @@ class Decoding:
         lengths = [self._length(block) for block in range(len(self._payloads))]
         return [(coding, bytes(p), n) for p, n in zip(self._payloads, lengths, strict=True)]
 
-    def decoded_ahead(self, blocks: Sequence[Tokens], prior: Prior) -> None:
-        """Be told the tokens of all blocks."""
+    def keep(self, blocks: Sequence[Tokens], prior: Prior) -> None:
+        """Keep the tokens of all blocks, decoded elsewhere with `prior`."""
         self._ahead = self._joined(blocks), prior
 
     def _length(self, block: int) -> int:
@@ -87,13 +88,13 @@ class Decoding:
         """The blocks from the next one up to but not including `last`."""
         if self._coding is None:
             self._coding = Coding(self._header, self._prior)
-        found: list[Tokens] = []
+        blocks: list[Tokens] = []
         ends = {min(last, self._frames // self._full), last}
         for end in sorted(end for end in ends if end > self._next):
-            found += self._same_length(self._coding, self._next, end)
+            blocks += self._same_length(self._coding, self._next, end)
             self._next = end
-        self._last = found[-1]
-        return found
+        self._last = blocks[-1]
+        return blocks
 
     def _same_length(self, coding: Coding, first: int, last: int) -> list[Tokens]:
         frames = self._length(first)
@@ -102,13 +103,14 @@ class Decoding:
             return coding.decode(payloads, frames)
         except CorruptError as error:
             self._restart(0, self._prior)
-            index = _culprit(self._header, self._prior, payloads, frames)
+            index = _first_corrupt(self._header, self._prior, payloads, frames)
             where = first + index if self._header.coder.run_blocks == 1 else first
             raise CorruptError(f"block {where}: {error}", where) from error
 
 
-def _culprit(header: Header, prior: Prior | None, payloads: list[bytes], frames: int) -> int:
-    """Which of blocks of one length cannot be decoded, where a block needs no other."""
+def _first_corrupt(header: Header, prior: Prior | None, payloads: list[bytes], frames: int) -> int:
+    """Index of the first payload that cannot be decoded, where no block needs another; all blocks
+    have `frames` frames."""
     for index, payload in enumerate(payloads):
         try:
             Coding(header, prior).decode([payload], frames)
@@ -118,12 +120,12 @@ def _culprit(header: Header, prior: Prior | None, payloads: list[bytes], frames:
 
 
 def decode_together(decodings: Sequence[Decoding], prior: Prior) -> None:
-    """Decode short containers side by side. If one is damaged, all are left as they were."""
+    """Decode short containers side by side. If one is damaged, none is decoded."""
     parts = [(decoding, decoding.parts(prior)) for decoding in decodings]
     try:
-        found = iter(Coding.decode_together([part for _, some in parts for part in some]))
+        decoded = iter(Coding.decode_together([part for _, some in parts for part in some]))
     except CorruptError:
         return
     for decoding, some in parts:
         if some:
-            decoding.decoded_ahead([next(found) for _ in some], prior)
+            decoding.keep([next(decoded) for _ in some], prior)

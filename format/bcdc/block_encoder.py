@@ -1,4 +1,4 @@
-"""Tokens that come in pieces, cut into coded blocks (SPEC section 4)."""
+"""Cutting tokens that come in pieces into blocks, and coding them (SPEC section 4)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class BlockStream:
         self._sizes: list[int] = []
 
     def push(self, tokens: Tokens) -> list[bytes]:
-        """Take tokens (channels, frames, codebooks); the blocks that this completes."""
+        """Take tokens (channels, frames, codebooks); gives the blocks that this completes."""
         self._ahead = None
         self._pending.append(tokens)
         self._pending_frames += tokens.shape[1]
@@ -37,24 +37,25 @@ class BlockStream:
         return self._cut()
 
     def finish(self) -> list[bytes]:
-        """The blocks that are left, the last of them perhaps short."""
+        """The remaining blocks as stored, the last of them perhaps short."""
         blocks = self._stored(self.waiting(), self._ahead)
         self._pending, self._pending_frames, self._ahead = [], 0, None
         return blocks
 
     def waiting(self) -> list[Tokens]:
-        """The blocks that `finish` is left to code, the last of them perhaps short."""
+        """Blocks (channels, frames, codebooks) that `finish` would code; the last may be short."""
         if not self._pending_frames:
             return []
         joined, full = np.concatenate(self._pending, axis=1), self.header.block_frames
         return [joined[:, start : start + full] for start in range(0, joined.shape[1], full)]
 
     def encode(self, blocks: Sequence[Tokens]) -> list[bytes]:
-        """What the coder makes of blocks, whatever its size; for coders without a context."""
+        """What the coder makes of blocks, even where that is larger than raw; for coders without
+        a context."""
         return self._coding.encode_coded(blocks)
 
-    def coded_ahead(self, payloads: Sequence[bytes]) -> None:
-        """Be told what the coder makes of the blocks that wait."""
+    def keep(self, payloads: Sequence[bytes]) -> None:
+        """Keep the coded payloads of the blocks in `waiting`, made elsewhere, for `finish`."""
         self._ahead = payloads
 
     def seek_table(self) -> bytes:

@@ -15,7 +15,7 @@ INDEX_BLOCKS = 16
 
 
 def length_code(size: int, full: int) -> bytes:
-    """A payload's length, told by how far it falls short of a full raw block (SPEC section 4.1)."""
+    """Code of a payload's length: how much shorter it is than a full raw block (SPEC 4.1)."""
     short = full - size
     if short < _LONG_CODE - 1:
         return bytes([1 + short])
@@ -24,7 +24,7 @@ def length_code(size: int, full: int) -> bytes:
 
 
 def payload_size(data: bytes, at: int, full: int) -> tuple[int, int]:
-    """The payload's length that the code at offset `at` tells, and the offset after it.
+    """The payload's length by the code at offset `at`, and the offset after the code.
 
     Raises:
         TruncatedError: the data end inside the code.
@@ -41,7 +41,7 @@ def payload_size(data: bytes, at: int, full: int) -> tuple[int, int]:
 
 
 def stored_block(payload: bytes, index: int, full: int) -> bytes:
-    """A block as it lies in the file: length code, checksum, payload (SPEC section 4)."""
+    """A block as it is in the file: length code, checksum, payload (SPEC section 4)."""
     return length_code(len(payload), full) + check16(payload, index) + payload
 
 

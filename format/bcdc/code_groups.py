@@ -1,4 +1,4 @@
-"""Codebooks cut into groups of similar codes, so that a token is two small choices
+"""Codebooks cut into groups of similar codes, so that a token is two small symbols
 (SPEC section 6.3)."""
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Grouping:
         return np.argsort(self.order, kind="stable")
 
     def tokens(self, places: Places) -> Tokens:
-        """The codes at places (...).
+        """The codes (...) at places (...).
 
         Raises:
             CorruptError: no code has one of them.

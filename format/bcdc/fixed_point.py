@@ -1,7 +1,7 @@
 """Exact integer forms of the functions that decide a probability (SPEC section 7.1).
 
-Tables are filled by way of floats, once. No entry lies within 10^-6 of a rounding boundary (a test
-shows it), so any math library gives the same table.
+Tables are computed once, in floating point. No entry lies within 10^-6 of a rounding boundary, as
+a test shows, so any math library gives the same table.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ _Entry = TypeVar("_Entry", bound=np.generic)
 
 
 def lookup(table: npt.NDArray[_Entry], values: Ints) -> npt.NDArray[_Entry]:
-    """`table` at `values`, held to its range."""
+    """Entries (...) of `table` at `values` (...), which are first limited to its range."""
     return table.take(values + _TABLE_HALF, mode="clip")
 
 
@@ -79,10 +79,10 @@ def _shared(weights: Ints, best: np.intp | npt.NDArray[np.intp]) -> Frequencies:
     """Frequencies (..., n) in proportion to weights (..., n), of which `best` (...) names the
     place that gets what rounding leaves over."""
     free = TOTAL - MIN_FREQUENCY * weights.shape[-1]
-    found: Frequencies = weights * free
-    found //= np.add.reduce(weights, axis=-1, keepdims=True)
-    found += MIN_FREQUENCY
-    rows = found.reshape(-1, weights.shape[-1])
+    shared: Frequencies = weights * free
+    shared //= np.add.reduce(weights, axis=-1, keepdims=True)
+    shared += MIN_FREQUENCY
+    rows = shared.reshape(-1, weights.shape[-1])
     places = np.arange(0, rows.size, rows.shape[1]) + best.reshape(-1)
     rows.reshape(-1)[places] += TOTAL - np.add.reduce(rows, axis=1)
-    return found
+    return shared

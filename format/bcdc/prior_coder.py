@@ -17,7 +17,7 @@ from bcdc.range_coder import Frequencies
 from bcdc.tokens import Tokens
 
 _ROWS_AT_ONCE = 2048
-"""States whose distributions are worked out together; bounds memory."""
+"""States whose distributions are computed together; bounds memory."""
 _STATES_AT_ONCE = 1 << 18
 """States that are kept while encoding, beyond those of one block; bounds memory."""
 
@@ -26,7 +26,7 @@ _DECODED_AT_ONCE = 256
 
 
 class NetworkCoder:
-    """Codes blocks with a network; a block, and a channel in it, needs no other."""
+    """Codes blocks with a network; no block, and no channel of a block, needs another."""
 
     def __init__(
         self, network: Network, groupings: Sequence[Grouping], geometry: Geometry, channels: int
@@ -39,13 +39,13 @@ class NetworkCoder:
     def encode(self, blocks: Sequence[Tokens]) -> list[bytes]:
         """Payloads of blocks (channels, frames, codebooks), of any shapes.
 
-        The blocks advance side by side, so that many cost little more than one.
+        The blocks advance side by side, so that many take little longer than one.
         """
         payloads = [b""] * len(blocks)
-        for lot in _lots(blocks):
+        for batch in _batches(blocks):
             with one_thread():
-                found = self._encode([blocks[i] for i in lot])
-            for i, payload in zip(lot, found, strict=True):
+                coded = self._encode([blocks[i] for i in batch])
+            for i, payload in zip(batch, coded, strict=True):
                 payloads[i] = payload
         return payloads
 
@@ -81,13 +81,13 @@ class NetworkCoder:
         the longest first."""
         network = self._network
         state = network.first_state(len(sequences))
-        found = np.empty((*sequences.shape, network.width), dtype=np.int8)
+        states = np.empty((*sequences.shape, network.width), dtype=np.int8)
         rows = np.zeros(len(sequences), dtype=np.int64)
-        for at, going in enumerate(_going(lengths)):
-            state = network.next_state(network.input_parts(rows[:going]), state[:going])
-            found[:going, at] = small(state)
+        for at, active in enumerate(_active(lengths)):
+            state = network.next_state(network.input_parts(rows[:active]), state[:active])
+            states[:active, at] = small(state)
             rows = sequences[:, at] + self._first_row[at % self._codebooks]
-        return found
+        return states
 
     def _intervals(
         self, k: int, states: npt.NDArray[np.int8], places: npt.NDArray[np.int64]
@@ -100,11 +100,11 @@ class NetworkCoder:
         for start in range(0, len(places), _ROWS_AT_ONCE):
             some = slice(start, start + _ROWS_AT_ONCE)
             state, group = states[some].astype(np.float32), groups[some]
-            found = _picked(frequencies(head.group_logits(state)), group)
-            left[some, 0], frequency[some, 0] = found
+            rows = frequencies(head.group_logits(state))
+            left[some, 0], frequency[some, 0] = _intervals_of(rows, group)
             if grouping.members > 1:
-                found = _picked(frequencies(head.member_logits(state, group)), members[some])
-                left[some, 1], frequency[some, 1] = found
+                rows = frequencies(head.member_logits(state, group))
+                left[some, 1], frequency[some, 1] = _intervals_of(rows, members[some])
         return left, frequency
 
     def decode(self, payloads: Sequence[bytes], frames: int) -> list[Tokens]:
@@ -126,11 +126,11 @@ class NetworkCoder:
         order = sorted(range(len(payloads)), key=lambda i: -shapes[i][1])
         tokens = [np.zeros((0, 0, 0), dtype=np.int32)] * len(payloads)
         for start in range(0, len(order), _DECODED_AT_ONCE):
-            lot = order[start : start + _DECODED_AT_ONCE]
+            batch = order[start : start + _DECODED_AT_ONCE]
             with one_thread():
-                found = self._decode([payloads[i] for i in lot], [shapes[i] for i in lot])
-            for i, table in zip(lot, found, strict=True):
-                tokens[i] = self._tokens(table)
+                decoded = self._decode([payloads[i] for i in batch], [shapes[i] for i in batch])
+            for i, places in zip(batch, decoded, strict=True):
+                tokens[i] = self._tokens(places)
         return tokens
 
     def _decode(
@@ -142,8 +142,8 @@ class NetworkCoder:
         for channel in range(max(c for c, _ in shapes)):
             some = [i for i, (count, _) in enumerate(shapes) if count > channel]
             lengths = np.array([places[i].shape[1] for i in some])
-            found = self._decode_channel([readers[i] for i in some], lengths)
-            for i, row in zip(some, found, strict=True):
+            rows = self._decode_channel([readers[i] for i in some], lengths)
+            for i, row in zip(some, rows, strict=True):
                 places[i][channel] = row[: places[i].shape[1]]
         return places
 
@@ -162,18 +162,19 @@ class NetworkCoder:
         places = np.zeros((len(readers), int(lengths.max(initial=0))), dtype=np.int64)
         state = network.first_state(len(readers))
         rows = np.zeros(len(readers), dtype=np.int64)
-        for at, going in enumerate(_going(lengths)):
+        for at, active in enumerate(_active(lengths)):
             k = at % self._codebooks
-            state = network.next_state(network.input_parts(rows[:going]), state[:going])
-            found = self._choose(readers[:going], k, small(state))
-            places[:going, at] = found
-            # Impossible places are found at the end; until then they must name some row.
-            rows = np.minimum(found, self._sizes[k] - 1) + self._first_row[k]
+            state = network.next_state(network.input_parts(rows[:active]), state[:active])
+            place = self._read_places(readers[:active], k, small(state))
+            places[:active, at] = place
+            # Impossible places are refused at the end; until then they must name some row.
+            rows = np.minimum(place, self._sizes[k] - 1) + self._first_row[k]
         return places
 
-    def _choose(
+    def _read_places(
         self, readers: list[range_coder.Reader], k: int, state: npt.NDArray[np.float32]
     ) -> npt.NDArray[np.int64]:
+        """The next place (n,) of codebook `k` from each of n readers, given states (n, width)."""
         head, members = self._network.heads[k], self._groupings[k].members
         group = range_coder.symbols(readers, frequencies(head.group_logits(state)))
         if members == 1:
@@ -182,31 +183,32 @@ class NetworkCoder:
         return group * members + range_coder.symbols(readers, rows)
 
 
-def _lots(blocks: Sequence[Tokens]) -> Iterator[list[int]]:
-    """Numbers of all blocks, the longest first, in lots of not too many states."""
-    lot: list[int] = []
+def _batches(blocks: Sequence[Tokens]) -> Iterator[list[int]]:
+    """Indices of all blocks, the longest first, in batches of at most `_STATES_AT_ONCE` states
+    after padding, or of one block."""
+    batch: list[int] = []
     size = 0
     for i in sorted(range(len(blocks)), key=lambda i: -blocks[i].shape[1]):
-        longest = blocks[lot[0] if lot else i][0].size
-        more = len(blocks[i]) * longest  # shorter ones are filled up
-        if lot and size + more > _STATES_AT_ONCE:
-            yield lot
-            lot, size = [], 0
+        longest = blocks[batch[0] if batch else i][0].size
+        more = len(blocks[i]) * longest  # shorter ones are padded
+        if batch and size + more > _STATES_AT_ONCE:
+            yield batch
+            batch, size = [], 0
             more = blocks[i].size
-        lot.append(i)
+        batch.append(i)
         size += more
-    if lot:
-        yield lot
+    if batch:
+        yield batch
 
 
-def _going(lengths: npt.NDArray[np.int64]) -> list[int]:
+def _active(lengths: npt.NDArray[np.int64]) -> list[int]:
     """For each step, how many sequences are longer than that, the longest being first."""
     steps = np.arange(int(lengths.max(initial=0)))
-    going: list[int] = np.searchsorted(-lengths, -steps, side="left").tolist()
-    return going
+    active: list[int] = np.searchsorted(-lengths, -steps, side="left").tolist()
+    return active
 
 
-def _picked(
+def _intervals_of(
     rows: Frequencies, symbols: npt.NDArray[np.int64]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Sum of the frequencies before each symbol, and its own, both (...), from rows (..., n)."""

@@ -1,4 +1,4 @@
-"""Prior files: what the coder `prior` knows of a model's tokens (SPEC section 8)."""
+"""Prior files: what the coder `prior` knows about a model's tokens (SPEC section 8)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Arrays = Mapping[str, npt.NDArray[np.integer]]
 
 @dataclasses.dataclass(frozen=True)
 class Prior:
-    """What is known beforehand of the tokens of one model.
+    """What is known in advance about the tokens of one model.
 
     `fingerprint` is the SHA-256 of the file, `model` the first six bytes of the model's
     fingerprint; `groupings` one a codebook. A prior file does not say what tokens mean:
@@ -94,9 +94,9 @@ def write_prior(shape: PriorShape, arrays: Arrays) -> bytes:
     for number in (*geometry.codebook_sizes, shape.inputs, shape.width, shape.hidden):
         data += put_varint(number)
     parts = [data]
-    for name, kind, wanted in shape.arrays():
-        if name not in arrays or arrays[name].shape != wanted:
-            raise ValueError(f"{name} must be an array of shape {wanted}")
+    for name, kind, dims in shape.arrays():
+        if name not in arrays or arrays[name].shape != dims:
+            raise ValueError(f"{name} must be an array of shape {dims}")
         stored = arrays[name].astype(kind)
         if not np.array_equal(stored, arrays[name]):
             raise ValueError(f"{name} has values that do not fit its type")

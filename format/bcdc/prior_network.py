@@ -35,7 +35,7 @@ class Linear:
     offset: npt.NDArray[np.int32]
 
     @functools.cached_property
-    def _turned(self) -> Floats:
+    def _transposed(self) -> Floats:
         return np.ascontiguousarray(self.matrix.T, dtype=np.float32)
 
     @functools.cached_property
@@ -47,21 +47,23 @@ class Linear:
         return self.offset.astype(np.int64)
 
     def scaled(self, x: Floats) -> Ints:
-        """Whole numbers (..., in) of at most 7 bits to units of 2^-26, (..., out)."""
-        sums: Ints = np.multiply(x @ self._turned, self._factor, dtype=np.int64, casting="unsafe")
+        """Whole numbers (..., in) of at most 7 bits mapped to units of 2^-26, (..., out)."""
+        sums: Ints = np.multiply(
+            x @ self._transposed, self._factor, dtype=np.int64, casting="unsafe"
+        )
         sums += self._offset
         return sums
 
     def __call__(self, x: Floats) -> Ints:
-        """Whole numbers (..., in) of at most 7 bits to units of 2^-10, (..., out)."""
-        found = self.scaled(x)
-        found >>= SCALE_BITS
-        return found
+        """Whole numbers (..., in) of at most 7 bits mapped to units of 2^-10, (..., out)."""
+        sums = self.scaled(x)
+        sums >>= SCALE_BITS
+        return sums
 
 
 @dataclasses.dataclass(frozen=True)
 class Head:
-    """What makes logits for the tokens of one codebook of a state.
+    """Makes logits for the tokens of one codebook from a state.
 
     `group_hidden` and `group`: state to hidden to logits of groups; `member_hidden`: state to
     hidden, to which a row of `group_shift` (groups, hidden), int16 in units of 2^-10, is added;
@@ -126,7 +128,7 @@ class Network:
         return int(self.from_state.matrix.shape[1])
 
     def input_parts(self, rows: npt.NDArray[np.int64]) -> Ints:
-        """What embedding rows (...) bring to the parts, in units of 2^-26: (..., 3 * width)."""
+        """What embedding rows (...) add to the three parts, in units of 2^-26: (..., 3 * width)."""
         return self.from_input.scaled(self._inputs[rows])
 
     def first_state(self, count: int) -> Ints:
@@ -134,7 +136,8 @@ class Network:
         return np.zeros((count, self.width), dtype=np.int64)
 
     def next_state(self, parts: Ints, state: Ints) -> Ints:
-        """States (n, width) after inputs, from `input_parts` (n, 3 * width) and states before."""
+        """The states (n, width) that follow `state` (n, width), given the `input_parts`
+        (n, 3 * width) of the last tokens."""
         width = self.width
         own = self.from_state.scaled(small(state))
         raw = parts[:, : 2 * width] + own[:, : 2 * width]
@@ -164,5 +167,5 @@ def small(values: Ints) -> Floats:
     """Units of 2^-15 rounded to units of 2^-7, at most 127, as whole float32 numbers."""
     rounded = values + (1 << (_SMALL_SHIFT - 1))
     rounded >>= _SMALL_SHIFT
-    held: Floats = np.minimum(rounded, 127, out=rounded).astype(np.float32)
-    return held
+    limited: Floats = np.minimum(rounded, 127, out=rounded).astype(np.float32)
+    return limited

@@ -2,8 +2,8 @@
 
 constriction takes probabilities as floats and makes its own integers of them. Given float64
 weights that are whole numbers and add up to 2^24 less the number of symbols, its scale is exactly
-one and every sum exact, so that the integers it uses are ours plus one, on every machine. It
-raises little on damaged data: lengths and checksums are the container's.
+one and every sum exact, so that the integers it uses are these plus one, on every machine. It
+notices little of damaged data: the container has lengths and checksums for that.
 """
 
 from __future__ import annotations
@@ -159,8 +159,8 @@ def symbols(readers: Sequence[Reader], rows: Frequencies) -> npt.NDArray[np.int6
         CorruptError: the bytes of one stand for no symbols.
     """
     weights = _weights(rows)[:, None]
-    found = [reader.symbol_by(row) for reader, row in zip(readers, weights, strict=True)]
-    return np.array(found, dtype=np.int64)
+    read = [reader.symbol_by(row) for reader, row in zip(readers, weights, strict=True)]
+    return np.array(read, dtype=np.int64)
 
 
 def _weights(frequencies: Frequencies) -> npt.NDArray[np.float64]:

@@ -20,7 +20,7 @@ MAX_FRAMES = 1 << 40
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Block:
-    """Where a block lies: offsets of its length code, of its payload and of its end."""
+    """The place of a block: offsets of its length code, of its payload and of its end."""
 
     index: int
     code: int
@@ -63,8 +63,8 @@ class Container:
     def tokens(self, first: int = 0, last: int | None = None, prior: Prior | None = None) -> Tokens:
         """Tokens of frames `first` up to but not including `last`: (channels, frames, codebooks).
 
-        Only the blocks that hold them are decoded, and those that they need for their context;
-        stretches that follow one another decode nothing twice.
+        Only the blocks that hold them are decoded, and those that they need for their context; a
+        range that follows the last one decodes nothing twice.
 
         Raises:
             ValueError: the range does not lie within the file.
@@ -75,9 +75,9 @@ class Container:
         if not 0 <= first <= last <= self.frames:
             raise ValueError(f"frames {first} to {last} are not within 0 to {self.frames}")
         full = self.header.block_frames
-        found = self._decoding.blocks(first // full, -(-last // full), prior)
+        tokens = self._decoding.blocks(first // full, -(-last // full), prior)
         offset = first // full * full
-        return found[:, first - offset : last - offset]
+        return tokens[:, first - offset : last - offset]
 
     @functools.cached_property
     def _decoding(self) -> Decoding:
@@ -115,11 +115,11 @@ def read(data: bytes) -> Container:
 
 
 def decode_ahead(containers: Sequence[Container], prior: Prior) -> None:
-    """Decode short containers side by side, which is faster if they are many; `tokens`, asked
-    with this prior, then has their tokens at hand.
+    """Decode short containers side by side, which is faster for many; their `tokens`, called with
+    this prior, then give what was decoded.
 
-    Only those of the coder `prior` and of this prior gain by it. If one of them is damaged, none
-    does: its own `tokens` tells.
+    This applies to containers coded with this prior. If one of them is damaged, none is decoded
+    here: its own `tokens` raises the error.
     """
     decode_together([container._decoding for container in containers], prior)
 

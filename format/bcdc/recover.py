@@ -1,8 +1,8 @@
 """Finding every whole block of a damaged or truncated container.
 
-A block carries a checksum seeded with its number (SPEC section 4), so a block that is found
-anywhere tells which one it is. Where the chain of blocks breaks, the next place is looked for at
-which two blocks in a row, or one and the end, fit together: four bytes of checksum.
+The checksum of a block is seeded with its number (SPEC section 4), so a block found anywhere can
+be identified. Where the chain of blocks breaks, the scan looks for the next place where two blocks
+in a row, or one block and the end, are valid: four bytes of checksum.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from bcdc.tokens import Tokens
 from bcdc.varint import check16, get_varint
 
 _MAX_BLOCKS = 1 << 16
-"""Block numbers that are looked for after a break: 36 hours."""
+"""Block numbers that are tried after a break: 36 hours."""
 _MAX_REPAIRED = 64
-"""Bytes of a header or extension among which one damaged byte is looked for."""
+"""Longest header or extension in which one damaged byte is searched for."""
 _SMALLEST_BLOCK = 4
 _MAX_KNOWN = 512
 _MAX_TOKENS = 1 << 26
 """Tokens that are restored at once: 200 hours of one channel. A block of a few bytes may stand for
 millions, and a damaged trailer for as many blocks as there are bytes."""
 _AT_ONCE = 64
-_TRAILER_BYTES = 32  # the most that a trailer has beside its seek table
+_TRAILER_BYTES = 32  # the largest trailer without its seek table
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,8 +42,9 @@ class Salvage:
     """What is left of a container.
 
     `blocks` are the whole ones, by number. `num_samples` is the length that the trailer declares,
-    or that of what was found if the trailer is lost (`has_trailer`). `header_repaired` says that
-    the header was damaged, in what is most likely one byte, found by its checksum.
+    or that of the recovered blocks if the trailer is lost (`has_trailer`). `header_repaired` means
+    that the header was damaged and that one byte, most likely the right one, was restored by the
+    checksum.
     """
 
     header: Header
@@ -66,11 +67,11 @@ class Salvage:
         if math.prod(shape) > _MAX_TOKENS:
             raise LimitError(f"what is left declares {math.prod(shape)} tokens, too many at once")
         tokens, lost, end = np.zeros(shape, np.int32), list[tuple[int, int]](), 0
-        for start, found in self._decoded(prior):
+        for start, decoded in self._decoded(prior):
             if start > end:
                 lost.append((end, start))
-            end = start + found.shape[1]
-            tokens[:, start:end] = found
+            end = start + decoded.shape[1]
+            tokens[:, start:end] = decoded
         if end < self.frames:
             lost.append((end, self.frames))
         for start, stop in lost:
@@ -85,7 +86,7 @@ class Salvage:
         )
 
     def _decoded(self, prior: Prior | None) -> Iterator[tuple[int, Tokens]]:
-        """Tokens of stretches, each with its first frame, in order."""
+        """First frame and tokens (channels, frames, codebooks) of each whole block, in order."""
         full, run = self.header.block_frames, self.header.coder.run_blocks
         coding, expected = Coding(self.header, prior), 0
         for first, last in self._stretches():
@@ -93,8 +94,8 @@ class Salvage:
                 continue  # what it needs for its context is lost
             if run > 1 and first % run == 0:
                 coding = Coding(self.header, prior)
-            for index, found in self._decode(coding, first, last):
-                yield index * full, found
+            for index, tokens in self._decode(coding, first, last):
+                yield index * full, tokens
                 expected = index + 1
 
     def _stretches(self) -> Iterator[tuple[int, int]]:
@@ -144,24 +145,24 @@ class Restored:
 
 
 def salvage(data: bytes) -> Salvage:
-    """Look for everything that is whole in the bytes of a container.
+    """Find everything that is whole in the bytes of a container.
 
     Raises:
-        BcdcError: the header is no container's, or damaged beyond repair.
+        BcdcError: the header is not that of a container, or is damaged beyond repair.
     """
     best: Salvage | None = None
     for header, at, repaired in _headers(data):
-        found = _salvage(data, header, at, repaired)
-        if best is None or _score(found) > _score(best):
-            best = found
+        candidate = _salvage(data, header, at, repaired)
+        if best is None or _score(candidate) > _score(best):
+            best = candidate
     if best is None or (best.header_repaired and not best.blocks):
-        read_header(data)  # raises what it is that is wrong
+        read_header(data)  # raises the error that describes it
         raise CorruptError("the header is damaged beyond repair")
     return best
 
 
-def _score(found: Salvage) -> tuple[int, bool]:
-    return len(found.blocks), found.has_trailer
+def _score(candidate: Salvage) -> tuple[int, bool]:
+    return len(candidate.blocks), candidate.has_trailer
 
 
 def _salvage(data: bytes, header: Header, at: int, repaired: bool) -> Salvage:
@@ -187,7 +188,7 @@ def _salvage(data: bytes, header: Header, at: int, repaired: bool) -> Salvage:
 
 
 def _block_frames(header: Header, block: Block) -> int:
-    """Frames of a block, which only a raw one tells; the others are taken for full."""
+    """Frames of a block, by the length of a raw one; any other is taken to be full."""
     if header.coder is not Coder.RAW:
         return header.block_frames
     bits = 8 * (block.end - block.start)
@@ -200,7 +201,7 @@ def _samples_of(header: Header, frames: int) -> int:
 
 
 def _headers(data: bytes) -> Iterator[tuple[Header, int, bool]]:
-    """Every header that the data may begin with, the offset after it, and whether it is a guess."""
+    """Every header the data may begin with, the offset after it, and whether it was repaired."""
     if data[:4] != MAGIC and data[4:6] != check16(data[6:HEADER_BYTES]):
         check_start(data)
     try:
@@ -238,7 +239,7 @@ def _extensions(fixed: bytes, rest: bytes) -> Iterator[tuple[Header, int, bool]]
 
 
 def _repairs(data: bytes, start: int, stop: int, check: int) -> Iterator[bytes]:
-    """`data` with one byte between `start` and `stop`, or the checksum at `check`, put right."""
+    """`data` with one byte between `start` and `stop`, or the checksum at `check`, corrected."""
     stored = data[check : check + 2]
     if check16(data[start:stop]) == stored:
         yield data
@@ -255,9 +256,9 @@ def _repairs(data: bytes, start: int, stop: int, check: int) -> Iterator[bytes]:
 
 
 def _declared_samples(data: bytes, header: Header, first: int) -> int | None:
-    """Samples that the trailer declares, told from the end of the data; None if it is not whole.
+    """Samples that the trailer at the end of the data declares; None if it is not whole.
 
-    Its checksum covers the damage too and is of no use: instead everything in it must fit.
+    Its checksum covers the damage too, so it cannot help: instead all fields must agree.
     """
     end = len(data) - 4
     try:
@@ -281,8 +282,8 @@ def _declared_samples(data: bytes, header: Header, first: int) -> int | None:
 
 
 class _Scan:
-    """Looks through the bytes of a container for its blocks, of which there are `known`, if a
-    trailer tells."""
+    """Searches the bytes of a container for its blocks; a trailer declares `known` blocks, or is
+    lost (None)."""
 
     def __init__(self, data: bytes, header: Header, known: int | None) -> None:
         self._data, self._full = data, header.full_block_bytes
@@ -303,7 +304,7 @@ class _Scan:
             at, index = block.end, block.index + 1
 
     def _after(self, at: int, index: int) -> Block | None:
-        """The block behind a damaged one whose length is right."""
+        """The block after a damaged one whose length code is intact."""
         span = self._payload(at)
         if span is None or span[1] >= len(self._data):
             return None
@@ -345,12 +346,12 @@ class _Scan:
             return
         start, end = span
         stored = int.from_bytes(self._data[start - 2 : start], "little")
-        wanted = (zlib.crc32(self._data[start:end]) & 0xFFFF) ^ stored
-        for number in np.flatnonzero(self._shifts(end - start)[index:] == wanted):
+        difference = (zlib.crc32(self._data[start:end]) & 0xFFFF) ^ stored
+        for number in np.flatnonzero(self._shifts(end - start)[index:] == difference):
             yield Block(index + int(number), at, start, end)
 
     def _payload(self, at: int) -> tuple[int, int] | None:
-        """Where the payload of a block at an offset would lie, if there can be one."""
+        """Start and end of the payload of a block at an offset, if one is possible there."""
         if self._data[at] == END_CODE:
             return None
         try:

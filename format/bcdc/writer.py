@@ -23,8 +23,8 @@ class Writer:
     """Writes one container to a binary file that need not be seekable.
 
     Tokens may come in pieces of any length; blocks are cut on the canonical grid. The file is
-    complete after `finish`, which takes the sample count; leaving the `with` statement without
-    it leaves a truncated container, on purpose.
+    complete after `finish`, which takes the sample count. Leaving the `with` statement without
+    `finish` leaves a truncated container, on purpose.
 
     The coder is that of the header. Blocks are written once `hold` of them are full, and coded
     together: for the coder `prior` more of them at a time are faster. The bytes are the same.
@@ -101,10 +101,10 @@ class Writer:
 
 
 def code_ahead(writers: Sequence[Writer]) -> None:
-    """Code what the `finish` of each writer is left to code, side by side: for many short
+    """Code the blocks that `finish` of each writer would code, side by side: for many short
     containers that is faster, and the bytes are the same.
 
-    Only the coder `prior` gains by it; the work of the others is left to `finish`.
+    Only the coder `prior` becomes faster; other writers code in `finish` as usual.
     """
     streams = [writer._stream for writer in writers if writer._stream.header.coder is Coder.PRIOR]
     for name in {stream.header.prior_fingerprint for stream in streams}:
@@ -112,4 +112,4 @@ def code_ahead(writers: Sequence[Writer]) -> None:
         blocks = [stream.waiting() for stream in some]
         payloads = iter(some[0].encode([block for waiting in blocks for block in waiting]))
         for stream, waiting in zip(some, blocks, strict=True):
-            stream.coded_ahead([next(payloads) for _ in waiting])
+            stream.keep([next(payloads) for _ in waiting])

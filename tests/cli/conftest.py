@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -73,13 +75,37 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Here:
     monkeypatch.delenv("BIGCODEC_MODEL", raising=False)
 
     def started(*arguments: str | Path, stdin: bytes = b"") -> Ran:
-        with CliRunner().isolation(input=stdin) as (stdout, stderr, _):
-            code = run([str(argument) for argument in arguments])
-            sys.stdout.flush()
-            sys.stderr.flush()
-            return Ran(code, stdout.getvalue(), stderr.getvalue().decode())
+        handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            with CliRunner().isolation(input=stdin) as (stdout, stderr, _):
+                code = run([str(argument) for argument in arguments])
+                sys.stdout.flush()
+                sys.stderr.flush()
+                return Ran(code, stdout.getvalue(), stderr.getvalue().decode())
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
 
     return started
+
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def in_process(here: Here, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Called as the fixture `bigcodec` is, but in this process: starting another takes two
+    seconds."""
+
+    def called(*arguments: str | Path, **extra: str) -> subprocess.CompletedProcess[str]:
+        with monkeypatch.context() as patch:
+            for name, value in extra.items():
+                patch.setenv(name, value)
+            ran = here(*arguments)
+        text = ran.stdout.decode()
+        return subprocess.CompletedProcess(list(arguments), ran.code, text, ran.stderr)
+
+    return called
 
 
 @pytest.fixture(scope="session")

@@ -29,8 +29,8 @@ def main() -> None:
     blocks = [random.integers(0, 500, (1, 60, 1)).astype(np.int32) for _ in range(7)]
     payloads = coder.encode(blocks)
     assert payloads == [coder.encode([block])[0] for block in blocks]
-    found = coder.decode(payloads, 60)
-    assert all(np.array_equal(a, b) for a, b in zip(found, blocks, strict=True))
+    decoded = coder.decode(payloads, 60)
+    assert all(np.array_equal(a, b) for a, b in zip(decoded, blocks, strict=True))
     print(hashlib.sha256(b"".join(payloads)).hexdigest(), "numba" in sys.modules)
 
 

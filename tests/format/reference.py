@@ -46,9 +46,9 @@ def small(value: int) -> int:
 
 def shared(weights: Row, best: int) -> Row:
     size, total = len(weights), sum(weights)
-    found = [2 + weight * (TOTAL - 2 * size) // total for weight in weights]
-    found[best] += TOTAL - sum(found)
-    return found
+    shared = [2 + weight * (TOTAL - 2 * size) // total for weight in weights]
+    shared[best] += TOTAL - sum(shared)
+    return shared
 
 
 def of_logits(logits: Row) -> Row:
@@ -76,10 +76,10 @@ class RangeDecoder:
     def symbol(self, frequencies: Row) -> int:
         assert sum(frequencies) == TOTAL and min(frequencies) >= 2
         scale = self.range >> 24
-        wanted = ((self.point - self.low) % (1 << 64)) // scale
-        assert wanted < TOTAL
+        position = ((self.point - self.low) % (1 << 64)) // scale
+        assert position < TOTAL
         index = before = 0
-        while wanted >= before + frequencies[index]:
+        while position >= before + frequencies[index]:
             before += frequencies[index]
             index += 1
         self.low = (self.low + scale * before) % (1 << 64)
@@ -110,8 +110,8 @@ def header(data: bytes) -> dict[str, Any]:
     f0 = bool(flags & 8)
     assert not f0 or (len(sizes) > 1 and sizes[-1] == 154)
     rate = int.from_bytes(data[14:17], "little")
-    found = {"model": data[8:14], "rate": rate, "channels": data[17], "coder": coder}
-    return {**found, "hop": hop, "sizes": sizes, "f0": f0, "prior": prior}
+    fields = {"model": data[8:14], "rate": rate, "channels": data[17], "coder": coder}
+    return {**fields, "hop": hop, "sizes": sizes, "f0": f0, "prior": prior}
 
 
 def varint(data: bytes, at: int) -> tuple[int, int]:
@@ -166,9 +166,9 @@ class PriorFile:
 
     def numbers(self, kind: str, count: int) -> Row:
         form = f"<{count}{kind}"
-        found = struct.unpack_from(form, self.data, self.at)
+        values = struct.unpack_from(form, self.data, self.at)
         self.at += struct.calcsize(form)
-        return list(found)
+        return list(values)
 
     def table(self, kind: str, rows: int, columns: int) -> Table:
         flat = self.numbers(kind, rows * columns)

@@ -19,7 +19,7 @@ _EXTENSION_FLAGS = 15
 def repaired(data: bytes) -> bytes:
     """`data` with the checksums of header, extension and every block, and a trailer that fits.
 
-    Where the header is impossible only the checksums that can be found are put right.
+    Where the header is impossible only the checksums whose place is known are put right.
     """
     try:
         header, at = read_header(whole := with_header_checks(data))
@@ -52,7 +52,7 @@ def with_last_check(data: bytes) -> bytes:
 
 def _blocks(data: bytes, at: int, full: int) -> tuple[bytes, list[int], int]:
     """Whole blocks from an offset on, checksums put right: their bytes, sizes and end."""
-    found, sizes = b"", list[int]()
+    blocks, sizes = b"", list[int]()
     while at < len(data) and data[at] != END_CODE:
         try:
             size, start = payload_size(data, at, full)
@@ -63,10 +63,10 @@ def _blocks(data: bytes, at: int, full: int) -> tuple[bytes, list[int], int]:
             break
         payload = data[start + 2 : end]
         stored = data[at:start] + check16(payload, len(sizes)) + payload
-        found += stored
+        blocks += stored
         sizes.append(len(stored))
         at = end
-    return found, sizes, at
+    return blocks, sizes, at
 
 
 def _trailer(rest: bytes, header: Header, sizes: list[int]) -> bytes:

@@ -1,50 +1,41 @@
-"""Numpy's products on one thread, for as long as somebody wants that."""
+"""One thread for numpy's products, for as long as any caller wants that."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
+from threadpoolctl import ThreadpoolController
 
-from bcdc import blas_threads
-
-
-class Library:
-    """What a library of matrix products has to say about its threads."""
-
-    def __init__(self, threads: int) -> None:
-        self.threads = threads
-
-    def get(self) -> int:
-        return self.threads
-
-    def put(self, threads: int) -> None:
-        self.threads = threads
+from bcdc.blas_threads import one_thread
 
 
-def test_the_number_of_threads_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also when callers overlap, and after an error."""
-    library = Library(8)
-    threads = blas_threads._Threads(library.get, library.put)
-    monkeypatch.setattr(blas_threads, "_numpy_threads", lambda: threads)
-    with blas_threads.one_thread():
-        with pytest.raises(KeyError), blas_threads.one_thread():
-            raise KeyError
-        assert library.threads == 1
-    assert library.threads == 8
+def blas_threads() -> set[int]:
+    libraries = ThreadpoolController().select(user_api="blas").info()
+    return {library["num_threads"] for library in libraries}
 
 
-def test_other_libraries_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(blas_threads, "_numpy_threads", lambda: None)
-    entered = False
-    with blas_threads.one_thread():
-        entered = True
-    assert entered
+@pytest.fixture(autouse=True)
+def two_threads() -> Iterator[None]:
+    """Products on two threads to begin with, however many processors there are."""
+    with ThreadpoolController().limit(limits=2, user_api="blas"):
+        if blas_threads() != {2}:
+            pytest.skip("no BLAS library whose threads can be limited")
+        yield
 
 
-def test_the_library_of_this_machine() -> None:
-    threads = blas_threads._numpy_threads()
-    if threads is None:
-        pytest.skip("numpy has no OpenBLAS of its own here")
-    before = threads._get()
-    with blas_threads.one_thread():
-        assert threads._get() == 1
-    assert threads._get() == before
+def test_the_number_of_threads_comes_back_after_an_error() -> None:
+    with pytest.raises(KeyError), one_thread():
+        assert blas_threads() == {1}
+        raise KeyError
+    assert blas_threads() == {2}
+
+
+def test_callers_may_overlap_in_any_order() -> None:
+    first, second = one_thread(), one_thread()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert blas_threads() == {1}
+    second.__exit__(None, None, None)
+    assert blas_threads() == {2}

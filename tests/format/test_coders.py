@@ -89,9 +89,9 @@ def test_any_tokens_come_back(  # type: ignore[no-untyped-def]
     prior = toy_prior(geometry)
     stored = write(tokens, geometry, coder, prior, piece)
     container = bcdc.read(stored)
-    found = container.tokens(prior=prior)
-    assert found.dtype == np.int32
-    assert np.array_equal(found, tokens)
+    decoded = container.tokens(prior=prior)
+    assert decoded.dtype == np.int32
+    assert np.array_equal(decoded, tokens)
     first = data.draw(st.integers(0, frames))
     last = data.draw(st.integers(first, frames))
     assert np.array_equal(bcdc.read(stored).tokens(first, last, prior), tokens[:, first:last])
@@ -276,7 +276,7 @@ def test_symbols_come_back_in_the_fewest_bytes(choices: list[tuple[int, int, int
 
 
 def test_coding_prints_nothing() -> None:
-    """constriction prints a warning to stdout where it is not told how exact it must be."""
+    """constriction prints a warning to stdout unless the argument `perfect` is given."""
     code = (
         "import io, numpy as np, bcdc\n"
         "file = io.BytesIO()\n"

@@ -159,8 +159,8 @@ def test_the_golden_file_reads_back(reference: ModuleType) -> None:
     coding = bcdc.Coding(container.header, None)
     blocks = [tokens[:, :80], tokens[:, 80:160], tokens[:, 160:]]
     payloads = [coding.encode_coded([block])[0] for block in blocks]
-    found = list(reference.adaptive_blocks([300, 154], payloads, 2, [80, 80, 30]))
-    assert found == [t for block in blocks for t in block.reshape(-1).tolist()]
+    decoded = list(reference.adaptive_blocks([300, 154], payloads, 2, [80, 80, 30]))
+    assert decoded == [t for block in blocks for t in block.reshape(-1).tolist()]
 
 
 @pytest.mark.parametrize("name", ["raw", "adaptive", "prior", "f0"])
@@ -168,8 +168,8 @@ def test_a_reader_made_from_the_specification_agrees_on_headers(
     reference: ModuleType, name: str
 ) -> None:
     data = (HERE / "golden" / f"{name}.bcdc").read_bytes()
-    header, found = bcdc.read(data).header, reference.header(data)
-    assert found == {
+    header, fields = bcdc.read(data).header, reference.header(data)
+    assert fields == {
         "model": header.fingerprint,
         "rate": header.sample_rate,
         "channels": header.channels,

@@ -78,11 +78,11 @@ def test_a_reader_made_from_the_specification_agrees(
     payloads = [coding.encode_coded([block])[0] for block in blocks]
     lengths = [80, 80, 30]
     if coder is bcdc.Coder.ADAPTIVE:
-        found = list(reference.adaptive_blocks([300, 5], payloads, 2, lengths))
+        decoded = list(reference.adaptive_blocks([300, 5], payloads, 2, lengths))
     else:
         parts = zip(payloads, lengths, strict=True)
-        found = [t for data, n in parts for t in reference.prior_block(file, data, 2, n)]
-    assert found == [t for block in blocks for t in block.reshape(-1).tolist()]
+        decoded = [t for data, n in parts for t in reference.prior_block(file, data, 2, n)]
+    assert decoded == [t for block in blocks for t in block.reshape(-1).tolist()]
 
 
 def test_tables_are_those_of_the_specification_by_a_wide_margin() -> None:

@@ -50,20 +50,20 @@ BLOCKS = bcdc.read(DATA).blocks
 
 def check(data: bytes, lost: list[tuple[int, int]], frames: int = FRAMES) -> None:
     """What is not lost is exact; losses are in blocks."""
-    found = salvage(data).decode()
-    assert [*found.lost] == [(160 * a, min(160 * b, FRAMES)) for a, b in lost]
-    assert found.frames == frames
+    restored = salvage(data).decode()
+    assert [*restored.lost] == [(160 * a, min(160 * b, FRAMES)) for a, b in lost]
+    assert restored.frames == frames
     keep = np.ones(frames, bool)
-    for start, stop in found.lost:
+    for start, stop in restored.lost:
         keep[start:stop] = False
-    assert np.array_equal(found.tokens()[:, keep], TOKENS[:, :frames][:, keep])
+    assert np.array_equal(restored.tokens()[:, keep], TOKENS[:, :frames][:, keep])
 
 
 def test_an_undamaged_file_loses_nothing() -> None:
     check(DATA, [])
-    found = salvage(DATA)
-    assert found.has_trailer and not found.header_repaired
-    assert found.num_samples == FRAMES * 200 - 7
+    salvaged = salvage(DATA)
+    assert salvaged.has_trailer and not salvaged.header_repaired
+    assert salvaged.num_samples == FRAMES * 200 - 7
 
 
 def test_damage_in_payloads_lengths_and_checksums() -> None:
@@ -97,12 +97,12 @@ def test_one_damaged_byte_of_the_header_is_put_right(geometry: bcdc.Geometry | N
         changed = bytearray(data)
         changed[at] ^= 0x21
         try:
-            found = salvage(bytes(changed))
+            salvaged = salvage(bytes(changed))
         except bcdc.BcdcError:
             assert geometry is not None and at >= bcdc.HEADER_BYTES  # lengths of the extension
             continue
-        assert found.header == header, at
-        assert found.header_repaired and np.array_equal(found.decode().tokens(), tokens)
+        assert salvaged.header == header, at
+        assert salvaged.header_repaired and np.array_equal(salvaged.decode().tokens(), tokens)
 
 
 def test_blocks_that_need_a_lost_one_are_lost_too() -> None:
@@ -110,9 +110,9 @@ def test_blocks_that_need_a_lost_one_are_lost_too() -> None:
     blocks = bcdc.read(data).blocks
     changed = bytearray(data)
     changed[blocks[2].start + 5] ^= 1
-    found = salvage(bytes(changed)).decode()
-    assert found.lost == ((2 * 640, FRAMES),)
-    assert np.array_equal(found.tokens(0, 1280), tokens[:, :1280])
+    restored = salvage(bytes(changed)).decode()
+    assert restored.lost == ((2 * 640, FRAMES),)
+    assert np.array_equal(restored.tokens(0, 1280), tokens[:, :1280])
 
 
 def test_other_files_are_refused_by_their_kind() -> None:
@@ -138,26 +138,26 @@ def test_whatever_is_done_to_it_nothing_false_comes_back(
     for at, value in changes:
         data[at] ^= value
     try:
-        found = salvage(bytes(data[:cut]) + tail).decode()
+        restored = salvage(bytes(data[:cut]) + tail).decode()
     except bcdc.BcdcError:
         return
-    assert found.frames <= 160 * (len(data) // 4 + 16)
-    lost = np.zeros(found.frames, bool)
-    for start, stop in found.lost:
+    assert restored.frames <= 160 * (len(data) // 4 + 16)
+    lost = np.zeros(restored.frames, bool)
+    for start, stop in restored.lost:
         lost[start:stop] = True
     kept = np.flatnonzero(~lost)
-    if found.header == bcdc.read(DATA).header and len(kept) and kept[-1] < FRAMES:
-        assert np.array_equal(found.tokens()[:, kept], TOKENS[:, kept])
+    if restored.header == bcdc.read(DATA).header and len(kept) and kept[-1] < FRAMES:
+        assert np.array_equal(restored.tokens()[:, kept], TOKENS[:, kept])
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(st.binary(max_size=600))
 def test_any_bytes_behind_a_header_give_something_or_one_of_our_errors(junk: bytes) -> None:
     try:
-        found = salvage(DATA[:18] + junk)
+        salvaged = salvage(DATA[:18] + junk)
     except bcdc.BcdcError:
         return
-    assert found.frames <= 160 * 160
+    assert salvaged.frames <= 160 * 160
 
 
 def test_a_few_bytes_cannot_ask_for_gigabytes() -> None:
@@ -173,10 +173,10 @@ def test_a_few_bytes_cannot_ask_for_gigabytes() -> None:
     blocks = [stored_block(b"", number, full) for number in range(40)]
     data = write_header(header) + b"".join(blocks)
     assert len(data) < 400
-    found = salvage(data)
-    assert len(found.blocks) == 40 and found.frames == 40 * header.block_frames
+    salvaged = salvage(data)
+    assert len(salvaged.blocks) == 40 and salvaged.frames == 40 * header.block_frames
     with pytest.raises(bcdc.LimitError, match="163840000 tokens, too many at once"):
-        found.decode()
+        salvaged.decode()
 
 
 def test_the_last_checksum_is_not_taken_for_a_block() -> None:
@@ -186,8 +186,8 @@ def test_the_last_checksum_is_not_taken_for_a_block() -> None:
         "3201d9de95c0039449490080f403030005a74e5164"
     )
     tokens = bcdc.read(data).tokens()
-    found = salvage(data).decode()
-    assert found.lost == () and np.array_equal(found.tokens(), tokens)
+    restored = salvage(data).decode()
+    assert restored.lost == () and np.array_equal(restored.tokens(), tokens)
 
 
 def test_a_block_near_the_end_is_not_taken_for_one_far_beyond_it(
@@ -208,6 +208,6 @@ def test_a_block_near_the_end_is_not_taken_for_one_far_beyond_it(
         data = bytearray(whole)
         for at in generator.integers(100, len(whole) - 300, 10):
             data[at] ^= int(generator.integers(1, 256))
-        found = salvage(bytes(data))
-        assert found.has_trailer and found.frames == 640 * 46
-        assert len(found.blocks) >= 92 - 20 and max(found.blocks) < 92
+        salvaged = salvage(bytes(data))
+        assert salvaged.has_trailer and salvaged.frames == 640 * 46
+        assert len(salvaged.blocks) >= 92 - 20 and max(salvaged.blocks) < 92

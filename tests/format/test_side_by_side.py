@@ -54,12 +54,12 @@ def test_blocks_of_any_shapes_are_coded_as_one_by_one(  # type: ignore[no-untype
         patch.setattr("bcdc.prior_coder._STATES_AT_ONCE", at_once)
         patch.setattr("bcdc.prior_coder._DECODED_AT_ONCE", max(1, at_once // 50))
         assert coder_of(prior, 1).encode(blocks) == alone
-        found = coder_of(prior, 1).decode_shapes(alone, shapes)
+        together = coder_of(prior, 1).decode_shapes(alone, shapes)
     one_by_one = [
         coder_of(prior, c).decode([payload], n)[0]
         for payload, (c, n) in zip(alone, shapes, strict=True)
     ]
-    for table, other, block in zip(found, one_by_one, blocks, strict=True):
+    for table, other, block in zip(together, one_by_one, blocks, strict=True):
         assert np.array_equal(table, block) and np.array_equal(other, block)
 
 
@@ -102,7 +102,7 @@ def test_writers_coded_ahead_write_the_same(
     one, other = toy_prior(SMALL), toy_prior(SMALL, seed=1)
     priors = [one if i % 3 else other for i in range(len(LENGTHS))]
     coder = bcdc.Coder.PRIOR
-    wanted = written(recordings(), priors, coder, 1, ahead=False)
+    expected = written(recordings(), priors, coder, 1, ahead=False)
     honest, calls = NetworkCoder.encode, list[int]()
 
     def counted(self: NetworkCoder, blocks: Sequence[bcdc.Tokens]) -> list[bytes]:
@@ -112,7 +112,7 @@ def test_writers_coded_ahead_write_the_same(
     short = [tokens[:, :79] for tokens in recordings()]
     alone = written(short, priors, coder, hold, ahead=False)
     monkeypatch.setattr(NetworkCoder, "encode", counted)
-    assert written(recordings(), priors, coder, hold, ahead=True) == wanted
+    assert written(recordings(), priors, coder, hold, ahead=True) == expected
     calls.clear()
     assert written(short, priors, coder, hold, ahead=True) == alone
     assert sorted(calls) == [2, 5]  # an empty recording has no block
@@ -120,7 +120,7 @@ def test_writers_coded_ahead_write_the_same(
 
 def test_tokens_that_follow_are_coded_too(toy_prior: ToyPrior) -> None:
     prior, tokens = toy_prior(SMALL), steady(150)
-    (wanted,) = written([tokens], [prior], bcdc.Coder.PRIOR, 1, ahead=False)
+    (expected,) = written([tokens], [prior], bcdc.Coder.PRIOR, 1, ahead=False)
     file = io.BytesIO()
     header = bcdc.Header(fingerprint=MODEL, sample_rate=16000, geometry=SMALL)
     with bcdc.Writer(file, bcdc.header_for(header, None, prior), prior, 16) as writer:
@@ -128,7 +128,7 @@ def test_tokens_that_follow_are_coded_too(toy_prior: ToyPrior) -> None:
         bcdc.code_ahead([writer])
         writer.write(tokens[:, 70:])
         writer.finish(150 * SMALL.hop)
-    assert file.getvalue() == wanted
+    assert file.getvalue() == expected
 
 
 def test_containers_decoded_ahead_have_the_same_tokens(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import site
 import subprocess
 import sys
@@ -24,8 +25,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     build: list[str | Path] = [sys.executable, "-m", "build", "--wheel", "--no-isolation"]
     build += ["-o", folder, ROOT]
     subprocess.run(build, check=True, capture_output=True)
-    (found,) = folder.glob("*.whl")
-    return found
+    (path,) = folder.glob("*.whl")
+    return path
 
 
 def test_top_level_names_are_exactly_three(wheel: Path) -> None:
@@ -68,7 +69,8 @@ def test_it_works_alone_from_another_folder(wheel: Path, tmp_path: Path, speech:
 
     def run(code: str, *arguments: str | Path) -> str:
         command: list[str | Path] = [python, "-c", code, *arguments]
-        return subprocess.check_output(command, cwd=elsewhere, text=True)
+        environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+        return subprocess.check_output(command, cwd=elsewhere, env=environment, text=True)
 
     where = run("import bigcodec_cli, bcdc, bigcodec_models as m; print(m.__file__, bcdc.__file__)")
     assert where.count(str(packages)) == 2

@@ -30,7 +30,7 @@ IMPOSSIBLE = {
     f"bad-{what}.bcdc"
     for what in ("padding", "stands-for-nothing", "place-of-no-code", "token-outside-codebook")
 }
-"""Only decoding tells it, which `test` does; `info` verifies checksums and structure."""
+"""Noticed only when decoded, as `test` does; `info` verifies checksums and structure."""
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -49,8 +49,8 @@ def test_the_table_lists_exactly_the_files() -> None:
 def test_the_generator_makes_the_committed_files(tmp_path: Path) -> None:
     subprocess.run([sys.executable, HERE / "make_vectors.py", tmp_path], check=True)
     assert {path.name for path in tmp_path.iterdir()} == {*ROWS, "README.md"}
-    for made in tmp_path.iterdir():
-        assert made.read_bytes() == (HERE / made.name).read_bytes(), made.name
+    for path in tmp_path.iterdir():
+        assert path.read_bytes() == (HERE / path.name).read_bytes(), path.name
 
 
 def tokens_of(data: bytes) -> str:
@@ -88,8 +88,8 @@ def test_priors(name: str) -> None:
 def test_model_files(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     if name.startswith("good-"):
-        found = fingerprint(read_model(HERE / name).tensors).hex()
-        assert ROWS[name] == f"fingerprint {found[:12]}"
+        digest = fingerprint(read_model(HERE / name).tensors).hex()
+        assert ROWS[name] == f"fingerprint {digest[:12]}"
         return
     with pytest.raises(ModelFileError, match=re.escape(name)) as caught:
         read_model(HERE / name)
@@ -111,10 +111,10 @@ def test_a_model_that_declares_too_much_is_refused_where_memory_is_short() -> No
 
 
 @pytest.mark.parametrize("name", ["bad-code.pt", "bad-code-first.pt", "bad-code-old.pt"])
-def test_the_hostile_pickles_would_do_harm(
+def test_the_hostile_pickles_run_code_in_pickle(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Otherwise nothing would be shown by their doing none."""
+    """Otherwise refusing them would show nothing."""
     monkeypatch.chdir(tmp_path)
     content = (HERE / name).read_bytes()
     if zipfile.is_zipfile(HERE / name):
@@ -132,7 +132,7 @@ def prior_at_hand(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("prior_at_hand")
 @pytest.mark.parametrize("command", ["test", "info"])
-def test_commands_say_one_line_of_each_bad_file(bigcodec: Run, command: str) -> None:
+def test_commands_print_one_line_for_each_bad_file(bigcodec: Run, command: str) -> None:
     bad = [name for name in of_kind(".bcdc") if not name.startswith("good-")]
     passed = {"unsupported-missing-prior.bcdc"} | (IMPOSSIBLE if command == "info" else set())
     result = bigcodec(command, *[HERE / name for name in bad])
@@ -145,7 +145,7 @@ def test_commands_say_one_line_of_each_bad_file(bigcodec: Run, command: str) -> 
 
 
 @pytest.mark.usefixtures("prior_at_hand")
-def test_commands_are_content_with_the_good_files(bigcodec: Run) -> None:
+def test_good_files_pass_the_test_command(bigcodec: Run) -> None:
     good = [HERE / name for name in of_kind(".bcdc") if name.startswith("good-")]
     result = bigcodec("test", *good)
     assert result.returncode == 0 and result.stderr == ""

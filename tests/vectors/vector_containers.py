@@ -21,7 +21,7 @@ import bcdc
 from bcdc.varint import check16, put_varint
 
 Vector = tuple[str, bytes, str, str]
-"""Name, content, what is to come of it, and the one thing about it."""
+"""Name, content, expected result, and the one thing that is special about it."""
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
@@ -41,13 +41,13 @@ def vectors() -> Iterator[Vector]:
 
 
 def outcome(tokens: bcdc.Tokens) -> str:
-    """The words in the README for tokens (channels, frames, codebooks)."""
+    """The result in the README for tokens (channels, frames, codebooks)."""
     shape = " x ".join(map(str, tokens.shape))
     return f"tokens {shape}, CRC-32 {zlib.crc32(tokens.astype('<i4').tobytes()):08x}"
 
 
 def walk(channels: int, frames: int, geometry: bcdc.Geometry = GEOMETRY) -> bcdc.Tokens:
-    """Made-up tokens that walk about in their codebooks."""
+    """Tokens (channels, frames, codebooks) that move through their codebooks in small steps."""
     steps = np.random.default_rng(5).integers(-2, 3, (channels, frames, geometry.codebooks))
     wrapped: bcdc.Tokens = (steps.cumsum(axis=1) % geometry.codebook_sizes).astype(np.int32)
     return wrapped
@@ -189,63 +189,74 @@ def _damaged() -> Iterator[Vector]:
 
 def _impossible() -> Iterator[Vector]:
     """Every checksum is right, and what they cover cannot be."""
-    corrupt, mono = "CorruptError", PLAIN
-    ones, first = b"\xff" * 3, with_payloads(mono, [bytes(3)], 32000)
-    yield (
-        "bad-token-outside-codebook.bcdc",
-        with_payloads(mono, [ones], 32000),
-        corrupt,
-        "raw tokens of 511 in a codebook of 300",
+    yield from (
+        (f"bad-{name}.bcdc", data, "CorruptError", words)
+        for rows in (_impossible_payloads(), _impossible_trailers(), _impossible_headers())
+        for name, data, words in rows
     )
-    yield (
-        "bad-padding.bcdc",
-        with_payloads(mono, [b"\0\1"], 16000),
-        corrupt,
-        "the last bit of a raw block, which no token uses, is set",
-    )
-    adaptive = dataclasses.replace(mono, coder=bcdc.Coder.ADAPTIVE)
-    yield (
-        "bad-stands-for-nothing.bcdc",
-        with_payloads(adaptive, [b"\xff" * 10], 8 * 16000),
-        corrupt,
-        "a payload beyond the last symbol of the range coder",
-    )
-    by_prior = bcdc.header_for(mono, bcdc.Coder.PRIOR, _toy_prior())
-    yield (
-        "bad-place-of-no-code.bcdc",
-        with_payloads(by_prior, [b"\xff\xff\xfe"], 8 * 16000),
-        corrupt,
-        "prior: a place in the last group that no code takes",
-    )
+
+
+def _impossible_payloads() -> list[tuple[str, bytes, str]]:
+    adaptive = dataclasses.replace(PLAIN, coder=bcdc.Coder.ADAPTIVE)
+    by_prior = bcdc.header_for(PLAIN, bcdc.Coder.PRIOR, _toy_prior())
+    table = [
+        ("token-outside-codebook", PLAIN, b"\xff" * 3, 2, "raw tokens of 511 in a codebook of 300"),
+        ("padding", PLAIN, b"\0\1", 1, "the last bit of a raw block, which no token uses, is set"),
+        (
+            "stands-for-nothing",
+            adaptive,
+            b"\xff" * 10,
+            8,
+            "a payload beyond the last symbol of the range coder",
+        ),
+        (
+            "place-of-no-code",
+            by_prior,
+            b"\xff\xff\xfe",
+            8,
+            "prior: a place in the last group that no code takes",
+        ),
+    ]
+    return [
+        (name, with_payloads(header, [payload], seconds * 16000), words)
+        for name, header, payload, seconds, words in table
+    ]
+
+
+def _impossible_trailers() -> list[tuple[str, bytes, str]]:
+    first = with_payloads(PLAIN, [bytes(3)], 32000)
     at = bcdc.read(first).blocks[0].end
     body = put_varint(9 * 16000) + bytes(2)
-    yield (
-        "bad-samples.bcdc",
-        with_last_check(first[: at + 1] + body + put_varint(len(body)) + bytes(4)),
-        corrupt,
-        "nine seconds declared, one block stored",
-    )
+    longer = first[: at + 1] + body + put_varint(len(body)) + bytes(4)
     table = bytearray(stored(PLAIN, walk(1, 40), 40 * 16000))
     table[-6] ^= 1
-    yield "bad-seek-table.bcdc", with_last_check(bytes(table)), corrupt, "an entry is wrong"
-    tags = bytes([1, ord("a"), 1, 0xFF])
-    yield "bad-tag.bcdc", _extended(tags, 2), corrupt, "a tag is no UTF-8"
-    geometry = bytes([200, 1, 1, 0x80, 0x40])
-    yield "bad-geometry.bcdc", _extended(geometry, 4), corrupt, "the default geometry spelled out"
-    yield (
-        "bad-f0-without-geometry.bcdc",
-        _extended(b"\1a\1b", 8 | 2),
-        corrupt,
-        "F0 tokens declared for the default geometry",
-    )
-    alone = put_varint(200) + bytes([1]) + put_varint(154)
-    yield "bad-f0-alone.bcdc", _extended(alone, 8 | 4), corrupt, "F0 tokens and no others"
-    yield "bad-f0-size.bcdc", _changed(7, b"\x0c"), corrupt, "F0 tokens in a codebook of 5 entries"
-    named = _extended(b"1234", 1)
-    yield "bad-prior-without-need.bcdc", named, corrupt, "a prior is named and the coder is raw"
-    silent = bytearray(_base())
-    silent[17] = 0
-    yield "bad-no-channels.bcdc", with_header_checks(bytes(silent)), corrupt, "no channels"
+    return [
+        ("samples", with_last_check(longer), "nine seconds declared, one block stored"),
+        ("seek-table", with_last_check(bytes(table)), "an entry is wrong"),
+    ]
+
+
+def _impossible_headers() -> list[tuple[str, bytes, str]]:
+    only_f0 = put_varint(200) + bytes([1]) + put_varint(154)
+    no_channels = bytearray(_base())
+    no_channels[17] = 0
+    return [
+        ("tag", _extended(bytes([1, ord("a"), 1, 0xFF]), 2), "a tag is no UTF-8"),
+        (
+            "geometry",
+            _extended(bytes([200, 1, 1, 0x80, 0x40]), 4),
+            "the default geometry spelled out",
+        ),
+        (
+            "f0-without-geometry",
+            _extended(b"\1a\1b", 8 | 2),
+            "F0 tokens declared for the default geometry",
+        ),
+        ("f0-alone", _extended(only_f0, 8 | 4), "F0 tokens and no others"),
+        ("f0-size", _changed(7, b"\x0c"), "F0 tokens in a codebook of 5 entries"),
+        ("prior-without-need", _extended(b"1234", 1), "a prior is named and the coder is raw"),
+        ("no-channels", with_header_checks(bytes(no_channels)), "no channels"),
+    ]
 
 
 def _extended(extension: bytes, flags: int) -> bytes:
@@ -254,14 +265,15 @@ def _extended(extension: bytes, flags: int) -> bytes:
     data = stored(plain, np.zeros((1, 0, 1), np.int32), 0)
     start = data[:7] + bytes([flags]) + data[8:18]
     body = put_varint(len(extension)) + extension + check16(extension)
-    made: bytes = with_last_check(with_header_checks(start + body) + data[18:])
-    return made
+    container: bytes = with_last_check(with_header_checks(start + body) + data[18:])
+    return container
 
 
 def _changed(at: int, new: bytes) -> bytes:
     data = _base()
-    made: bytes = with_last_check(with_header_checks(data[:at] + new + data[at + len(new) :]))
-    return made
+    changed = data[:at] + new + data[at + len(new) :]
+    container: bytes = with_last_check(with_header_checks(changed))
+    return container
 
 
 def _unsupported() -> Iterator[Vector]:

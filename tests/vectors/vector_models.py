@@ -49,7 +49,7 @@ BIAS = "decoder.head.bias"
 
 def vectors() -> Iterator[Vector]:
     """All model files."""
-    yield from _ours()
+    yield from _model_files()
     yield from _headers()
     yield from _metadata()
     yield from _checkpoints()
@@ -64,14 +64,14 @@ def weights() -> Weights:
 
 def rows(tensors: Weights) -> dict[str, Row]:
     """What a safetensors header says of tensors that lie one after the other."""
-    found: dict[str, Row] = {}
+    rows: dict[str, Row] = {}
     at = 0
     for name, value in tensors.items():
         kind = {"<f4": "F32", "<i8": "I64"}[value.dtype.str]
         span = [at, at + value.nbytes]
-        found[name] = {"dtype": kind, "shape": list(value.shape), "data_offsets": span}
+        rows[name] = {"dtype": kind, "shape": list(value.shape), "data_offsets": span}
         at = span[1]
-    return found
+    return rows
 
 
 def file_of(header: dict[str, Any] | bytes, tensors: Weights, length: int | None = None) -> bytes:
@@ -87,7 +87,7 @@ def _model(change: Weights | None = None, **metadata: str) -> bytes:
     return file_of({"__metadata__": {**METADATA, **metadata}, **rows(tensors)}, tensors)
 
 
-def _ours() -> Iterator[Vector]:
+def _model_files() -> Iterator[Vector]:
     tensors = weights()
     name = fingerprint({key: torch.from_numpy(value) for key, value in tensors.items()})
     yield "good-tiny.safetensors", _model(), f"fingerprint {name.hex()[:12]}", "114 weights"

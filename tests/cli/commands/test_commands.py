@@ -9,7 +9,6 @@ import subprocess
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -23,18 +22,9 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
-def bigcodec(here: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Commands in this process: starting one takes two seconds, and most need none of their own."""
-
-    def run(*arguments: str | Path, **extra: str) -> subprocess.CompletedProcess[str]:
-        with monkeypatch.context() as patch:
-            for name, value in extra.items():
-                patch.setenv(name, value)
-            ran = here(*arguments)
-        text = ran.stdout.decode()
-        return subprocess.CompletedProcess(list(arguments), ran.code, text, ran.stderr)
-
-    return run
+def bigcodec(in_process: Run) -> Run:
+    """Commands in this process: most of these tests need no process of their own."""
+    return in_process
 
 
 def tone(path: Path, rate: int = 16000, channels: int = 1, samples: int = 8000) -> Path:

@@ -28,6 +28,12 @@ SPEEDS = {"encode_x_realtime", "decode_x_realtime"}
 
 
 @pytest.fixture
+def bigcodec(in_process: Run) -> Run:
+    """Commands in this process, where a test does not name `new_process`."""
+    return in_process
+
+
+@pytest.fixture
 def clips(tmp_path: Path, speech: Path) -> Path:
     """A folder with two short clips of real speech, each in a folder of its own."""
     samples, rate = soundfile.read(speech, dtype="float32")

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import time
+import importlib.util
 from pathlib import Path
 
 import numpy as np
 import pystoi
 import pytest
 import soundfile
+import torch
 
 from bigcodec_models import Codec
 from bigcodec_models.registry import BuiltinModel, builtin_models, find_builtin
 
 WEIGHTS = Path(__file__).parents[3] / "models" / "bigcodec_models" / "weights"
 SIZES = {"lite-4": (16384, 154)}
+FLOORS = {"lite-4": (0.892, 2.28)}
+"""STOI and PESQ-WB on the shared clip, a little below what was measured: 0.902 and 2.383."""
 every_model = pytest.mark.parametrize("model", builtin_models(), ids=lambda model: model.name)
 
 
@@ -35,11 +38,12 @@ def test_the_table_is_true(model: BuiltinModel) -> None:
 
 
 @every_model
-def test_files_are_small_and_load_quickly(model: BuiltinModel) -> None:
+def test_files_are_small_and_loaded_without_random_weights(model: BuiltinModel) -> None:
+    """Weights that are about to be replaced would take seconds to draw."""
     assert model.path.stat().st_size <= 26_000_000
-    start = time.perf_counter()
+    state = torch.get_rng_state()
     Codec.load(model.name)
-    assert time.perf_counter() - start < 5  # under a second on a free machine
+    assert torch.equal(torch.get_rng_state(), state)
 
 
 @every_model
@@ -51,13 +55,18 @@ def test_every_model_has_a_card(model: BuiltinModel) -> None:
 
 
 @every_model
-def test_real_speech_stays_intelligible(model: BuiltinModel, speech: Path) -> None:
+def test_speech_is_as_good_as_the_card_says(model: BuiltinModel, speech: Path) -> None:
     wave, rate = soundfile.read(speech, dtype="float32")
     codec = Codec.load(model.name)
     tokens = codec.encode(wave)
     restored = codec.decode(tokens, len(wave))
-    assert pystoi.stoi(wave, restored, rate) > 0.75
+    stoi, pesq_wb = FLOORS[model.name]
+    assert pystoi.stoi(wave, restored, rate) > stoi
+    if importlib.util.find_spec("pesq"):
+        from pesq import pesq
+
+        assert pesq(rate, wave, restored, "wb") > pesq_wb
     codes = tokens if tokens.ndim == 1 else tokens[:, 0]
     assert len(np.unique(codes)) > len(codes) / 2
     level = np.sqrt(np.mean(restored**2)) / np.sqrt(np.mean(wave**2))
-    assert 0.5 < level < 1.5
+    assert 0.9 < level < 1.1

@@ -1,6 +1,6 @@
 """Discriminators and adversarial losses, against numbers that the published code gave.
 
-`tests/data/make_train_golden.py` wrote those numbers, and says how.
+`tests/models/golden/make_train_golden.py` wrote those numbers, and says how.
 """
 
 from __future__ import annotations
