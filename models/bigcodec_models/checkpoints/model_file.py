@@ -20,15 +20,12 @@ from torch import Tensor
 
 from bigcodec_models.architectures.network import CodecNetwork
 from bigcodec_models.checkpoints.uninitialized import build_unfilled
-from bigcodec_models.config import ConfigError, ModelConfig, config_from_dict, config_to_dict
+from bigcodec_models.config import ModelConfig, config_from_dict, config_to_dict
+from bigcodec_models.errors import ConfigError, ModelFileError
 
 _FORMAT = "bigcodec-model 1"
 _MAX_HEADER_BYTES = 16 << 20
 _DTYPES = (torch.float32, torch.float16, torch.bfloat16)
-
-
-class ModelFileError(Exception):
-    """A model file is missing, damaged, or not a model; the message says which and why."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
