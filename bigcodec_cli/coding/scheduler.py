@@ -10,8 +10,9 @@ from typing import Any, Protocol
 import bcdc
 from bigcodec_cli.console.messages import CliError
 from bigcodec_cli.files.inputs import Job
+from bigcodec_models.errors import ModelsError
 
-FAULTS = (CliError, OSError, MemoryError, RuntimeError, ValueError, bcdc.BcdcError)
+FAULTS = (CliError, ModelsError, OSError, MemoryError, RuntimeError, ValueError, bcdc.BcdcError)
 """What can go wrong with one file. RuntimeError: torch's way to run out of memory."""
 SHORT_AT_ONCE = 16
 """A CPU then reads the model's weights once for all, and is faster by a sixth. Not on other

@@ -56,13 +56,7 @@ def list_models() -> None:
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def show(name: str, as_json: bool) -> None:
     """Show a model's configuration, license and training facts."""
-    from bigcodec_models.checkpoints.model_file import ModelFileError
-
-    model = _need(name)
-    try:
-        facts = _facts(model)
-    except ModelFileError as error:
-        raise CliError(str(error)) from error
+    facts = _facts(_need(name))
     if as_json:
         click.echo(json.dumps(facts))
         return
@@ -120,18 +114,16 @@ def keep(file: Path, name: str | None, origin: Mapping[str, str]) -> None:
     `origin` is added to its training facts; its `source` is where it was fetched.
 
     Raises:
-        CliError: not a usable model, or a bad or taken name.
+        CliError: no such file, or a bad or taken name.
+        ModelFileError: not a usable model.
     """
     from bigcodec_models.checkpoints.fingerprint import fingerprint
-    from bigcodec_models.checkpoints.model_file import ModelFileError, ModelInfo
+    from bigcodec_models.checkpoints.model_file import ModelInfo
     from bigcodec_models.codec import read_model
 
     if not file.is_file():
         raise CliError(f"{file}: no such file")
-    try:
-        model = read_model(file)
-    except ModelFileError as error:
-        raise CliError(str(error)) from error
+    model = read_model(file)
     chosen = name or model.info.name or file.stem
     check_name(chosen)
     digest = fingerprint(model.tensors)

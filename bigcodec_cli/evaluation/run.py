@@ -39,6 +39,7 @@ from bigcodec_cli.evaluation.results import (
     token_values,
 )
 from bigcodec_cli.model_store.loading import choose_device
+from bigcodec_models.errors import ModelsError
 
 _FAULTS = (CodingError, CliError, bcdc.BcdcError, OSError, ValueError, MemoryError, RuntimeError)
 """What may go wrong with one codec on one file. RuntimeError: torch's way to run out of memory."""
@@ -225,7 +226,7 @@ def _start_worker(config: EvalConfig, threads: int) -> None:
     torch.set_num_threads(threads)
     try:
         _worker = Worker(config)
-    except (CliError, BaselineError) as error:
+    except (CliError, ModelsError, BaselineError) as error:
         _worker = error
 
 

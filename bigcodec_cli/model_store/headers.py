@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import bcdc
-from bigcodec_cli.console.messages import CliError
 from bigcodec_cli.model_store.store import model_path
 from bigcodec_models.checkpoints.fingerprint import fingerprint
-from bigcodec_models.checkpoints.model_file import ModelFileError
 from bigcodec_models.codec import Codec, read_model
 from bigcodec_models.config import ModelConfig
 
@@ -31,12 +29,10 @@ def headers_of_model(name_or_path: str) -> dict[int, bcdc.Header]:
     by the number of tokens a frame.
 
     Raises:
-        CliError: no such model, or it cannot be used.
+        CliError: there is no such model.
+        ModelFileError: it cannot be used.
     """
-    try:
-        model = read_model(model_path(name_or_path))
-    except ModelFileError as error:
-        raise CliError(str(error)) from error
+    model = read_model(model_path(name_or_path))
     name = fingerprint(model.tensors)[:6]
     return {
         geometry.codebooks: bcdc.Header(

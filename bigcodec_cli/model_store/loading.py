@@ -11,7 +11,6 @@ from bigcodec_cli.console.messages import CliError
 from bigcodec_cli.files.containers import Headed
 from bigcodec_cli.model_store.headers import geometries_of
 from bigcodec_cli.model_store.store import find_by_fingerprint, find_model, model_path
-from bigcodec_models.checkpoints.model_file import ModelFileError
 from bigcodec_models.codec import Codec, read_model
 from bigcodec_models.config import ModelConfig
 
@@ -43,15 +42,13 @@ def load_codec(
     (see `Codec`).
 
     Raises:
-        CliError: no such model, it cannot be used, or does not know the F0 mode.
+        CliError: there is no such model, or it does not know the F0 mode.
+        ModelFileError: it cannot be used.
     """
     entry = find_model(name_or_path)
-    try:
-        model = read_model(model_path(name_or_path))
-        _check_f0(f0, name_or_path, model.config)
-        codec = Codec(model, choose_device(device), precision, f0)
-    except ModelFileError as error:
-        raise CliError(str(error)) from error
+    model = read_model(model_path(name_or_path))
+    _check_f0(f0, name_or_path, model.config)
+    codec = Codec(model, choose_device(device), precision, f0)
     if entry is None:
         return codec, f"model {name_or_path}: {codec.info.name or 'unnamed'}"
     hint = f"; {PULL_HINT}" if entry.builtin else ""
@@ -81,6 +78,7 @@ class CodecCache:
 
         Raises:
             CliError: it is not at hand, or does not decode tokens of the container's geometry.
+            ModelFileError: it cannot be used.
         """
         wanted = container.header.fingerprint
         if wanted not in self._codecs:
@@ -102,10 +100,7 @@ class CodecCache:
                 "give its file with --model FILE, or 'bigcodec models import FILE' once "
                 "('bigcodec models pull bigcodec' fetches the published one)"
             )
-        try:
-            return Codec.load(entry.path, self._device, self._precision)
-        except ModelFileError as error:
-            raise CliError(str(error)) from error
+        return Codec.load(entry.path, self._device, self._precision)
 
 
 def _words(geometry: bcdc.Geometry) -> str:

@@ -15,7 +15,8 @@ from bigcodec_cli.console.messages import CliError, error_line
 from bigcodec_cli.console.progress import seconds_bar
 from bigcodec_cli.model_store.headers import geometry_of
 from bigcodec_models.codec import Codec
-from bigcodec_models.data.index import Clip, DataError, scan, split
+from bigcodec_models.data.index import Clip, scan, split
+from bigcodec_models.errors import DataError
 from bigcodec_models.prior import FitConfig, FitReport, fit_prior
 from bigcodec_models.prior.dataset import token_sequences
 

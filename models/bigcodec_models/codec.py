@@ -15,13 +15,13 @@ from torch import Tensor
 from bigcodec_models.checkpoints.fingerprint import fingerprint
 from bigcodec_models.checkpoints.model_file import (
     LoadedModel,
-    ModelFileError,
     ModelInfo,
     build_network,
     load_model,
 )
 from bigcodec_models.checkpoints.published import load_upstream
 from bigcodec_models.config import SAMPLE_RATE, ModelConfig
+from bigcodec_models.errors import ModelFileError
 from bigcodec_models.inference.batching import Advance, run_streams
 from bigcodec_models.inference.chunking import CHUNK_FRAMES, FrameRange
 from bigcodec_models.inference.prepare import pipelines, prepare

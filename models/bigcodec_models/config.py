@@ -13,13 +13,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from bigcodec_models.config_values import (
-    ConfigError,
     build_dataclass,
     check_choice,
     check_range,
     later_field,
     plain_values,
 )
+from bigcodec_models.errors import ConfigError
 
 __all__ = [
     "F0_MODES",

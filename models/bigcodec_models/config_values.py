@@ -6,9 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, get_args, get_origin, get_type_hints
 
-
-class ConfigError(ValueError):
-    """A configuration is malformed, or asks for something outside the supported range."""
+from bigcodec_models.errors import ConfigError
 
 
 def check_range(name: str, value: float, low: float, high: float) -> None:

@@ -19,7 +19,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bigcodec_models.data import crops
-from bigcodec_models.data.crops import Clip, CropSource, DataError, excerpts, scan, split
+from bigcodec_models.data.crops import Clip, CropSource, excerpts, scan, split
+from bigcodec_models.errors import DataError, UnreadableError
 
 Write = Callable[..., Clip]
 
@@ -245,16 +246,16 @@ class TestReading:
     def test_files_changed_since_the_scan(self, write: Write) -> None:
         clip = write("x.wav", np.zeros(1000))
         write("x.wav", np.zeros(100))
-        with pytest.raises(crops.UnreadableError, match="shorter"):
+        with pytest.raises(UnreadableError, match="shorter"):
             crops.read_mono(clip, 500, 100)
         write("x.wav", np.zeros(1000), 8000)
-        with pytest.raises(crops.UnreadableError, match="8000 Hz"):
+        with pytest.raises(UnreadableError, match="8000 Hz"):
             crops.read_mono(clip)
         write("x.wav", np.full(1000, np.nan), subtype="FLOAT")
-        with pytest.raises(crops.UnreadableError, match="not finite"):
+        with pytest.raises(UnreadableError, match="not finite"):
             crops.read_mono(clip)
         clip.path.unlink()
-        with pytest.raises(crops.UnreadableError, match=r"x\.wav: .*No such file"):
+        with pytest.raises(UnreadableError, match=r"x\.wav: .*No such file"):
             crops.read_mono(clip)
 
     def test_excerpts_are_spread_over_folders(self, write: Write) -> None:

@@ -24,21 +24,19 @@ from bigcodec_models.config import SAMPLE_RATE
 from bigcodec_models.data.index import (
     SUFFIXES,
     Clip,
-    DataError,
     Report,
     name_hash,
     scan,
     split,
     why_unreadable,
 )
+from bigcodec_models.errors import DataError, UnreadableError
 
 __all__ = [
     "SUFFIXES",
     "Clip",
     "CropSource",
-    "DataError",
     "Source",
-    "UnreadableError",
     "Wave",
     "excerpts",
     "mix",
@@ -59,14 +57,6 @@ _LONGEST_CACHED = 300.0  # seconds; decoding more than that for the first crop w
 _DRAWS = 20
 # Seconds read around a crop that is resampled, so that its edges are those of the whole file.
 _MARGIN = 0.1
-
-
-class UnreadableError(DataError):
-    """A clip that has changed or become unreadable since it was scanned."""
-
-    def __init__(self, clip: Clip, reason: str) -> None:
-        super().__init__(f"{clip.path}: {reason}")
-        self.clip, self.reason = clip, reason
 
 
 def read_mono(clip: Clip, start: int = 0, length: int | None = None) -> Wave:
@@ -91,7 +81,7 @@ def read_mono(clip: Clip, start: int = 0, length: int | None = None) -> Wave:
     offset = start - first * target_rate
     piece = mono[offset : offset + length]
     if not len(piece):
-        raise UnreadableError(clip, "is shorter than when it was scanned")
+        raise UnreadableError(clip.path, "is shorter than when it was scanned")
     return piece
 
 
@@ -108,12 +98,12 @@ def _read_frames(clip: Clip, start: int, frames: int) -> Wave:
             os.fsencode(clip.path), frames, start, dtype="float32", always_2d=True
         )
     except (soundfile.LibsndfileError, OSError) as error:
-        raise UnreadableError(clip, why_unreadable(clip.path, error)) from error
+        raise UnreadableError(clip.path, why_unreadable(clip.path, error)) from error
     if rate != clip.rate:
-        raise UnreadableError(clip, f"had a rate of {clip.rate} Hz when scanned, now {rate} Hz")
+        raise UnreadableError(clip.path, f"its rate was {clip.rate} Hz and is now {rate} Hz")
     mono = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1, dtype=np.float32)
     if not np.isfinite(mono).all():
-        raise UnreadableError(clip, "holds samples that are not finite")
+        raise UnreadableError(clip.path, "holds samples that are not finite")
     return np.asarray(mono, dtype=np.float32)
 
 
@@ -307,10 +297,10 @@ class CropSource:
 
     def _report(self, error: UnreadableError) -> None:
         with self._lock:
-            known = error.clip.path in self._reported
-            self._reported.add(error.clip.path)
+            known = error.path in self._reported
+            self._reported.add(error.path)
         if self._failed is not None and not known:
-            self._failed(error.clip.path, error.reason)
+            self._failed(error.path, error.reason)
 
     def _attempt(self, random: np.random.Generator) -> Wave:
         source = int(np.searchsorted(self._ends, random.random(), side="right"))
@@ -341,7 +331,7 @@ class CropSource:
         else:
             piece = _to_16_bits(read_mono(clip, start, self._crop))
         if not len(piece):
-            raise UnreadableError(clip, "is shorter than when it was scanned")
+            raise UnreadableError(clip.path, "is shorter than when it was scanned")
         return np.asarray(piece / np.float32(32768), dtype=np.float32)
 
 

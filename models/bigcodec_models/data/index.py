@@ -16,6 +16,7 @@ from pathlib import Path
 import soundfile
 
 from bigcodec_models.config import SAMPLE_RATE
+from bigcodec_models.errors import DataError
 
 Report = Callable[[Path, str], None]
 
@@ -28,10 +29,6 @@ _VERSION = 1
 # What libsndfile gives for the length of a stream that does not tell is far above this.
 _LONGEST = 1 << 48
 _SPEAKER_FOLDERS = 10
-
-
-class DataError(Exception):
-    """The training data are missing or unusable; the message says which and why."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

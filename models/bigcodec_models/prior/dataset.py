@@ -12,8 +12,9 @@ import torch.nn.functional as F
 from bigcodec_models.checkpoints.model_file import LoadedModel
 from bigcodec_models.codec import Codec, Tokens, Wave
 from bigcodec_models.config import ModelConfig
-from bigcodec_models.data.crops import UnreadableError, read_mono
+from bigcodec_models.data.crops import read_mono
 from bigcodec_models.data.index import Clip, name_hash
+from bigcodec_models.errors import UnreadableError
 from bigcodec_models.quantization.codebooks import grid
 
 _AT_ONCE = 32

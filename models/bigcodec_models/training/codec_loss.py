@@ -16,6 +16,7 @@ from bigcodec_models.discriminators import (
     build_discriminators,
     choose_discriminators,
 )
+from bigcodec_models.errors import NonFiniteError
 from bigcodec_models.losses.adversarial import (
     discriminator_loss,
     feature_matching_loss,
@@ -143,10 +144,6 @@ class Stepping(Protocol):
     def zero_grad(self) -> None: ...
 
     def step(self) -> Any: ...
-
-
-class NonFiniteError(Exception):
-    """A loss or gradient is not finite; nothing has been changed by the step that had it."""
 
 
 def apply_gradients(

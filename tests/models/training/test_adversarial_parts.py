@@ -22,6 +22,7 @@ from bigcodec_models.architectures.network import Reconstruction
 from bigcodec_models.config import PRESETS, ConfigError, build_dataclass
 from bigcodec_models.data.crops import CropSource, scan
 from bigcodec_models.discriminators import KINDS, SMALL, Discriminator, Features
+from bigcodec_models.errors import TrainingError
 from bigcodec_models.losses.adversarial import (
     ADVERSARIAL_LOSSES,
     discriminator_loss,
@@ -34,7 +35,7 @@ from bigcodec_models.training.checkpoint import load_checkpoint
 from bigcodec_models.training.codec_loss import CodecLoss
 from bigcodec_models.training.config import TrainConfig, recipe_for
 from bigcodec_models.training.portable import load_portable, save_portable
-from bigcodec_models.training.trainer import Callbacks, Trainer, TrainingError
+from bigcodec_models.training.trainer import Callbacks, Trainer
 
 CHANCE = {"least_squares": 0.5, "hinge": 2.0, "bce": 2 * math.log(2)}
 """The best loss of a score that knows nothing, for real and generated together."""
