@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 
 from bigcodec_models.checkpoints.fingerprint import fingerprint
-from bigcodec_models.checkpoints.uninitialized import build_unfilled
+from bigcodec_models.checkpoints.uninitialized import build_uninitialized
 from bigcodec_models.config import LiteConfig, QuantizerConfig, config_to_dict
 
 Vector = tuple[str, bytes, str, str]
@@ -58,7 +58,7 @@ def vectors() -> Iterator[Vector]:
 def weights() -> Weights:
     """Random numbers of the shapes that the configuration wants."""
     random = np.random.default_rng(3)
-    shapes = {name: value.shape for name, value in build_unfilled(CONFIG).state_dict().items()}
+    shapes = {name: value.shape for name, value in build_uninitialized(CONFIG).state_dict().items()}
     return {n: random.integers(-8, 9, s).astype("<f4") / 8 for n, s in sorted(shapes.items())}
 
 

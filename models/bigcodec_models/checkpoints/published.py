@@ -1,7 +1,8 @@
-"""Reading the published checkpoints: their tensor names to ours, their shapes to a configuration.
+"""Reading published checkpoints: tensors get the names of this package, and their shapes give the
+configuration.
 
 Two layouts hold the same tensors: the release file, a dict with the state dicts `CodecEnc` and
-`generator`, and a Lightning checkpoint, whose `state_dict` has them behind `model.`.
+`generator`, and a Lightning checkpoint, whose `state_dict` has them under the prefix `model.`.
 
 `torch.load(weights_only=True)` reads both, so that no code of the file runs. What could still take
 unbounded memory or time is checked before it, and tensors are measured before they are copied.
@@ -84,9 +85,10 @@ def load_upstream(path: Path) -> LoadedModel:
 
 
 def load_upstream_discriminators(path: Path) -> dict[str, Tensor]:
-    """Discriminator tensors of a Lightning checkpoint, by our names where they are published ones.
+    """Discriminator tensors of a Lightning checkpoint; empty for any other file.
 
-    Any other file has none.
+    Those of the published discriminators are under the names that `build_discriminators` gives
+    them, others under their own.
 
     Raises:
         ModelFileError: unreadable.
@@ -192,10 +194,12 @@ def _copies(tensors: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
 
 
 def adapt(upstream: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], BigCodecConfig]:
-    """Our tensors and the configuration, from published names behind `CodecEnc.`/`generator.`.
+    """Tensors under the names of this package, and the configuration, of published tensors.
+
+    Published names begin with `CodecEnc.` or `generator.`.
 
     Raises:
-        ConfigError: a tensor is missing, left over, or of a shape that fits no configuration.
+        ConfigError: a tensor is missing, superfluous, or of a shape that fits no configuration.
     """
     config = _infer_config(upstream)
     filters = {name for name in upstream if name.endswith(_FILTER_SUFFIXES)}
@@ -204,15 +208,15 @@ def adapt(upstream: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], BigCodecCo
     for source, target in name_pairs(config):
         if source in upstream:
             tensors[target] = upstream[source]
-    left = set(upstream) - filters - {source for source, _ in name_pairs(config)}
-    if left:
-        raise ConfigError(f"tensor {min(left)!r} has no place in this architecture")
+    unknown = set(upstream) - filters - {source for source, _ in name_pairs(config)}
+    if unknown:
+        raise ConfigError(f"tensor {min(unknown)!r} has no place in this architecture")
     check_shapes({name: tuple(tensor.shape) for name, tensor in tensors.items()}, config)
     return tensors, config
 
 
 def name_pairs(config: BigCodecConfig) -> Iterator[tuple[str, str]]:
-    """Every learned tensor's published name and ours."""
+    """The published name and the name here of every learned tensor."""
     yield from _quantizer_pairs(config)
     yield from _encoder_pairs(config)
     yield from _decoder_pairs(config)

@@ -20,6 +20,7 @@ import numpy.typing as npt
 import soundfile
 import soxr
 
+from bigcodec_models.arrays import Wave
 from bigcodec_models.config import SAMPLE_RATE
 from bigcodec_models.data.index import (
     SUFFIXES,
@@ -46,7 +47,6 @@ __all__ = [
     "split",
 ]
 
-Wave = npt.NDArray[np.float32]
 Source = tuple[Sequence[Clip], float | None]
 """Clips, and the share of all crops that they make; None to share by duration what is left."""
 

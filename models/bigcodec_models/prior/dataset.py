@@ -9,9 +9,10 @@ import numpy.typing as npt
 import soxr
 import torch.nn.functional as F
 
+from bigcodec_models.arrays import Tokens, Wave
 from bigcodec_models.checkpoints.model_file import LoadedModel
-from bigcodec_models.codec import Codec, Tokens, Wave
-from bigcodec_models.config import ModelConfig
+from bigcodec_models.codec import Codec
+from bigcodec_models.config import SAMPLE_RATE, ModelConfig
 from bigcodec_models.data.crops import read_mono
 from bigcodec_models.data.index import Clip, name_hash
 from bigcodec_models.errors import UnreadableError
@@ -80,7 +81,7 @@ def varied(wave: Wave, hop: int, version: int, name: str) -> Wave:
         return wave
     random = np.random.default_rng([version, *name_hash(name)])
     speed = 1 + random.uniform(-_SPEED, _SPEED)
-    changed = soxr.resample(wave, 16000 * speed, 16000)[random.integers(0, hop) :]
+    changed = soxr.resample(wave, SAMPLE_RATE * speed, SAMPLE_RATE)[random.integers(0, hop) :]
     gain = 10 ** (-random.uniform(0, _QUIETER_DB) / 20)
     return np.asarray(changed * gain, dtype=np.float32)
 

@@ -11,11 +11,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from bigcodec_models.arrays import AnyTokens
 from bigcodec_models.prior.code_order import similar_order
 from bigcodec_models.prior.integer_export import Arrays, quantized
 from bigcodec_models.prior.network import PriorConfig, PriorNetwork
-
-Tokens = npt.NDArray[np.integer]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -55,8 +54,8 @@ class FittedPrior:
 
 
 def fit_prior(
-    sequences: Sequence[Tokens],
-    held_out: Sequence[Tokens],
+    sequences: Sequence[AnyTokens],
+    held_out: Sequence[AnyTokens],
     codes: Sequence[npt.NDArray[np.floating]],
     config: FitConfig,
     report: Callable[[FitReport], None] = lambda _: None,
@@ -84,7 +83,7 @@ def fit_prior(
 
 
 def bits_per_token(
-    network: PriorNetwork, places: Sequence[Tokens], frames: int | None = None
+    network: PriorNetwork, places: Sequence[AnyTokens], frames: int | None = None
 ) -> float:
     """Mean cost of sequences of places (T, K), from a fresh start every `frames` frames."""
     network.eval()
@@ -100,8 +99,8 @@ def bits_per_token(
 
 def _train(
     network: PriorNetwork,
-    sequences: Sequence[Tokens],
-    held_out: Sequence[Tokens],
+    sequences: Sequence[AnyTokens],
+    held_out: Sequence[AnyTokens],
     config: FitConfig,
     report: Callable[[FitReport], None],
 ) -> None:
@@ -143,7 +142,7 @@ def _cosine(done: float) -> float:
     return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
 
 
-def _check(sequences: Sequence[Tokens], codes: Sequence[npt.NDArray[np.floating]]) -> None:
+def _check(sequences: Sequence[AnyTokens], codes: Sequence[npt.NDArray[np.floating]]) -> None:
     if not sequences or not sum(len(sequence) for sequence in sequences):
         raise ValueError("there are no tokens to fit a prior to")
     sizes = np.array([len(table) for table in codes])
@@ -154,7 +153,7 @@ def _check(sequences: Sequence[Tokens], codes: Sequence[npt.NDArray[np.floating]
             raise ValueError("a token is outside its codebook")
 
 
-def _places(tokens: Tokens, orders: Sequence[npt.NDArray[np.int64]]) -> npt.NDArray[np.int64]:
+def _places(tokens: AnyTokens, orders: Sequence[npt.NDArray[np.int64]]) -> npt.NDArray[np.int64]:
     """Where each of tokens (T, K) stands in its codebook's order."""
     ordered = np.empty(tokens.shape, dtype=np.int64)
     for k, order in enumerate(orders):
@@ -165,10 +164,10 @@ def _places(tokens: Tokens, orders: Sequence[npt.NDArray[np.int64]]) -> npt.NDAr
 
 
 def _cut(
-    sequences: Sequence[Tokens], frames: int, random: np.random.Generator | None = None
-) -> list[Tokens]:
+    sequences: Sequence[AnyTokens], frames: int, random: np.random.Generator | None = None
+) -> list[AnyTokens]:
     """Pieces of at most `frames` frames; with `random`, from another offset each time."""
-    pieces: list[Tokens] = []
+    pieces: list[AnyTokens] = []
     for sequence in sequences:
         first = int(random.integers(0, frames)) if random and len(sequence) > frames else 0
         cuts = [0, *range(first or frames, len(sequence), frames), len(sequence)]
@@ -177,7 +176,7 @@ def _cut(
 
 
 def _batches(
-    pieces: Sequence[Tokens], size: int, random: np.random.Generator | None
+    pieces: Sequence[AnyTokens], size: int, random: np.random.Generator | None
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Places (B, T, K) and masks (B, T); pieces of like length go together."""
     noise = random.uniform(-20, 20, len(pieces)) if random else np.zeros(len(pieces))

@@ -9,18 +9,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from bigcodec_models.architectures.lite import most_likely_f0
 from bigcodec_models.architectures.network import CodecNetwork, Reconstruction
+from bigcodec_models.arrays import Wave
 from bigcodec_models.config import SAMPLE_RATE
 from bigcodec_models.layers.f0 import STEPS_AN_OCTAVE
 from bigcodec_models.losses.spectral import MultiScaleMelLoss
 from bigcodec_models.training.events import F0Validation, Validation, ValidationClip
-
-Wave = npt.NDArray[np.float32]
 
 _NEAR_CENTS = 50.0
 

@@ -169,7 +169,7 @@ def test_buffers_do_not_grow(codec: Codec, batched: bool) -> None:
     with torch.inference_mode():
         for index in range(150):
             stream.push(torch.from_numpy(noise(1600, index)).view(1, 1, -1))
-            largest = max(largest, stream.buffered())
+            largest = max(largest, stream.pre_recurrence.buffered())
             while stream.ready():
                 pipeline.advance([stream])
     fields = receptive_fields(codec.config)
@@ -328,7 +328,7 @@ def test_without_an_lstm_nothing_long_before_a_part_is_needed(name: str) -> None
     part = codec.decode(tokens, 10 * codec.hop, 1200 * codec.hop)
     assert np.array_equal(part, whole[1200 * codec.hop : 1210 * codec.hop])
     assert sum(seen) < 600
-    with pytest.raises(ValueError, match="tokens are needed from frame"):
+    with pytest.raises(ValueError, match="tokens must start at frame"):
         next(codec.decode_stream([tokens], (1200, 1210), first + 1))
 
 
