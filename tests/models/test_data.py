@@ -273,19 +273,19 @@ class TestReading:
 class TestShares:
     def test_weights_are_shares_and_the_rest_goes_by_duration(self) -> None:
         one, three = [made_up("x", 1.0)], [made_up("y", 1.0), made_up("z", 2.0)]
-        assert crops.shares([(one, None), (three, 0.3)]) == pytest.approx([0.7, 0.3])
-        assert crops.shares([(one, None), (three, None), (one, 0.2)]) == pytest.approx(
+        assert crops.crop_fractions([(one, None), (three, 0.3)]) == pytest.approx([0.7, 0.3])
+        assert crops.crop_fractions([(one, None), (three, None), (one, 0.2)]) == pytest.approx(
             [0.2, 0.6, 0.2]
         )
-        assert crops.shares([(one, 3), (three, 1)]) == pytest.approx([0.75, 0.25])
-        assert crops.shares([(one, None)]) == [1.0]
+        assert crops.crop_fractions([(one, 3), (three, 1)]) == pytest.approx([0.75, 0.25])
+        assert crops.crop_fractions([(one, None)]) == [1.0]
 
     @pytest.mark.parametrize("weights", [(), (None, 1.0), (0.0, None), (-1.0, 2.0), (None, np.nan)])
     def test_impossible_weights_are_refused(self, weights: tuple[float | None, ...]) -> None:
         with pytest.raises(DataError):
             CropSource([([made_up("x")], weight) for weight in weights], crop=1, seed=0)
         with pytest.raises(DataError, match="no clips"):
-            crops.shares([([made_up("x")], None), ([], 0.5)])
+            crops.crop_fractions([([made_up("x")], None), ([], 0.5)])
 
     def test_crops_come_by_share_and_within_a_source_by_duration(self, write: Write) -> None:
         a, b = (write(f"{n}.wav", np.full(n, level)) for level, n in ((0.125, 1000), (0.25, 3000)))
@@ -355,7 +355,7 @@ class TestCrops:
         used, fresh = (CropSource([kept, lost], crop=9, seed=0, gain_db=6.0) for _ in "ab")
         used.batch(0, 30)
         assert np.array_equal(used.batch(7, 9), fresh.batch(7, 9))
-        with pytest.raises(DataError, match="20 draws in a row"):
+        with pytest.raises(DataError, match="20 clips in a row"):
             CropSource([lost], crop=9, seed=0).batch(0, 1)
 
 
@@ -379,7 +379,7 @@ class TestPrefetching:
         batches = CropSource([clip], crop=9, seed=0, cache_bytes=0).batches(0, 2, ahead=3)
         next(batches)
         clip.path.unlink()
-        with pytest.raises(DataError, match="20 draws in a row"):
+        with pytest.raises(DataError, match="20 clips in a row"):
             for _ in range(5):
                 next(batches)
 

@@ -222,5 +222,5 @@ def test_voicing_takes_more_than_half_of_the_probability() -> None:
 
 
 def test_a_coded_f0_needs_its_mode() -> None:
-    with pytest.raises(ConfigError, match="it knows predicted, coded"):
+    with pytest.raises(ConfigError, match="it supports predicted, coded"):
         codec("none")

@@ -1,4 +1,4 @@
-"""Tokens of a folder of speech, as recorded and with changes that leave speech what it is."""
+"""Tokens of a folder of speech, as recorded and with changes of start, speed and level."""
 
 from __future__ import annotations
 
@@ -49,9 +49,11 @@ def token_sequences(
 
 
 def code_vectors(model: LoadedModel, f0: str | None = None) -> list[npt.NDArray[np.float32]]:
-    """A vector for each value of each token of a frame in an F0 mode of the model, by default its
-    first, (size, d) each: the codes of codebooks as the decoder sees them; of an F0 token its
-    height, and whether it is voiced."""
+    """A table of vectors (size, d) for each token of a frame, with a row for each of its values.
+
+    For tokens of codebooks these are the codes as the decoder gets them; for an F0 token, F0 from
+    -1 to 1 and whether it is voiced. `f0` is an F0 mode of the model, by default its first.
+    """
     quantizer = model.config.quantizer
     vectors = []
     if quantizer.kind == "fsq":
@@ -76,7 +78,7 @@ def _f0_vectors(config: ModelConfig, f0: str | None) -> list[npt.NDArray[np.floa
 
 
 def varied(wave: Wave, hop: int, version: int, name: str) -> Wave:
-    """A version of a wave (n,) at 16 kHz, the same for the same version and name."""
+    """A version of a wave (n,) at 16 kHz, which depends only on the wave, `version` and `name`."""
     if not version:
         return wave
     random = np.random.default_rng([version, *name_hash(name)])

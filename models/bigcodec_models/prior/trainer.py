@@ -19,8 +19,8 @@ from bigcodec_models.prior.network import PriorConfig, PriorNetwork
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FitConfig:
-    """How a prior is fitted. `frames` is the length that sequences are cut to, `batch` how many
-    go into a step."""
+    """How a prior is fitted. Sequences are cut into pieces of `frames` frames, and a step has
+    `batch` of them; `warmup` is in steps."""
 
     epochs: int = 16
     learning_rate: float = 4e-3
@@ -34,8 +34,8 @@ class FitConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FitReport:
-    """State of a fit: tokens seen of all that will be, and bits a token over the last steps; on
-    held-out sequences in `held_out_bits`, at the end of each epoch."""
+    """State of a fit: `tokens` of `total_tokens` have been used, and `bits` is the recent mean of
+    bits per token. At the end of each epoch, `held_out_bits` is that of held-out sequences."""
 
     epoch: int
     tokens: int
@@ -46,7 +46,8 @@ class FitReport:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FittedPrior:
-    """Arrays of a prior file by name (format/SPEC.md section 8), and the network behind them."""
+    """The arrays of a prior file by name (format/SPEC.md section 8), the network they are from, and
+    the order (size,) of the codes of each codebook."""
 
     arrays: Arrays
     network: PriorNetwork
@@ -60,8 +61,8 @@ def fit_prior(
     config: FitConfig,
     report: Callable[[FitReport], None] = lambda _: None,
 ) -> FittedPrior:
-    """Fit a network to recordings of tokens, (T, K) each, of a model whose
-    codebooks are `codes`, (size, d) each.
+    """Fit a network to sequences of tokens (T, K) of a model whose codebooks are `codes`, (size, d)
+    each.
 
     Raises:
         ValueError: no tokens, or tokens outside the codebooks.
@@ -85,7 +86,8 @@ def fit_prior(
 def bits_per_token(
     network: PriorNetwork, places: Sequence[AnyTokens], frames: int | None = None
 ) -> float:
-    """Mean cost of sequences of places (T, K), from a fresh start every `frames` frames."""
+    """Mean cost in bits per token of sequences of places (T, K), with a new state every `frames`
+    frames."""
     network.eval()
     pieces = _cut(places, frames or max(len(s) for s in places))
     total, count = 0.0, 0
@@ -154,7 +156,7 @@ def _check(sequences: Sequence[AnyTokens], codes: Sequence[npt.NDArray[np.floati
 
 
 def _places(tokens: AnyTokens, orders: Sequence[npt.NDArray[np.int64]]) -> npt.NDArray[np.int64]:
-    """Where each of tokens (T, K) stands in its codebook's order."""
+    """The places of tokens (T, K) in the order of their codebooks: (T, K)."""
     ordered = np.empty(tokens.shape, dtype=np.int64)
     for k, order in enumerate(orders):
         place = np.empty(len(order), dtype=np.int64)
@@ -166,7 +168,7 @@ def _places(tokens: AnyTokens, orders: Sequence[npt.NDArray[np.int64]]) -> npt.N
 def _cut(
     sequences: Sequence[AnyTokens], frames: int, random: np.random.Generator | None = None
 ) -> list[AnyTokens]:
-    """Pieces of at most `frames` frames; with `random`, from another offset each time."""
+    """Pieces of at most `frames` frames; with `random`, cut at a random offset."""
     pieces: list[AnyTokens] = []
     for sequence in sequences:
         first = int(random.integers(0, frames)) if random and len(sequence) > frames else 0
@@ -178,7 +180,7 @@ def _cut(
 def _batches(
     pieces: Sequence[AnyTokens], size: int, random: np.random.Generator | None
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Places (B, T, K) and masks (B, T); pieces of like length go together."""
+    """Places (B, T, K) and masks (B, T); pieces of similar length share a batch."""
     noise = random.uniform(-20, 20, len(pieces)) if random else np.zeros(len(pieces))
     order = np.argsort(np.array([len(piece) for piece in pieces]) + noise, kind="stable")
     groups = [order[start : start + size] for start in range(0, len(order), size)]

@@ -135,7 +135,7 @@ def test_threads_of_our_own_where_torch_has_no_openmp(
     module = random_module(7)
     x = random_input(1, 7, 40_000)
     expected = module(x)
-    monkeypatch.setattr(snake_beta_numba, "_team", lambda: None)
+    monkeypatch.setattr(snake_beta_numba, "_openmp_parallel", lambda: None)
     assert torch.equal(module(x), expected)
 
 
