@@ -89,9 +89,9 @@ def test_bad_configurations_are_refused(data: dict[str, object]) -> None:
 
 
 def test_integers_serve_as_floats() -> None:
-    made = config_from_dict({"family": "bigcodec", "quantizer": {"commitment": 1}})
-    assert made == BigCodecConfig(quantizer=QuantizerConfig(commitment=1.0))
-    assert isinstance(made.quantizer.commitment, float)
+    config = config_from_dict({"family": "bigcodec", "quantizer": {"commitment": 1}})
+    assert config == BigCodecConfig(quantizer=QuantizerConfig(commitment=1.0))
+    assert isinstance(config.quantizer.commitment, float)
 
 
 def test_hop_follows_from_the_strides() -> None:

@@ -83,13 +83,13 @@ class TestScan:
     def test_indexed_files_are_not_opened_again(
         self, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        told: list[tuple[Path, str]] = []
+        reports: list[tuple[Path, str]] = []
         where = tmp_path / "new" / "index.json"
-        clips = scan(folder, where, lambda *both: told.append(both))
+        clips = scan(folder, where, lambda *both: reports.append(both))
         written = where.stat()
         monkeypatch.setattr(soundfile, "info", None)
-        assert scan(folder, where, lambda *both: told.append(both)) == clips
-        assert told[:2] == told[2:] and len(told) == 4
+        assert scan(folder, where, lambda *both: reports.append(both)) == clips
+        assert reports[:2] == reports[2:] and len(reports) == 4
         # Nothing changed, so the index was left alone; nothing else lies beside it.
         assert os.path.samestat(where.stat(), written)
         assert os.listdir(where.parent) == ["index.json"]
@@ -115,10 +115,10 @@ class TestScan:
         where = tmp_path / "index.json"
         write("a/x.wav", np.zeros(100))
         write("ab/x.wav", np.zeros(200))
-        found = [scan(tmp_path / "audio" / name, where) for name in ("a", "ab")]
+        both_clips = [scan(tmp_path / "audio" / name, where) for name in ("a", "ab")]
         monkeypatch.setattr(soundfile, "info", None)
         monkeypatch.chdir(tmp_path)
-        assert [scan(tmp_path / "audio" / name, where) for name in ("a", "ab")] == found
+        assert [scan(tmp_path / "audio" / name, where) for name in ("a", "ab")] == both_clips
         assert scan(Path("audio"), where)[1].frames == 200
 
     @pytest.mark.parametrize(
@@ -147,10 +147,10 @@ class TestScan:
     def test_an_index_that_cannot_be_written_is_told(self, write: Write, tmp_path: Path) -> None:
         write("x.wav", np.zeros(100))
         (tmp_path / "file").touch()
-        told: list[str] = []
-        assert scan(tmp_path / "audio", tmp_path / "file" / "i", lambda _, why: told.append(why))
-        assert len(told) == 1 and told[0].startswith("index cannot be written: ")
-        assert scan(tmp_path / "audio", tmp_path / "audio", lambda *told: None)
+        reports: list[str] = []
+        assert scan(tmp_path / "audio", tmp_path / "file" / "i", lambda _, why: reports.append(why))
+        assert len(reports) == 1 and reports[0].startswith("index cannot be written: ")
+        assert scan(tmp_path / "audio", tmp_path / "audio", lambda *reports: None)
         assert sorted(os.listdir(tmp_path)) == ["audio", "file"]
 
     def test_links_pipes_and_odd_names(self, write: Write, tmp_path: Path) -> None:
@@ -346,13 +346,15 @@ class TestCrops:
                 CropSource([made_up("x")], **{"crop": 1, "seed": 0, **options})  # type: ignore[arg-type]
 
     def test_lost_files_are_passed_over_and_told_once(self, write: Write) -> None:
-        kept, lost = write("kept.wav", np.full(99, 0.5)), write("lost.wav", np.full(99, 0.1))
-        told: list[Path] = []
+        intact, lost = write("kept.wav", np.full(99, 0.5)), write("lost.wav", np.full(99, 0.1))
+        reports: list[Path] = []
         lost.path.unlink()
-        source = CropSource([kept, lost], crop=9, seed=0, failed=lambda path, _: told.append(path))
+        source = CropSource(
+            [intact, lost], crop=9, seed=0, failed=lambda path, _: reports.append(path)
+        )
         assert (source.batch(0, 50) == 0.5).all()
-        assert told == [lost.path]
-        used, fresh = (CropSource([kept, lost], crop=9, seed=0, gain_db=6.0) for _ in "ab")
+        assert reports == [lost.path]
+        used, fresh = (CropSource([intact, lost], crop=9, seed=0, gain_db=6.0) for _ in "ab")
         used.batch(0, 30)
         assert np.array_equal(used.batch(7, 9), fresh.batch(7, 9))
         with pytest.raises(DataError, match="20 clips in a row"):
@@ -371,8 +373,8 @@ class TestPrefetching:
         source = CropSource(scan(folder), crop=800, seed=1, cache_bytes=0)
         expected = [source.batch(step, 2) for step in range(5, 25)]
         monkeypatch.setattr(crops, "read_mono", dawdle)
-        for found, wanted in zip(source.batches(5, 2), expected, strict=False):
-            assert np.array_equal(found, wanted)
+        for batch, target in zip(source.batches(5, 2), expected, strict=False):
+            assert np.array_equal(batch, target)
 
     def test_errors_surface_when_it_is_their_turn(self, write: Write) -> None:
         clip = write("x.wav", np.full(99, 0.5))
