@@ -7,6 +7,7 @@ import dataclasses
 import pytest
 import torch
 
+from bigcodec_cli.training.plan import preset_names
 from bigcodec_models.architectures.network import CodecNetwork
 from bigcodec_models.config import (
     PRESETS,
@@ -97,3 +98,15 @@ def test_integers_serve_as_floats() -> None:
 def test_hop_follows_from_the_strides() -> None:
     assert BigCodecConfig(encoder_strides=(2, 5), decoder_strides=(5, 2)).hop == 10
     assert LiteConfig(hop=100, n_fft=400).hop == 100
+
+
+def test_toy_presets_are_not_listed_for_users() -> None:
+    assert preset_names() == [
+        "bigcodec",
+        "bigcodec-base",
+        "bigcodec-300m",
+        "bigcodec-small-enc",
+        "bigcodec-no-lstm",
+        "lite",
+    ]
+    assert {"toy", "toy-lite", "toy-single", "toy-harmonic"} == set(PRESETS) - set(preset_names())

@@ -70,15 +70,14 @@ def fit_prior(
     _check([*sequences, *held_out], codes)
     orders = [similar_order(table) for table in codes]
     places = [_places(sequence, orders) for sequence in sequences]
-    arrays: Arrays = {}
-    for k, order in enumerate(orders):
-        arrays[f"{k}.order"] = order.astype(np.uint16)
-    torch.manual_seed(config.seed)
-    tables_ = [
-        torch.from_numpy(c[o].astype(np.float32)) for c, o in zip(codes, orders, strict=True)
+    sorted_codes = [
+        torch.from_numpy(table[order].astype(np.float32))
+        for table, order in zip(codes, orders, strict=True)
     ]
-    network = PriorNetwork(config.network, tables_)
+    torch.manual_seed(config.seed)
+    network = PriorNetwork(config.network, sorted_codes)
     _train(network, places, [_places(s, orders) for s in held_out], config, report)
+    arrays: Arrays = {f"{k}.order": order.astype(np.uint16) for k, order in enumerate(orders)}
     arrays.update(quantized(network))
     return FittedPrior(arrays=arrays, network=network, orders=tuple(orders))
 
