@@ -18,6 +18,7 @@ import click
 
 from bigcodec_cli import __version__
 from bigcodec_cli.console.messages import CliError, error_line
+from bigcodec_models.errors import ModelsError
 
 _COMMANDS = {
     "compress": "Compress audio files to .bcdc.",
@@ -86,7 +87,7 @@ def run(arguments: Sequence[str]) -> int:
     except (click.Abort, KeyboardInterrupt):
         error_line("interrupted")
         return INTERRUPTED
-    except CliError as error:
+    except (CliError, ModelsError) as error:
         error_line(str(error))
     except BrokenPipeError:
         _abandon_stdout()  # its reader has had enough, and needs no message

@@ -34,8 +34,8 @@ with atheris.instrument_imports(include=["bigcodec_models", "bcdc", "zipfile", "
     from repair import with_last_check
 
     import bcdc
-    from bigcodec_models.checkpoints.model_file import ModelFileError
     from bigcodec_models.codec import read_model
+    from bigcodec_models.errors import ModelFileError
 
 MAX_SECONDS = 10.0
 MORE_MEMORY = 500 << 20

@@ -11,8 +11,9 @@ import bcdc
 from bigcodec_cli.console.messages import CliError
 from bigcodec_cli.files.inputs import Job
 from bigcodec_cli.files.reporting import Reporter
+from bigcodec_models.errors import ModelsError
 
-FAULTS = (CliError, OSError, MemoryError, RuntimeError, ValueError, bcdc.BcdcError)
+FAULTS = (CliError, ModelsError, OSError, MemoryError, RuntimeError, ValueError, bcdc.BcdcError)
 """What can go wrong with one file. RuntimeError: torch's way to run out of memory."""
 _SPARE_DESCRIPTORS = 12
 

@@ -65,12 +65,8 @@ def _export_model(
     import torch
 
     from bigcodec_models.checkpoints.fingerprint import fingerprint
-    from bigcodec_models.checkpoints.model_file import (
-        ModelFileError,
-        ModelInfo,
-        load_model,
-        save_model,
-    )
+    from bigcodec_models.checkpoints.model_file import ModelInfo, load_model, save_model
+    from bigcodec_models.errors import ModelFileError
 
     try:
         model = load_model(source)
@@ -85,7 +81,7 @@ def _export_model(
 
 
 def _export_portable(run: Path, output: Path) -> None:
-    from bigcodec_models.checkpoints.model_file import ModelFileError
+    from bigcodec_models.errors import ModelFileError
     from bigcodec_models.training.checkpoint import load_checkpoint
     from bigcodec_models.training.portable import save_portable
 

@@ -35,7 +35,7 @@ def command() -> None:
 
 @command.command("list")
 def list_models() -> None:
-    """List the models at hand, the default marked with a star."""
+    """List the models on this machine; a star marks the default."""
     import shutil
     import sys
 
@@ -56,13 +56,7 @@ def list_models() -> None:
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def show(name: str, as_json: bool) -> None:
     """Show a model's configuration, license and training facts."""
-    from bigcodec_models.checkpoints.model_file import ModelFileError
-
-    model = _need(name)
-    try:
-        facts = _facts(model)
-    except ModelFileError as error:
-        raise CliError(str(error)) from error
+    facts = _facts(_need(name))
     if as_json:
         click.echo(json.dumps(facts))
         return
@@ -73,30 +67,32 @@ def show(name: str, as_json: bool) -> None:
 
 @command.command("import")
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--name", help="Name to give it. Default: the name in the file, or the file's.")
+@click.option(
+    "--name", help="Name for the model. Default: the name in the file, or that of the file."
+)
 def import_model(file: Path, name: str | None) -> None:
-    """Keep a model file for use by name: ours, or a published checkpoint of either layout."""
-    keep(file, name, {})
+    """Import a model file or a published checkpoint, for use by name."""
+    store(file, name, {})
 
 
 @command.command()
 @click.argument("name")
 def pull(name: str) -> None:
-    """Fetch a published model ('bigcodec') from the Hugging Face hub, check and keep it.
+    """Download a published model ('bigcodec') from the Hugging Face hub and import it.
 
-    The newest revision is fetched; 'models show' tells which one it was.
+    The newest revision is downloaded; 'bigcodec models show' shows which one it was.
     """
     from bigcodec_cli.model_store.hub import download_folder, fetch
 
     with download_folder(home()) as folder:
-        found = fetch(name, Path(folder))
-        keep(found.path, name, {"source": found.source, "revision": found.revision})
+        download = fetch(name, Path(folder))
+        store(download.path, name, {"source": download.source, "revision": download.revision})
 
 
 @command.command()
 @click.argument("name", required=False)
 def default(name: str | None) -> None:
-    """Show the default model, or set it. BIGCODEC_MODEL in the environment goes before it."""
+    """Show or set the default model. The environment variable BIGCODEC_MODEL overrides it."""
     if name is None:
         click.echo(default_model())
     else:
@@ -106,7 +102,7 @@ def default(name: str | None) -> None:
 @command.command()
 @click.argument("name")
 def remove(name: str) -> None:
-    """Remove an imported model. Files that it made can then not be restored any more."""
+    """Remove an imported model. Its .bcdc files can then no longer be decompressed."""
     model = _need(name)
     if model.builtin:
         raise CliError(f"{name}: comes with the program and cannot be removed")
@@ -114,24 +110,22 @@ def remove(name: str) -> None:
     note(f"removed {name}, fingerprint {model.fingerprint[:6].hex()}")
 
 
-def keep(file: Path, name: str | None, origin: Mapping[str, str]) -> None:
-    """Convert a model file to ours, put it into the store and register it.
+def store(file: Path, name: str | None, origin: Mapping[str, str]) -> None:
+    """Convert a model or checkpoint to a model file in the store, and register it.
 
-    `origin` is added to its training facts; its `source` is where it was fetched.
+    `origin` is added to its training facts; its `source` is the address of a download.
 
     Raises:
-        CliError: not a usable model, or a bad or taken name.
+        CliError: no such file, or a bad or taken name.
+        ModelFileError: not a usable model.
     """
     from bigcodec_models.checkpoints.fingerprint import fingerprint
-    from bigcodec_models.checkpoints.model_file import ModelFileError, ModelInfo
+    from bigcodec_models.checkpoints.model_file import ModelInfo
     from bigcodec_models.codec import read_model
 
     if not file.is_file():
         raise CliError(f"{file}: no such file")
-    try:
-        model = read_model(file)
-    except ModelFileError as error:
-        raise CliError(str(error)) from error
+    model = read_model(file)
     chosen = name or model.info.name or file.stem
     check_name(chosen)
     digest = fingerprint(model.tensors)
@@ -143,7 +137,7 @@ def keep(file: Path, name: str | None, origin: Mapping[str, str]) -> None:
         _refuse_taken(chosen, digest)
         _save(model, info)
         register(chosen, digest, info.license, summary)
-    note(f"kept as {chosen}, fingerprint {digest[:6].hex()}")
+    note(f"imported as {chosen}, fingerprint {digest[:6].hex()}")
 
 
 def _save(model: LoadedModel, info: ModelInfo) -> None:
@@ -157,16 +151,16 @@ def _save(model: LoadedModel, info: ModelInfo) -> None:
 
 
 def _refuse_taken(name: str, digest: bytes) -> None:
-    found = find_model(name)
-    if found is not None and found.fingerprint != digest:
+    entry = find_model(name)
+    if entry is not None and entry.fingerprint != digest:
         raise CliError(f"{name}: another model has this name; choose one with --name")
 
 
 def _need(name: str) -> ModelEntry:
-    found = find_model(name)
-    if found is None:
-        raise CliError(f"{name}: no such model; 'bigcodec models list' shows the models at hand")
-    return found
+    entry = find_model(name)
+    if entry is None:
+        raise CliError(f"{name}: no such model; 'bigcodec models list' shows the models")
+    return entry
 
 
 def _facts(model: ModelEntry) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from bigcodec_cli.console.messages import CliError, error_line, visible
 from bigcodec_cli.files.containers import read_bytes, token_stretches
 from bigcodec_cli.files.inputs import InputOptions, sources
 from bigcodec_cli.files.reporting import explain
+from bigcodec_models.errors import ModelsError
 
 Deep = Callable[[str, bcdc.Container], None]
 
@@ -70,7 +71,7 @@ def _facts(name: str, path: Path | None, decode: Deep | None) -> dict[str, Any]:
             raise CliError(f"{name}: {error}{_recoverable(data)}") from error
         if decode is not None:
             decode(name, container)
-    except (CliError, OSError, MemoryError) as error:
+    except (CliError, ModelsError, OSError, MemoryError) as error:
         return facts | {"error": explain(error)}
     done = {"seconds": container.seconds, "tokens_decoded": missing is None, "note": missing}
     return facts | {"status": "ok", "audio_decoded": decode is not None} | done

@@ -1,1 +1,1 @@
-"""What the user sees while a command runs: messages, errors and bars on stderr."""
+"""Messages, errors and progress bars on stderr."""

@@ -1,4 +1,4 @@
-"""What the user sees on stderr."""
+"""Messages on stderr."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ import sys
 
 
 class CliError(Exception):
-    """Something failed; the message is one line that says what, where and what to do."""
+    """A command failed; the message is one line that names the cause and the cure."""
 
 
 def visible(text: str) -> str:
-    """Text from outside (file names, tags) as it may reach a terminal: control characters and
-    bytes that are no UTF-8 are written out."""
+    """Text from files (names, tags) made safe for a terminal: control characters and bytes that are
+    not UTF-8 are replaced by escapes."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def error_line(message: str) -> None:
-    """One line on stderr that says what failed."""
+    """Print an error as one line on stderr."""
     note(f"bigcodec: {message}")
 
 
 def note(message: str) -> None:
-    """A line of information on stderr, above a progress bar if there is one."""
+    """Print a line of information on stderr, above a progress bar if there is one."""
     bars = sys.modules.get("tqdm")
     if bars is not None:
         bars.tqdm.write(visible(message), file=sys.stderr)

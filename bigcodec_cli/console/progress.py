@@ -1,4 +1,4 @@
-"""Progress bars on stderr: over the seconds of long audio, or over the files of a batch."""
+"""Progress bars on stderr: for the seconds of long audio, and for the files of a batch."""
 
 from __future__ import annotations
 
@@ -15,25 +15,27 @@ Advance = Callable[[float], None]
 
 
 @contextlib.contextmanager
-def seconds_bar(total: float, label: str, shown: bool = True) -> Iterator[Advance]:
-    """A bar over seconds of audio, for files long enough to wait for, if stderr is a terminal.
+def seconds_bar(total: float, label: str, enabled: bool = True) -> Iterator[Advance]:
+    """A bar over seconds of audio, shown for at least 60 s if stderr is a terminal.
 
-    Gives a function to call with the seconds done since its last call.
+    Yields a function to call with the number of seconds done since its last call.
     """
-    with _bar(total, label, shown and total >= _LONG_SECONDS, "s", _SECONDS_SHAPE) as advance:
+    with _bar(total, label, enabled and total >= _LONG_SECONDS, "s", _SECONDS_SHAPE) as advance:
         yield advance
 
 
 @contextlib.contextmanager
-def files_bar(total: int, label: str, shown: bool = True) -> Iterator[Advance]:
-    """A bar over the files of a batch, if stderr is a terminal."""
-    with _bar(total, label, shown and total > 1, "file", None) as advance:
+def files_bar(total: int, label: str, enabled: bool = True) -> Iterator[Advance]:
+    """A bar over the files of a batch, shown for several files if stderr is a terminal."""
+    with _bar(total, label, enabled and total > 1, "file", None) as advance:
         yield advance
 
 
 @contextlib.contextmanager
-def _bar(total: float, label: str, shown: bool, unit: str, shape: str | None) -> Iterator[Advance]:
-    if not shown or not sys.stderr.isatty():
+def _bar(
+    total: float, label: str, enabled: bool, unit: str, shape: str | None
+) -> Iterator[Advance]:
+    if not enabled or not sys.stderr.isatty():
         yield lambda _: None
         return
     from tqdm import tqdm

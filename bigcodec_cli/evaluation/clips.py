@@ -10,7 +10,8 @@ from pathlib import Path
 
 from bigcodec_cli.console.messages import CliError
 from bigcodec_cli.evaluation.run import EvalClip, Unread
-from bigcodec_models.data.index import Clip, DataError, scan
+from bigcodec_models.data.index import Clip, scan
+from bigcodec_models.errors import DataError
 
 
 def find_clips(folder: Path, by: str) -> tuple[list[EvalClip], list[Unread]]:

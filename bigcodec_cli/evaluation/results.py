@@ -11,7 +11,7 @@ from bigcodec_cli.evaluation.media import Sound
 from bigcodec_cli.evaluation.metrics.bootstrap import Mean, mean_with_interval
 from bigcodec_cli.evaluation.metrics.definitions import METRICS
 from bigcodec_cli.evaluation.metrics.token_entropy import token_statistics
-from bigcodec_models.arrays import Tokens
+from bigcodec_models.arrays import AnyTokens
 from bigcodec_models.config import SAMPLE_RATE
 
 ORIGINAL = "original"
@@ -33,7 +33,7 @@ class Result:
     seconds: float
     values: Mapping[str, float]
     failed: Mapping[str, str]
-    tokens: Tokens | None = None
+    tokens: AnyTokens | None = None
     delay: int = 0
     sound: Sound | None = None
 
@@ -113,7 +113,7 @@ class Evaluation:
         return summarize(results, rates.get(codec, 0.0))
 
 
-def token_values(recordings: Sequence[Tokens], token_rate: float) -> dict[str, float]:
+def token_values(recordings: Sequence[AnyTokens], token_rate: float) -> dict[str, float]:
     """The metrics of the tokens (T, K) of several recordings taken together, by key."""
     statistics = token_statistics(recordings)
     if statistics is None:

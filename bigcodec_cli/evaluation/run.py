@@ -40,6 +40,7 @@ from bigcodec_cli.evaluation.results import (
 from bigcodec_cli.model_store.loading import choose_device
 from bigcodec_models.arrays import Wave
 from bigcodec_models.config import SAMPLE_RATE
+from bigcodec_models.errors import ModelsError
 
 _FAULTS = (CodingError, CliError, bcdc.BcdcError, OSError, ValueError, MemoryError, RuntimeError)
 """What may go wrong with one codec on one file. RuntimeError: torch's way to run out of memory."""
@@ -236,7 +237,7 @@ def _start_worker(config: EvalConfig, threads: int) -> None:
     torch.set_num_threads(threads)
     try:
         _worker = Worker(config)
-    except (CliError, BaselineError) as error:
+    except (CliError, ModelsError, BaselineError) as error:
         _worker = error
 
 

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from bigcodec_cli.console.messages import CliError
 from bigcodec_cli.files.inputs import Job
+from bigcodec_models.errors import ModelsError
 
 Facts = Mapping[str, Any]
 
@@ -81,6 +82,6 @@ def explain(error: BaseException) -> str:
         return f"{where}{error.strerror or error}"
     if isinstance(error, MemoryError):
         return "does not fit into memory"
-    if isinstance(error, CliError):
+    if isinstance(error, CliError | ModelsError):
         return str(error)  # one line, but for names with line breaks, which are made visible later
     return str(error).partition("\n")[0] or type(error).__name__

@@ -1,1 +1,1 @@
-"""Models and priors on this machine: kept, found, fetched and loaded."""
+"""Models and priors on this machine: storing, downloading and loading them."""

@@ -1,23 +1,21 @@
-"""The headers that containers of a model have, and the geometry of its tokens."""
+"""The headers of a model's containers, and the geometry of its tokens."""
 
 from __future__ import annotations
 
 import bcdc
-from bigcodec_cli.console.messages import CliError
 from bigcodec_cli.model_store.store import model_path
 from bigcodec_models.checkpoints.fingerprint import fingerprint
-from bigcodec_models.checkpoints.model_file import ModelFileError
 from bigcodec_models.codec import Codec, read_model
 from bigcodec_models.config import ModelConfig
 
 
 def geometry_of(codec: Codec) -> bcdc.Geometry:
-    """The geometry of the tokens that a codec makes."""
+    """The geometry of the tokens that a codec encodes to."""
     return _geometry_with(codec.config, codec.f0)
 
 
 def geometries_of(config: ModelConfig) -> tuple[bcdc.Geometry, ...]:
-    """The geometries of tokens that a model decodes: one an F0 mode, the default first."""
+    """The geometries of tokens that a model decodes: one for each F0 mode, the default first."""
     return tuple(_geometry_with(config, f0) for f0 in config.f0_modes or (None,))
 
 
@@ -27,16 +25,14 @@ def _geometry_with(config: ModelConfig, f0: str | None) -> bcdc.Geometry:
 
 
 def headers_of_model(name_or_path: str) -> dict[int, bcdc.Header]:
-    """Headers with a model's fingerprint, 16 kHz, one channel; one for each geometry of its tokens,
-    by the number of tokens a frame.
+    """Headers with a model's fingerprint, for one channel at 16 kHz; one for each geometry of its
+    tokens, by the number of tokens per frame.
 
     Raises:
-        CliError: no such model, or it cannot be used.
+        CliError: there is no such model.
+        ModelFileError: it cannot be used.
     """
-    try:
-        model = read_model(model_path(name_or_path))
-    except ModelFileError as error:
-        raise CliError(str(error)) from error
+    model = read_model(model_path(name_or_path))
     name = fingerprint(model.tensors)[:6]
     return {
         geometry.codebooks: bcdc.Header(

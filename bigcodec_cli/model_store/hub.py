@@ -1,4 +1,4 @@
-"""Fetching published models from the Hugging Face hub."""
+"""Downloading published models from the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ PUBLISHED = {"bigcodec": ("Alethia/BigCodec", "bigcodec.pt")}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Fetched:
-    """A checkpoint that has been downloaded, where it came from, and of which commit it is."""
+class Download:
+    """A downloaded checkpoint, its address and its commit."""
 
     path: Path
     source: str
     revision: str
 
 
-def fetch(name: str, folder: Path) -> Fetched:
-    """Download a published model's checkpoint into `folder` and check it against the hub's hash.
+def fetch(name: str, folder: Path) -> Download:
+    """Download a published model's checkpoint into `folder` and compare its hash with the hub's.
 
-    Hash and file are those of one commit, the newest.
+    Both are those of the newest commit.
 
     Raises:
         CliError: no such published model, no network, or the file is not what the hub declares.
@@ -51,16 +51,16 @@ def fetch(name: str, folder: Path) -> Fetched:
     if _file_hash(path) != declared:
         raise CliError(f"{filename} from {repository} does not have the SHA-256 the hub declares")
     source = f"https://huggingface.co/{repository}/{filename}"
-    return Fetched(path=path, source=source, revision=revision)
+    return Download(path=path, source=source, revision=revision)
 
 
 def _newest_revision(repository: str, filename: str) -> str:
     from huggingface_hub import get_hf_file_metadata, hf_hub_url
 
-    found = get_hf_file_metadata(hf_hub_url(repository, filename)).commit_hash
-    if not found:
+    commit = get_hf_file_metadata(hf_hub_url(repository, filename)).commit_hash
+    if not commit:
         raise CliError(f"the hub declares no revision of {filename} in {repository}")
-    return found
+    return commit
 
 
 def _declared_hash(repository: str, filename: str, revision: str) -> str:

@@ -11,47 +11,44 @@ from bigcodec_cli.console.messages import CliError
 from bigcodec_cli.files.containers import WithHeader
 from bigcodec_cli.model_store.headers import geometries_of
 from bigcodec_cli.model_store.store import find_by_fingerprint, find_model, model_path
-from bigcodec_models.checkpoints.model_file import ModelFileError
 from bigcodec_models.codec import Codec, read_model
 from bigcodec_models.config import ModelConfig
 
 PULL_HINT = "for the paper's quality: bigcodec models pull bigcodec, then --model bigcodec"
 
 
-def choose_device(wanted: str) -> str:
+def choose_device(name: str) -> str:
     """The torch device for `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
 
     Raises:
-        CliError: it is not there.
+        CliError: there is no such device.
     """
-    if wanted == "auto":
+    if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
-    if wanted.startswith("cuda"):
+    if name.startswith("cuda"):
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        if int(wanted.partition(":")[2] or 0) >= count:
-            found = f"{count} CUDA devices" if count else "no CUDA device"
-            raise CliError(f"--device {wanted}: torch finds {found} here; use --device cpu")
-    if wanted == "mps" and not torch.backends.mps.is_available():
+        if int(name.partition(":")[2] or 0) >= count:
+            devices = f"{count} CUDA devices" if count else "no CUDA device"
+            raise CliError(f"--device {name}: torch finds {devices} here; use --device cpu")
+    if name == "mps" and not torch.backends.mps.is_available():
         raise CliError("--device mps: torch finds no Apple GPU here; use --device cpu")
-    return wanted
+    return name
 
 
 def load_codec(
     name_or_path: str, device: str, precision: str = "float32", f0: str | None = None
 ) -> tuple[Codec, str]:
-    """A codec, and a line that says what it is; `precision` acts on decoding, `f0` on encoding
-    (see `Codec`).
+    """A codec, and a line that describes it; `precision` concerns decoding and `f0` encoding (see
+    `Codec`).
 
     Raises:
-        CliError: no such model, it cannot be used, or does not know the F0 mode.
+        CliError: there is no such model, or it does not know the F0 mode.
+        ModelFileError: it cannot be used.
     """
     entry = find_model(name_or_path)
-    try:
-        model = read_model(model_path(name_or_path))
-        _check_f0(f0, name_or_path, model.config)
-        codec = Codec(model, choose_device(device), precision, f0)
-    except ModelFileError as error:
-        raise CliError(str(error)) from error
+    model = read_model(model_path(name_or_path))
+    _check_f0(f0, name_or_path, model.config)
+    codec = Codec(model, choose_device(device), precision, f0)
     if entry is None:
         return codec, f"model {name_or_path}: {codec.info.name or 'unnamed'}"
     hint = f"; {PULL_HINT}" if entry.builtin else ""
@@ -62,12 +59,12 @@ def _check_f0(f0: str | None, name: str, config: ModelConfig) -> None:
     if f0 is None or f0 in config.f0_modes:
         return
     known = " and ".join(config.f0_modes)
-    what = f"knows only {known}" if known else "has no F0 tokens; leave --f0 out"
-    raise CliError(f"--f0 {f0}: the model {name} {what}")
+    support = f"supports only {known}" if known else "has no F0 tokens; leave --f0 out"
+    raise CliError(f"--f0 {f0}: the model {name} {support}")
 
 
 class CodecCache:
-    """Codecs for a batch of containers, each loaded once, found by fingerprint."""
+    """The codecs for a batch of containers, by fingerprint, each loaded once."""
 
     def __init__(self, model: str | None, device: str, precision: str = "float32") -> None:
         self._device, self._precision = choose_device(device), precision
@@ -84,35 +81,33 @@ class CodecCache:
         """The codec that made a container.
 
         Raises:
-            CliError: it is not at hand, or does not decode tokens of the container's geometry.
+            CliError: it is not on this machine, or cannot decode tokens of this geometry.
+            ModelFileError: it cannot be used.
         """
-        wanted = container.header.fingerprint
-        if wanted not in self._codecs:
-            self._codecs[wanted] = self._load(source, wanted)
-        codec = self._codecs[wanted]
-        geometry, known = container.header.geometry, geometries_of(codec.config)
-        if geometry not in known:
+        fingerprint = container.header.fingerprint
+        if fingerprint not in self._codecs:
+            self._codecs[fingerprint] = self._load(source, fingerprint)
+        codec = self._codecs[fingerprint]
+        geometry, supported = container.header.geometry, geometries_of(codec.config)
+        if geometry not in supported:
             raise CliError(
-                f"{source}: its model does not decode such tokens ({_words(geometry)}), "
-                f"only {' or '.join(map(_words, known))}"
+                f"{source}: its model does not decode such tokens ({_described(geometry)}), "
+                f"only {' or '.join(map(_described, supported))}"
             )
         return codec
 
-    def _load(self, source: Path, wanted: bytes) -> Codec:
-        entry = find_by_fingerprint(wanted)
+    def _load(self, source: Path, fingerprint: bytes) -> Codec:
+        entry = find_by_fingerprint(fingerprint)
         if entry is None:
             raise CliError(
-                f"{source}: needs the model with fingerprint {wanted.hex()}, which is not here; "
-                "give its file with --model FILE, or 'bigcodec models import FILE' once "
+                f"{source}: needs the model with fingerprint {fingerprint.hex()}, which is "
+                "not here; give its file with --model FILE, or 'bigcodec models import FILE' once "
                 "('bigcodec models pull bigcodec' fetches the published one)"
             )
-        try:
-            return Codec.load(entry.path, self._device, self._precision)
-        except ModelFileError as error:
-            raise CliError(str(error)) from error
+        return Codec.load(entry.path, self._device, self._precision)
 
 
-def _words(geometry: bcdc.Geometry) -> str:
+def _described(geometry: bcdc.Geometry) -> str:
     """Such as "hop 200, codebook 16384 + 154 (F0)"."""
     sizes = " + ".join(map(str, geometry.codebook_sizes))
     return f"hop {geometry.hop}, codebook {sizes}" + (" (F0)" if geometry.f0 else "")

@@ -1,10 +1,10 @@
-"""Which priors there are, and where they lie. Loads no torch.
+"""The priors on this machine. Loads no torch.
 
-Priors that ship lie beside the built-in models, the user's in BIGCODEC_HOME/priors. A file is
-named MODEL-NUMBER-PRIOR.bcdp, by the starts of both fingerprints. A model that codes F0 or leaves
-it out has priors for either; what they are for is told by the geometry in the files. Of those for
-one geometry in a folder the one with the highest number is used for new files, the others to read
-old ones. A file of another name in the user's folder is only used to read.
+Shipped priors are in a folder next to the built-in models, the user's in BIGCODEC_HOME/priors.
+Files are named MODEL-NUMBER-PRIOR.bcdp, with the first bytes of both fingerprints. A model with
+several F0 modes has priors for each; the geometry in the file tells which mode it is for. Among the
+priors for one geometry in a folder, new files use the one with the highest number; the others are
+for reading old files. A file with another name in the user's folder is used for reading only.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ _MAX_BYTES = 1 << 28
 
 
 def prior_for_model(fingerprint: bytes, geometry: bcdc.Geometry) -> bcdc.Prior | None:
-    """The prior that new files of a model with tokens of a geometry are coded with: the user's own,
-    or the one that ships.
+    """The prior for new files of a model with tokens of a geometry: the user's own, or else the
+    shipped one, or None.
 
     Raises:
         CliError: its file cannot be read.
@@ -42,7 +42,7 @@ def prior_of_container(container: WithHeader) -> bcdc.Prior | None:
     """The prior that a container's tokens are coded with; None if they need none.
 
     Raises:
-        CliError: it is not at hand, or its file cannot be read.
+        CliError: it is not on this machine, or its file cannot be read.
     """
     name = container.header.prior_fingerprint
     if name is None:
@@ -50,7 +50,7 @@ def prior_of_container(container: WithHeader) -> bcdc.Prior | None:
     for folder in _folders():
         for path in _files(folder, f"{container.header.fingerprint.hex()}-*-{name.hex()}"):
             return _load(path)
-    for path in sorted(_folders()[0].glob(f"*{SUFFIX}")):  # under whatever name it came here
+    for path in sorted(_folders()[0].glob(f"*{SUFFIX}")):  # it may have another name
         if (prior := _load(path)).name == name:
             return prior
     raise CliError(
@@ -60,7 +60,7 @@ def prior_of_container(container: WithHeader) -> bcdc.Prior | None:
 
 
 def store_prior(data: bytes) -> Path:
-    """Keep the bytes of a prior in the user's folder, for new files from now on.
+    """Store the bytes of a prior in the user's folder, for the new files of its model.
 
     Raises:
         CliError: the bytes are not those of a prior, or the file cannot be written.
@@ -89,10 +89,10 @@ def _folders() -> tuple[Path, Path]:
 
 
 def _files(folder: Path, pattern: str) -> list[Path]:
-    """Priors whose name without suffix fits a pattern, in order of their number."""
-    found = folder.glob(f"{pattern}{SUFFIX}")
+    """Priors whose names without suffix match a pattern, in order of their numbers."""
+    paths = folder.glob(f"{pattern}{SUFFIX}")
     return sorted(
-        (path for path in found if path.stem.split("-")[1].isdecimal()),
+        (path for path in paths if path.stem.split("-")[1].isdecimal()),
         key=lambda path: int(path.stem.split("-")[1]),
     )
 

@@ -1,9 +1,9 @@
-"""Which models there are and which is the default. Loads no torch.
+"""The models on this machine, and the default one. Loads no torch.
 
-Imported models live in BIGCODEC_HOME (a folder of the user's, chosen by platformdirs unless the
-environment variable names one) as NAME.safetensors, with an index of fingerprints beside them.
-Whatever changes the folder does so inside `locked`; reading needs no lock, since files are replaced
-whole.
+Imported models are in BIGCODEC_HOME (a folder of the user, chosen by platformdirs unless the
+environment variable names one) as NAME.safetensors, with their fingerprints in `models.json`.
+The folder is changed only inside `locked`. Reading needs no lock, since files are replaced
+atomically.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from bigcodec_models.registry import ALIASES, builtin_models, find_builtin
 
 FALLBACK_MODEL = "lite"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_OURS = re.compile(r"lite(-\d+)?", re.IGNORECASE)
-"""Names of models that ship, or will: a file system may not tell them by their case."""
+_RESERVED = re.compile(r"lite(-\d+)?", re.IGNORECASE)
+"""Names of present and future shipped models; some file systems ignore the case of names."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ModelEntry:
-    """A model at hand: where its weights are, and what they are."""
+    """A model on this machine."""
 
     name: str
     path: Path
@@ -51,9 +51,9 @@ def home() -> Path:
 
 @contextlib.contextmanager
 def locked() -> Iterator[None]:
-    """Keeps other processes from changing the store meanwhile; waits for them if it must.
+    """Hold the lock for changing the store; waits for other processes.
 
-    Not to be entered twice by one process. The lock ends with the process, however it ends.
+    A process must not enter it twice. The lock is released when the process ends, in any way.
 
     Raises:
         CliError: the folder cannot be written.
@@ -69,7 +69,7 @@ def locked() -> Iterator[None]:
         except filelock.Timeout:
             note("waiting for another process that is changing the models")
             lock.acquire()
-    except (OSError, NotImplementedError) as error:  # the latter where there are no locks at all
+    except (OSError, NotImplementedError) as error:  # NotImplementedError: no locks here
         reason = getattr(error, "strerror", None) or error
         raise CliError(f"{path}: cannot be locked: {reason}") from error
     try:
@@ -84,7 +84,7 @@ def all_models() -> list[ModelEntry]:
     Raises:
         CliError: the index of imported models is damaged.
     """
-    found = [
+    builtin = [
         ModelEntry(
             name=model.name,
             path=model.path,
@@ -95,14 +95,14 @@ def all_models() -> list[ModelEntry]:
         )
         for model in builtin_models()
     ]
-    return found + [_imported(name, row) for name, row in sorted(_index().items())]
+    return builtin + [_imported(name, row) for name, row in sorted(_index().items())]
 
 
 def find_model(name: str) -> ModelEntry | None:
     """The model of a name or alias, or None."""
     builtin = find_builtin(name)
-    wanted = builtin.name if builtin is not None else name
-    return next((model for model in all_models() if model.name == wanted), None)
+    full_name = builtin.name if builtin is not None else name
+    return next((model for model in all_models() if model.name == full_name), None)
 
 
 def find_by_fingerprint(prefix: bytes) -> ModelEntry | None:
@@ -111,58 +111,58 @@ def find_by_fingerprint(prefix: bytes) -> ModelEntry | None:
 
 
 def model_path(name_or_path: str) -> Path:
-    """The weights file that `--model` means.
+    """The weights file for a value of `--model`.
 
     Raises:
         CliError: no model of this name and no file of this path.
     """
-    found = find_model(name_or_path)
-    if found is not None:
-        return found.path
+    entry = find_model(name_or_path)
+    if entry is not None:
+        return entry.path
     path = Path(name_or_path)
     if path.is_file():
         return path
     raise CliError(
-        f"{name_or_path}: no such model or file; 'bigcodec models list' shows the models at hand"
+        f"{name_or_path}: no such model or file; 'bigcodec models list' shows the models"
     )
 
 
 def default_model() -> str:
-    """The model that is used when none is named: BIGCODEC_MODEL, the one set, or lite."""
+    """The model to use when none is named: that of BIGCODEC_MODEL, of the settings, or lite."""
     return os.environ.get("BIGCODEC_MODEL") or _settings().get("default") or FALLBACK_MODEL
 
 
 def set_default(name: str) -> None:
-    """Remember a default model.
+    """Store the name of the default model in the settings.
 
     Raises:
         CliError: there is no such model, or the setting cannot be written.
     """
     if find_model(name) is None:
-        raise CliError(f"{name}: no such model; 'bigcodec models list' shows the models at hand")
+        raise CliError(f"{name}: no such model; 'bigcodec models list' shows the models")
     with locked():
         _write_json(home() / "settings.json", {**_settings(), "default": name})
 
 
 def check_name(name: str) -> None:
-    """Refuse names that could be mistaken for a path, and those of models that ship or will.
+    """Refuse names that could be taken for a path, and names of present and future shipped models.
 
     Raises:
-        CliError: naming the reason.
+        CliError: with the reason.
     """
     if not _NAME.fullmatch(name):
         raise CliError(f"{name}: a model name has letters, digits, '.', '_' and '-' only")
     if find_builtin(name.lower()) is not None or name.lower() in ALIASES:
         raise CliError(f"{name}: is the name of a built-in model; choose another with --name")
-    if _OURS.fullmatch(name):
+    if _RESERVED.fullmatch(name):
         raise CliError(
-            f"{name}: names like lite-5 are kept for models that come with the program; "
+            f"{name}: names like lite-5 are reserved for models that come with the program; "
             "choose another with --name"
         )
 
 
 def register(name: str, fingerprint: bytes, license: str, summary: str) -> None:
-    """Add a weights file that already lies in its place to the index; inside `locked`.
+    """Add a weights file at `imported_path(name)` to the index; call it inside `locked`.
 
     Raises:
         CliError: the index cannot be written.
@@ -172,10 +172,10 @@ def register(name: str, fingerprint: bytes, license: str, summary: str) -> None:
 
 
 def unregister(name: str) -> None:
-    """Remove an imported model: from the index, its weights, and as the default.
+    """Remove an imported model: its entry in the index, its weights, and its name as the default.
 
     Raises:
-        CliError: the index cannot be written, or the weights not be removed.
+        CliError: the index cannot be written, or the weights cannot be removed.
     """
     with locked():
         rows = _index()
@@ -192,7 +192,7 @@ def unregister(name: str) -> None:
 
 
 def imported_path(name: str) -> Path:
-    """Where the weights of an imported model lie."""
+    """The path of the weights of an imported model."""
     return home() / f"{name}.safetensors"
 
 

@@ -23,8 +23,9 @@ from bigcodec_cli.files.inputs import Job
 from bigcodec_cli.files.reporting import Outcome, Outcomes
 from bigcodec_cli.model_store.headers import geometry_of
 from bigcodec_models.codec import Codec
-from bigcodec_models.data.crops import UnreadableError, read_mono
-from bigcodec_models.data.index import Clip, DataError, name_hash, scan, split
+from bigcodec_models.data.crops import read_mono
+from bigcodec_models.data.index import Clip, name_hash, scan, split
+from bigcodec_models.errors import DataError, UnreadableError
 from bigcodec_models.prior import FitConfig, FitReport, fit_prior
 from bigcodec_models.prior.dataset import vary
 

@@ -17,15 +17,16 @@ from bigcodec_cli.training.distributed import agreed, joined, main_process_first
 from bigcodec_cli.training.log import RunLog
 from bigcodec_cli.training.plan import Plan
 from bigcodec_cli.training.summary import write_summary
-from bigcodec_models.checkpoints.model_file import ModelFileError, check_shapes
+from bigcodec_models.checkpoints.model_file import check_shapes
 from bigcodec_models.checkpoints.published import load_upstream_discriminators
 from bigcodec_models.codec import read_model
-from bigcodec_models.config import SAMPLE_RATE, ConfigError
-from bigcodec_models.data.crops import Clip, CropSource, DataError, excerpts, scan, split
+from bigcodec_models.config import SAMPLE_RATE
+from bigcodec_models.data.crops import Clip, CropSource, excerpts, scan, split
+from bigcodec_models.errors import ConfigError, ModelsError
 from bigcodec_models.training.checkpoint import load_checkpoint
 from bigcodec_models.training.portable import is_portable, load_portable
 from bigcodec_models.training.process_group import ProcessGroup
-from bigcodec_models.training.trainer import Callbacks, Trainer, TrainingError
+from bigcodec_models.training.trainer import Callbacks, Trainer
 from bigcodec_models.training.validation import Validator
 
 
@@ -44,7 +45,7 @@ def carry_out(plan: Plan, device: str, seconds: float | None) -> None:
             trainer = _prepared(plan, chosen, process_group)
             _train(plan, trainer, stop)
             _note(trainer, f"saved at step {trainer.step} in {plan.run}")
-    except (TrainingError, ModelFileError, DataError, ConfigError) as error:
+    except ModelsError as error:
         raise CliError(str(error)) from error
     except OSError as error:
         raise CliError(f"{plan.run}: {error.strerror or error}") from error

@@ -1,29 +1,25 @@
-"""BigCodec models in PyTorch: the published architecture, our lite family, and their training.
+"""BigCodec models in PyTorch: the published architecture, the lite family, and their training.
 
-Names are loaded on first use, so that `bigcodec_models.registry` and `.config` need no torch.
+`Codec` is loaded on first use, so that `bigcodec_models.registry`, `.config` and `.errors` need no
+torch.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from bigcodec_models.config import PRESETS, ConfigError
+from bigcodec_models.config import PRESETS
+from bigcodec_models.errors import ConfigError, ModelFileError, ModelsError
 
 if TYPE_CHECKING:
-    from bigcodec_models.checkpoints.model_file import ModelFileError
     from bigcodec_models.codec import Codec
 
-__all__ = ["PRESETS", "Codec", "ConfigError", "ModelFileError"]
-
-_LAZY = {
-    "Codec": "bigcodec_models.codec",
-    "ModelFileError": "bigcodec_models.checkpoints.model_file",
-}
+__all__ = ["PRESETS", "Codec", "ConfigError", "ModelFileError", "ModelsError"]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
+    if name != "Codec":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    import importlib
+    from bigcodec_models.codec import Codec
 
-    return getattr(importlib.import_module(_LAZY[name]), name)
+    return Codec

@@ -1,4 +1,4 @@
-"""The arrays that packages and scripts exchange. Loads no torch."""
+"""Types of the arrays that go into the package and come out of it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 Wave = npt.NDArray[np.float32]
-"""One channel (n,) at `config.SAMPLE_RATE`, full scale 1.0."""
-
-Tokens = npt.NDArray[np.integer]
-"""Tokens (T, K) of T frames and K codebooks; (T,) where there is one codebook."""
+"""Samples (n,) of one channel at `config.SAMPLE_RATE`, full scale 1.0."""
+Tokens = npt.NDArray[np.int64]
+"""Tokens (T,), or (T, K) of a model with K tokens a frame."""
+AnyTokens = npt.NDArray[np.integer]
+"""Tokens in any integer type, as they are accepted."""

@@ -1,4 +1,4 @@
-"""The codec as people use it from Python: waves to tokens and back."""
+"""The Python interface of the codec: waves to tokens, and tokens to waves."""
 
 from __future__ import annotations
 
@@ -12,28 +12,24 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from bigcodec_models.arrays import Wave
+from bigcodec_models.arrays import AnyTokens, Tokens, Wave
 from bigcodec_models.checkpoints.fingerprint import fingerprint
 from bigcodec_models.checkpoints.model_file import (
     LoadedModel,
-    ModelFileError,
     ModelInfo,
     build_network,
     load_model,
 )
 from bigcodec_models.checkpoints.published import load_upstream
 from bigcodec_models.config import SAMPLE_RATE, ModelConfig
+from bigcodec_models.errors import ModelFileError
 from bigcodec_models.inference.batching import Advance, run_streams
 from bigcodec_models.inference.chunking import CHUNK_FRAMES, FrameRange
 from bigcodec_models.inference.prepare import pipelines, prepare
-from bigcodec_models.registry import builtin_path
+from bigcodec_models.registry import find_builtin
 
 PRECISIONS = ("float32", "bfloat16")
 Array = TypeVar("Array", bound=npt.NDArray[np.generic])
-Tokens = npt.NDArray[np.int64]
-TokenArray = npt.NDArray[np.integer]
-
-
 Result = TypeVar("Result", Advance, "Piece[Tokens]", "Piece[Wave]")
 
 
@@ -41,9 +37,9 @@ Result = TypeVar("Result", Advance, "Piece[Tokens]", "Piece[Wave]")
 class Piece(Generic[Array]):
     """A completed part of one source: tokens when encoding, samples when decoding.
 
-    `index` counts the sources from 0 in the order in which they were taken. `last` is true of
-    exactly one piece a source; `error` is what the source raised, and None in all but such a
-    last piece. `data` may be empty.
+    `index` counts the sources from 0 in the order in which they were opened. `last` is true for
+    exactly one piece of each source. `error` is the exception that ended the source, which only its
+    last piece can have. `data` may be empty.
     """
 
     index: int
@@ -55,9 +51,9 @@ class Piece(Generic[Array]):
 class Codec:
     """A codec model ready for inference.
 
-    `config`, `info`, `fingerprint` (32 bytes) and `num_parameters` describe it; `hop` is its
-    samples a token. `f0` is the F0 mode of what it encodes, None for a model without any, and
-    `token_sizes` how many values each token of a frame has in that mode.
+    `config`, `info`, `fingerprint` (32 bytes) and `num_parameters` describe it; `hop` is the number
+    of samples per frame. `f0` is the F0 mode in which it encodes, None for a model without F0, and
+    `token_sizes` has the number of values of each token of a frame in that mode.
     """
 
     def __init__(
@@ -88,12 +84,12 @@ class Codec:
         precision: str = "float32",
         f0: str | None = None,
     ) -> Self:
-        """Load a built-in model by name, or a file: ours, or a published checkpoint.
+        """Load a built-in model by name, or a model file or published checkpoint by its path.
 
-        `device` is torch's name of it: "cpu", "cuda", "cuda:N", "mps". `precision` "bfloat16"
-        decodes less exactly, where that is faster; encoding is in float32 always. `f0` is one of
-        the model's `config.f0_modes`, by default the first: with "coded" each frame has one more
-        token, its F0. Decoding takes tokens of every mode of the model.
+        `device` is named as in torch: "cpu", "cuda", "cuda:N", "mps". `precision` "bfloat16"
+        decodes less exactly, and faster where the device supports it; encoding always runs in
+        float32. `f0` is one of the model's `config.f0_modes`, by default the first: with "coded"
+        each frame has one more token, its F0. Decoding accepts tokens of every mode of the model.
 
         Raises:
             ModelFileError: no such built-in model or file, or the file is not a usable model.
@@ -103,16 +99,16 @@ class Codec:
 
     @property
     def hop(self) -> int:
-        """Samples at 16 kHz a token."""
+        """Samples at 16 kHz per frame."""
         return self.config.hop
 
     @property
     def sample_rate(self) -> int:
-        """Samples per second that `encode` expects and `decode` gives."""
+        """Samples per second that `encode` expects and `decode` returns."""
         return SAMPLE_RATE
 
     def latents(self, wave: Wave) -> Wave:
-        """The encoder's output before quantization: float32 (n,) to (dim, ceil(n / hop)).
+        """The encoder's output before quantization: float32 (n,) to float32 (dim, ceil(n / hop)).
 
         Raises:
             ValueError: `wave` is not one-dimensional, or not finite.
@@ -136,7 +132,7 @@ class Codec:
         return self.encode_batch([wave])[0]
 
     def encode_batch(self, waves: Sequence[Wave], batch_size: int = 8) -> list[Tokens]:
-        """Tokens of many waves, those that `encode` gives of each; see `encode_streams`.
+        """The tokens that `encode` gives for each of many waves; see `encode_streams`.
 
         Raises:
             ValueError: a wave is not one-dimensional, or not finite.
@@ -147,9 +143,9 @@ class Codec:
         return [np.concatenate(parts) for parts in pieces]
 
     def encode_stream(self, waves: Iterable[Wave]) -> Iterator[Tokens]:
-        """Tokens of a wave that comes in pieces of any length, (n,) each, as they complete.
+        """Tokens of a wave that comes in pieces (n,) of any length, as soon as they are complete.
 
-        Joined they are those of `encode`, however the wave was cut: everything goes over one
+        Joined they equal the tokens of `encode`, however the wave was cut: all coding uses one
         grid of chunks (see `inference.chunking`). Memory does not grow with the length.
 
         Raises:
@@ -162,26 +158,26 @@ class Codec:
     def encode_streams(
         self, sources: Iterable[Iterable[Wave]], batch_size: int = 1
     ) -> Iterator[Piece[Tokens]]:
-        """Tokens of many waves, each in pieces of any length, up to `batch_size` side by side.
+        """Tokens of many waves, each in pieces of any length, up to `batch_size` at the same time.
 
-        A source is opened when its turn comes; when one ends, the next is taken. Pieces of one
-        source come in order, those of different sources interleave. What a source raises, or a
-        ValueError about its data, ends that source alone and comes in its last piece. Tokens are
-        bit for bit those of `encode` on a CPU; elsewhere they may differ in near-ties, where
-        kernels round by the size of the batch. Memory: about one window a source.
+        When a source ends, the next one is opened. Pieces of one source come in order, those of
+        different sources interleave. An exception of a source, or a ValueError about its data, ends
+        only that source and comes with its last piece. On a CPU the tokens equal those of `encode`
+        bit for bit; elsewhere they may differ where two codes are nearly equally close, since
+        rounding depends on the size of the batch. Memory: about one window per open source.
         """
         for result in self._encoder_rounds(sources, batch_size):
             tokens = [self._no_tokens(), *(self._quantized(latent) for latent in result.pieces)]
             yield Piece(result.index, np.concatenate(tokens), result.last, result.error)
 
-    def decode(self, tokens: TokenArray, num_samples: int | None = None, start: int = 0) -> Wave:
+    def decode(self, tokens: AnyTokens, num_samples: int | None = None, start: int = 0) -> Wave:
         """The wave of tokens: int (T,) or (T, K) to float32 (num_samples,) at 16 kHz.
 
-        K says which F0 mode they are of: without the F0 token, a model that can predicts it.
+        K tells the F0 mode: without an F0 token, the model predicts F0 if it can.
 
-        `num_samples` is at most T * hop - start, and that by default. With `start` the result is
-        exactly what the whole wave has from that sample on; the expensive part of the decoder
-        runs over what is asked for only.
+        The result is the part of the whole wave from sample `start` on, exactly. `num_samples` is
+        at most T * hop - start, which is the default. The expensive part of the decoder runs only
+        for the frames of that part.
 
         Raises:
             ValueError: wrong shape, a token outside the codebook, or samples beyond the end.
@@ -196,8 +192,8 @@ class Codec:
         offset = start - frames[0] * self.hop
         return wave[offset : offset + stop - start]
 
-    def decode_batch(self, tokens: Sequence[TokenArray], batch_size: int = 8) -> list[Wave]:
-        """The waves of many token sequences, T * hop samples of each; see `decode_streams`.
+    def decode_batch(self, tokens: Sequence[AnyTokens], batch_size: int = 8) -> list[Wave]:
+        """The waves of many token sequences, T * hop samples each; see `decode_streams`.
 
         Raises:
             ValueError: wrong shape, or a token outside the codebook.
@@ -209,38 +205,39 @@ class Codec:
 
     def decode_stream(
         self,
-        tokens: Iterable[TokenArray],
+        tokens: Iterable[AnyTokens],
         frames: tuple[int, int | None] = (0, None),
         first: int = 0,
     ) -> Iterator[Wave]:
-        """Samples of tokens that come in pieces of any length, as they complete.
+        """Samples of tokens that come in pieces of any length, as soon as they are complete.
 
-        Joined they are the T * hop samples of `decode`, however the tokens were cut; with
-        `frames`, only the samples of that range of frames, and tokens after `needed_frames` are
-        not asked for. The tokens are those from frame `first` on.
+        Joined they equal the T * hop samples of `decode`, however the tokens were cut. With
+        `frames`, a range of frames, only their samples are computed, and no tokens after
+        `needed_frames(frames)` are read. The first of `tokens` belongs to frame `first`.
 
         Raises:
-            ValueError: wrong shape, a token outside the codebook, or `first` is too late.
+            ValueError: wrong shape, a token outside the codebook, or `first` is after the first
+                frame of `needed_frames(frames)`.
         """
         needed = self.needed_frames(frames)[0]
         if first > needed:
-            raise ValueError(f"tokens are needed from frame {needed} on, not {first}")
+            raise ValueError(f"tokens must start at frame {needed} or before, not at {first}")
         for piece in self._decoder_pieces([tokens], 1, frames, needed - first):
             if len(_raised(piece).data):
                 yield piece.data
 
     def needed_frames(self, frames: tuple[int, int | None]) -> tuple[int, int | None]:
-        """The range of frames whose tokens `decode_stream` takes, for the samples of `frames`.
+        """The range of frames whose tokens `decode_stream` needs for the samples of `frames`.
 
-        With an LSTM it begins at 0; with attention, or neither, near what is asked for. Its end
-        may lie beyond that of the tokens.
+        It begins at 0 for a model with an LSTM that is never reset, and shortly before `frames`
+        for others. Its end may lie beyond that of the tokens.
         """
         return self._decoder.needed(frames)
 
     def decode_streams(
-        self, sources: Iterable[Iterable[TokenArray]], batch_size: int = 1
+        self, sources: Iterable[Iterable[AnyTokens]], batch_size: int = 1
     ) -> Iterator[Piece[Wave]]:
-        """Samples of many token sequences side by side, as `encode_streams` does for waves."""
+        """Samples of many token sequences, as `encode_streams` gives tokens of many waves."""
         yield from self._decoder_pieces(sources, batch_size, (0, None))
 
     def _encoder_rounds(
@@ -251,7 +248,7 @@ class Codec:
 
     def _decoder_pieces(
         self,
-        sources: Iterable[Iterable[TokenArray]],
+        sources: Iterable[Iterable[AnyTokens]],
         batch_size: int,
         frames: FrameRange,
         skipped: int = 0,
@@ -271,7 +268,7 @@ class Codec:
         return tokens[:, 0] if len(self.token_sizes) == 1 else tokens
 
     def _sample_frames(self, waves: Iterable[Wave]) -> Iterator[Tensor]:
-        """Whole frames (1, 1, n * hop), the last one filled up with zeros."""
+        """Whole frames (1, 1, n * hop), the last one padded with zeros."""
         rest = np.zeros(0, np.float32)
         for wave in waves:
             joined = np.concatenate([rest, _checked(wave)]) if len(rest) else _checked(wave)
@@ -283,12 +280,12 @@ class Codec:
         if len(rest):
             yield torch.from_numpy(np.pad(rest, (0, self.hop - len(rest)))).view(1, 1, -1)
 
-    def _token_frames(self, tables: Iterable[TokenArray], skipped: int) -> Iterator[Tensor]:
-        """Tokens as (1, K, n), the first `skipped` frames left out."""
+    def _token_frames(self, tables: Iterable[AnyTokens], skipped: int) -> Iterator[Tensor]:
+        """Tokens (1, K, n), without the first `skipped` frames."""
         for table in tables:
-            some = self._check_tokens(table)[skipped:]
+            frames = self._check_tokens(table)[skipped:]
             skipped = max(0, skipped - len(table))
-            for rows in torch.split(some, CHUNK_FRAMES):
+            for rows in torch.split(frames, CHUNK_FRAMES):
                 if len(rows):
                     yield rows.t().unsqueeze(0)
 
@@ -296,7 +293,7 @@ class Codec:
         kinds = len(self.token_sizes)
         return np.zeros((0,) if kinds == 1 else (0, kinds), dtype=np.int64)
 
-    def _check_tokens(self, tokens: npt.NDArray[np.integer]) -> Tensor:
+    def _check_tokens(self, tokens: AnyTokens) -> Tensor:
         """Tokens (T,) or (T, K) of any F0 mode, as int64 (T, K)."""
         array = np.asarray(tokens)
         if array.ndim == 1:
@@ -315,7 +312,7 @@ class Codec:
 
 
 def _raised(result: Result) -> Result:
-    """Return the piece, or raise its error if it has one."""
+    """The piece itself; raises its error if it has one."""
     if result.error is not None:
         raise result.error
     return result
@@ -331,15 +328,15 @@ def _checked(wave: Wave) -> Wave:
 
 
 def read_model(name_or_path: str | Path) -> LoadedModel:
-    """Read a built-in model by name, or a file: ours, or a published checkpoint.
+    """Read a built-in model by name, or a model file or published checkpoint by its path.
 
-    A `Path` is always a file; a text that names a built-in model is that model.
+    A `Path` is always a file; a string is first looked up among the built-in models.
 
     Raises:
         ModelFileError: no such built-in model or file, or the file is not a usable model.
     """
-    named = builtin_path(name_or_path) if isinstance(name_or_path, str) else None
-    path = named or Path(name_or_path)
+    builtin = find_builtin(name_or_path) if isinstance(name_or_path, str) else None
+    path = builtin.path if builtin is not None else Path(name_or_path)
     if not path.is_file():
         raise ModelFileError(f"{name_or_path}: no built-in model and no file of this name")
     try:
@@ -347,5 +344,5 @@ def read_model(name_or_path: str | Path) -> LoadedModel:
             start = file.read(2)
     except OSError as error:
         raise ModelFileError(f"{path}: cannot be read: {error.strerror}") from error
-    # A torch checkpoint is a zip file; anything else is taken for one of ours.
+    # A torch checkpoint is a zip file, which begins with "PK".
     return load_upstream(path) if start == b"PK" else load_model(path)

@@ -1,7 +1,7 @@
 """Configurations of the two model families, and the named presets.
 
-Everything here is a frozen dataclass of plain numbers, so that a configuration can be compared,
-stored as JSON in a model file, and checked before any memory is allocated. No torch is imported.
+Configurations are frozen dataclasses of plain numbers. They can be compared, stored as JSON in a
+model file, and checked before any memory is allocated. Loads no torch.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from bigcodec_models.config_values import (
-    ConfigError,
     build_dataclass,
     check_choice,
     check_range,
     later_field,
     plain_values,
 )
+from bigcodec_models.errors import ConfigError
 
 __all__ = [
     "F0_MODES",
@@ -38,13 +38,13 @@ __all__ = [
 ]
 
 SAMPLE_RATE = 16000
-"""Samples per second that every model works at."""
+"""Samples per second of the waves of every model."""
 
 F0_BINS = 154
-"""Values of an F0 token: 0 for unvoiced, then steps of 25 cents from 55 to 494 Hz."""
+"""Number of values of an F0 token: 0 is unvoiced, then steps of 25 cents from 55 to 494 Hz."""
 
 F0_MODES = ("predicted", "coded")
-"""Whether the decoder predicts F0 from the other tokens, or the stream has a token for it."""
+"""F0 is predicted by the decoder from the other tokens, or has a token of its own in each frame."""
 
 QUANTIZERS = ("vq", "ema", "fsq")
 SEQUENCES = ("lstm", "attention")
@@ -61,10 +61,10 @@ class QuantizerConfig:
 
     `kind` is the type of codebook: "vq" learns by gradient, "ema" by moving averages of the
     assigned latents (with `ema_decay`), "fsq" is a grid with `levels` values per axis, which also
-    sets `codebook_size` and `codebook_dim`. `num_codebooks` is the number of tokens per frame:
-    residual stages, within each of `groups` equal parts of the channels. With
-    `l2_normalized_codes` the decoder gets L2-normalized codes, and the loss is between normalized
-    vectors; the published models use the raw codes. Neither concerns "fsq".
+    set `codebook_size` and `codebook_dim`. `num_codebooks` is the number of tokens per frame,
+    except F0: residual stages, equally many in each of `groups` equal parts of the channels.
+    With `l2_normalized_codes` the decoder gets L2-normalized codes, and the loss compares
+    normalized vectors; the published models use the raw codes. It has no effect on "fsq".
     """
 
     codebook_size: int = 8192
@@ -93,7 +93,7 @@ class QuantizerConfig:
             raise ConfigError("num_codebooks must be a multiple of groups")
 
     def check_width(self, latent_dim: int) -> None:
-        """Refuse a latent that `groups` does not divide."""
+        """Raise ConfigError if `groups` does not divide the channels of a latent."""
         if latent_dim % self.groups:
             raise ConfigError("latent_dim must be a multiple of the quantizer's groups")
 
@@ -106,34 +106,34 @@ class QuantizerConfig:
 
 
 class _Streams:
-    """What the token streams of a model hold."""
+    """The tokens of a model's streams."""
 
     quantizer: QuantizerConfig
 
     @property
     def f0_modes(self) -> tuple[str, ...]:
-        """How a stream may carry F0, of `F0_MODES`, the default first; empty for never."""
+        """The members of `F0_MODES` that the model supports, the default first; may be empty."""
         return ()
 
     @property
     def default_f0(self) -> str | None:
-        """The F0 mode of streams unless another is asked for."""
+        """The first of `f0_modes`, or None."""
         return next(iter(self.f0_modes), None)
 
     @property
     def token_sizes(self) -> tuple[int, ...]:
-        """How many values each token of a frame has, in the default F0 mode."""
+        """The number of values of each token of a frame, in the default F0 mode."""
         return self.token_sizes_with(self.default_f0)
 
     def token_sizes_with(self, f0: str | None) -> tuple[int, ...]:
-        """How many values each token of a frame has in an F0 mode, None for a model without any.
+        """The number of values of each token of a frame in an F0 mode (None for a model without).
 
         Raises:
-            ConfigError: the model does not know the mode.
+            ConfigError: the model does not support the mode.
         """
         if f0 not in (self.f0_modes or (None,)):
             modes = ", ".join(self.f0_modes) or "no F0 mode"
-            raise ConfigError(f"F0 cannot be {f0} with this model: it knows {modes}")
+            raise ConfigError(f"F0 cannot be {f0} with this model: it supports {modes}")
         sizes = (self.quantizer.codebook_size,) * self.quantizer.num_codebooks
         return (*sizes, F0_BINS) if f0 == "coded" else sizes
 
@@ -144,10 +144,10 @@ class BigCodecConfig(_Streams):
 
     `encoder_width` is the width after the first convolution (doubled by each stride),
     `decoder_width` the width before the first transposed one (halved by each stride).
-    `lstm_layers` 0 leaves the LSTMs out; `lstm_dropout` acts between LSTM layers in training.
-    `sequence` "attention" has as many layers of causal attention in their place, with
-    `attention_heads`, over `attention_window` frames, `lstm_dropout` acting on what they attend to.
-    `activation` is alias-free SnakeBeta, or plain Snake.
+    Without LSTMs `lstm_layers` is 0; `lstm_dropout` acts between LSTM layers in training.
+    `sequence` "attention" replaces them by as many layers of causal attention with
+    `attention_heads` heads over `attention_window` frames; `lstm_dropout` then acts on the
+    attention weights. `activation` "snake_beta" is alias-free, "snake" is not.
     """
 
     encoder_width: int = 48
@@ -190,7 +190,7 @@ class BigCodecConfig(_Streams):
 
     @property
     def hop(self) -> int:
-        """Samples a frame."""
+        """Samples per frame."""
         return math.prod(self.encoder_strides)
 
     @property
@@ -208,18 +208,20 @@ class BigCodecConfig(_Streams):
 class LiteConfig(_Streams):
     """The small family of this project: STFT, ConvNeXt blocks at frame rate, inverse-STFT head.
 
-    The head follows Vocos (arXiv 2306.00814). `n_fft` is also the window length, in samples;
-    it must be an even multiple of the hop, so that the overlap-add window has a constant sum.
-    `sequence` is as in `BigCodecConfig`. With `harmonics` each frame has an F0 token, and a
-    second head of the decoder filters a harmonic excitation of that F0 (see `layers.f0`).
-    `reset_every` is the number of frames after which the decoder resets the state of a stream, 0
-    for never: the phase of the excitation, and the state of a sequence layer that has one (see
-    `layers.state_reset`).
-    The head makes `subframes` spectra per frame, with windows and hops of 1/`subframes` of the
-    length; the encoder then gets such spectra too.
-    With `attention_lookahead` attention also sees that many frames after a frame, and has no state
-    between chunks. With `predict_f0` the decoder predicts the F0 tokens from the others, so that a
-    stream may leave them out; this needs the lookahead, or no sequence layer.
+    The head follows Vocos (arXiv 2306.00814). `hop` and `n_fft`, which is also the length of the
+    window, are in samples; `n_fft` must be an even multiple of `hop`, so that the overlapping
+    windows have a constant sum. `sequence` is as in `BigCodecConfig`.
+
+    With `harmonics` each frame has an F0 token, and a second head of the decoder filters a harmonic
+    excitation of that F0 (see `layers.f0`). With `predict_f0` the decoder predicts the F0 tokens
+    from the others, so that a stream need not have them; this needs `attention_lookahead`, or no
+    sequence layer. With `attention_lookahead` attention also covers that many frames after each
+    frame, and has no state between chunks.
+
+    After `reset_every` frames (0: never) the decoder resets the state of a stream: the phase of the
+    excitation, and the state of the sequence layer if it has one (see `layers.state_reset`).
+    The head generates `subframes` spectra per frame, with windows and hops shorter by that factor;
+    the encoder then also gets such spectra.
     """
 
     hop: int = 200
@@ -277,7 +279,7 @@ class LiteConfig(_Streams):
 
     @property
     def f0_modes(self) -> tuple[str, ...]:
-        """How a stream may carry F0, of `F0_MODES`, the default first; empty for never."""
+        """The members of `F0_MODES` that the model supports, the default first; may be empty."""
         if not self.harmonics:
             return ()
         return ("predicted", "coded") if self.predict_f0 else ("coded",)
@@ -320,11 +322,11 @@ PRESETS: Mapping[str, ModelConfig] = types.MappingProxyType(
             decoder_strides=(5, 5, 4, 2),
             lstm_dropout=0.1,
         ),
-        # Ablations whose widths the paper does not give: these widths are ours.
+        # Ablations of the paper, which does not give their widths: these are chosen here.
         "bigcodec-300m": BigCodecConfig(encoder_width=66, latent_dim=1280, decoder_width=2112),
         "bigcodec-small-enc": BigCodecConfig(encoder_width=10),
         "bigcodec-no-lstm": BigCodecConfig(encoder_width=64, decoder_width=2048, lstm_layers=0),
-        # Ours.
+        # The architecture of the shipped models.
         "lite": LiteConfig(
             encoder_width=320,
             encoder_blocks=6,
@@ -340,7 +342,7 @@ PRESETS: Mapping[str, ModelConfig] = types.MappingProxyType(
             attention_lookahead=64,
             predict_f0=True,
         ),
-        # For tests: the real architectures at a size that trains in seconds.
+        # For tests: the same architectures at a size that trains in seconds.
         "toy": BigCodecConfig(
             encoder_width=2,
             latent_dim=16,

@@ -1,4 +1,4 @@
-"""Configurations as plain values, and back: what JSON and TOML files hold of frozen dataclasses."""
+"""Conversion of frozen dataclasses to plain values, as JSON and TOML files have them, and back."""
 
 from __future__ import annotations
 
@@ -8,31 +8,29 @@ import types
 from collections.abc import Mapping
 from typing import Any, get_args, get_origin, get_type_hints
 
-
-class ConfigError(ValueError):
-    """A configuration is malformed, or asks for something outside the supported range."""
+from bigcodec_models.errors import ConfigError
 
 
 def check_range(name: str, value: float, low: float, high: float) -> None:
-    """Refuse a value outside [low, high] by a ConfigError."""
+    """Raise ConfigError for a value outside [low, high]."""
     if not low <= value <= high:
         raise ConfigError(f"{name} must be between {low} and {high}, not {value}")
 
 
 def check_choice(name: str, value: str, known: tuple[str, ...]) -> None:
-    """Refuse a value that is none of the known ones by a ConfigError."""
+    """Raise ConfigError for a value that is not one of `known`."""
     if value not in known:
         raise ConfigError(f"{name} must be one of {', '.join(known)}, not {value!r}")
 
 
 def later_field(default: Any) -> Any:
-    """A field that came after the first models: left out of what is stored while at `default`,
-    so that what they are stored as stays the same, and older readers take it."""
+    """A field that did not exist in the first models. It is stored only if it differs from
+    `default`, so that older models are stored as before."""
     return dataclasses.field(default=default, metadata={"later": True})
 
 
 def plain_values(config: Any) -> dict[str, Any]:
-    """Fields of a dataclass by name, nested ones too, without later fields at their default."""
+    """Fields of a dataclass by name, also nested ones, without later fields at their default."""
     values: dict[str, Any] = {}
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
@@ -70,12 +68,12 @@ def setting_names(cls: Any) -> list[str]:
 
 
 def build_dataclass(cls: Any, data: Mapping[str, Any], table: str = "") -> Any:
-    """An instance of the dataclass `cls` from plain JSON or TOML values, types checked.
+    """An instance of the dataclass `cls` from plain JSON or TOML values; checks their types.
 
     `table` is the name that messages give to `data`, if it is nested.
 
     Raises:
-        ConfigError: unknown field, wrong type, or a value that `cls` itself refuses.
+        ConfigError: an unknown field, a wrong type, or a value that `cls` refuses.
     """
     hints = get_type_hints(cls)
     prefix = f"{table}." if table else ""

@@ -1,4 +1,4 @@
-"""The models that ship inside the package, looked up by name or fingerprint. Loads no torch."""
+"""The models that ship inside the package, and their names. Loads no torch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 _FOLDER = Path(__file__).parent / "weights"
 
 ALIASES = {"lite": "lite-"}
-"""Short names that mean the newest built-in model whose name starts like this."""
+"""Short names, each for the newest built-in model whose name has this prefix."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -47,9 +47,3 @@ def find_builtin(name: str) -> BuiltinModel | None:
         if model.name == name or (prefix is not None and model.name.startswith(prefix)):
             return model
     return None
-
-
-def builtin_path(name: str) -> Path | None:
-    """The weights file of a built-in model, or None."""
-    model = find_builtin(name)
-    return model.path if model is not None else None

@@ -7,6 +7,7 @@ import dataclasses
 import pytest
 import torch
 
+from bigcodec_cli.training.plan import preset_names
 from bigcodec_models.architectures.network import CodecNetwork
 from bigcodec_models.config import (
     PRESETS,
@@ -89,11 +90,23 @@ def test_bad_configurations_are_refused(data: dict[str, object]) -> None:
 
 
 def test_integers_serve_as_floats() -> None:
-    made = config_from_dict({"family": "bigcodec", "quantizer": {"commitment": 1}})
-    assert made == BigCodecConfig(quantizer=QuantizerConfig(commitment=1.0))
-    assert isinstance(made.quantizer.commitment, float)
+    config = config_from_dict({"family": "bigcodec", "quantizer": {"commitment": 1}})
+    assert config == BigCodecConfig(quantizer=QuantizerConfig(commitment=1.0))
+    assert isinstance(config.quantizer.commitment, float)
 
 
 def test_hop_follows_from_the_strides() -> None:
     assert BigCodecConfig(encoder_strides=(2, 5), decoder_strides=(5, 2)).hop == 10
     assert LiteConfig(hop=100, n_fft=400).hop == 100
+
+
+def test_toy_presets_are_not_listed_for_users() -> None:
+    assert preset_names() == [
+        "bigcodec",
+        "bigcodec-base",
+        "bigcodec-300m",
+        "bigcodec-small-enc",
+        "bigcodec-no-lstm",
+        "lite",
+    ]
+    assert {"toy", "toy-lite", "toy-single", "toy-harmonic"} == set(PRESETS) - set(preset_names())

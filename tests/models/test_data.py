@@ -19,7 +19,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bigcodec_models.data import crops
-from bigcodec_models.data.crops import Clip, CropSource, DataError, excerpts, scan, split
+from bigcodec_models.data.crops import Clip, CropSource, excerpts, scan, split
+from bigcodec_models.errors import DataError, UnreadableError
 
 Write = Callable[..., Clip]
 
@@ -82,13 +83,13 @@ class TestScan:
     def test_indexed_files_are_not_opened_again(
         self, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        told: list[tuple[Path, str]] = []
+        reports: list[tuple[Path, str]] = []
         where = tmp_path / "new" / "index.json"
-        clips = scan(folder, where, lambda *both: told.append(both))
+        clips = scan(folder, where, lambda *both: reports.append(both))
         written = where.stat()
         monkeypatch.setattr(soundfile, "info", None)
-        assert scan(folder, where, lambda *both: told.append(both)) == clips
-        assert told[:2] == told[2:] and len(told) == 4
+        assert scan(folder, where, lambda *both: reports.append(both)) == clips
+        assert reports[:2] == reports[2:] and len(reports) == 4
         # Nothing changed, so the index was left alone; nothing else lies beside it.
         assert os.path.samestat(where.stat(), written)
         assert os.listdir(where.parent) == ["index.json"]
@@ -114,10 +115,10 @@ class TestScan:
         where = tmp_path / "index.json"
         write("a/x.wav", np.zeros(100))
         write("ab/x.wav", np.zeros(200))
-        found = [scan(tmp_path / "audio" / name, where) for name in ("a", "ab")]
+        both_clips = [scan(tmp_path / "audio" / name, where) for name in ("a", "ab")]
         monkeypatch.setattr(soundfile, "info", None)
         monkeypatch.chdir(tmp_path)
-        assert [scan(tmp_path / "audio" / name, where) for name in ("a", "ab")] == found
+        assert [scan(tmp_path / "audio" / name, where) for name in ("a", "ab")] == both_clips
         assert scan(Path("audio"), where)[1].frames == 200
 
     @pytest.mark.parametrize(
@@ -146,10 +147,10 @@ class TestScan:
     def test_an_index_that_cannot_be_written_is_told(self, write: Write, tmp_path: Path) -> None:
         write("x.wav", np.zeros(100))
         (tmp_path / "file").touch()
-        told: list[str] = []
-        assert scan(tmp_path / "audio", tmp_path / "file" / "i", lambda _, why: told.append(why))
-        assert len(told) == 1 and told[0].startswith("index cannot be written: ")
-        assert scan(tmp_path / "audio", tmp_path / "audio", lambda *told: None)
+        reports: list[str] = []
+        assert scan(tmp_path / "audio", tmp_path / "file" / "i", lambda _, why: reports.append(why))
+        assert len(reports) == 1 and reports[0].startswith("index cannot be written: ")
+        assert scan(tmp_path / "audio", tmp_path / "audio", lambda *reports: None)
         assert sorted(os.listdir(tmp_path)) == ["audio", "file"]
 
     def test_links_pipes_and_odd_names(self, write: Write, tmp_path: Path) -> None:
@@ -245,16 +246,16 @@ class TestReading:
     def test_files_changed_since_the_scan(self, write: Write) -> None:
         clip = write("x.wav", np.zeros(1000))
         write("x.wav", np.zeros(100))
-        with pytest.raises(crops.UnreadableError, match="shorter"):
+        with pytest.raises(UnreadableError, match="shorter"):
             crops.read_mono(clip, 500, 100)
         write("x.wav", np.zeros(1000), 8000)
-        with pytest.raises(crops.UnreadableError, match="8000 Hz"):
+        with pytest.raises(UnreadableError, match="8000 Hz"):
             crops.read_mono(clip)
         write("x.wav", np.full(1000, np.nan), subtype="FLOAT")
-        with pytest.raises(crops.UnreadableError, match="not finite"):
+        with pytest.raises(UnreadableError, match="not finite"):
             crops.read_mono(clip)
         clip.path.unlink()
-        with pytest.raises(crops.UnreadableError, match=r"x\.wav: .*No such file"):
+        with pytest.raises(UnreadableError, match=r"x\.wav: .*No such file"):
             crops.read_mono(clip)
 
     def test_excerpts_are_spread_over_folders(self, write: Write) -> None:
@@ -272,19 +273,19 @@ class TestReading:
 class TestShares:
     def test_weights_are_shares_and_the_rest_goes_by_duration(self) -> None:
         one, three = [made_up("x", 1.0)], [made_up("y", 1.0), made_up("z", 2.0)]
-        assert crops.shares([(one, None), (three, 0.3)]) == pytest.approx([0.7, 0.3])
-        assert crops.shares([(one, None), (three, None), (one, 0.2)]) == pytest.approx(
+        assert crops.crop_fractions([(one, None), (three, 0.3)]) == pytest.approx([0.7, 0.3])
+        assert crops.crop_fractions([(one, None), (three, None), (one, 0.2)]) == pytest.approx(
             [0.2, 0.6, 0.2]
         )
-        assert crops.shares([(one, 3), (three, 1)]) == pytest.approx([0.75, 0.25])
-        assert crops.shares([(one, None)]) == [1.0]
+        assert crops.crop_fractions([(one, 3), (three, 1)]) == pytest.approx([0.75, 0.25])
+        assert crops.crop_fractions([(one, None)]) == [1.0]
 
     @pytest.mark.parametrize("weights", [(), (None, 1.0), (0.0, None), (-1.0, 2.0), (None, np.nan)])
     def test_impossible_weights_are_refused(self, weights: tuple[float | None, ...]) -> None:
         with pytest.raises(DataError):
             CropSource([([made_up("x")], weight) for weight in weights], crop=1, seed=0)
         with pytest.raises(DataError, match="no clips"):
-            crops.shares([([made_up("x")], None), ([], 0.5)])
+            crops.crop_fractions([([made_up("x")], None), ([], 0.5)])
 
     def test_crops_come_by_share_and_within_a_source_by_duration(self, write: Write) -> None:
         a, b = (write(f"{n}.wav", np.full(n, level)) for level, n in ((0.125, 1000), (0.25, 3000)))
@@ -345,16 +346,18 @@ class TestCrops:
                 CropSource([made_up("x")], **{"crop": 1, "seed": 0, **options})  # type: ignore[arg-type]
 
     def test_lost_files_are_passed_over_and_told_once(self, write: Write) -> None:
-        kept, lost = write("kept.wav", np.full(99, 0.5)), write("lost.wav", np.full(99, 0.1))
-        told: list[Path] = []
+        intact, lost = write("kept.wav", np.full(99, 0.5)), write("lost.wav", np.full(99, 0.1))
+        reports: list[Path] = []
         lost.path.unlink()
-        source = CropSource([kept, lost], crop=9, seed=0, failed=lambda path, _: told.append(path))
+        source = CropSource(
+            [intact, lost], crop=9, seed=0, failed=lambda path, _: reports.append(path)
+        )
         assert (source.batch(0, 50) == 0.5).all()
-        assert told == [lost.path]
-        used, fresh = (CropSource([kept, lost], crop=9, seed=0, gain_db=6.0) for _ in "ab")
+        assert reports == [lost.path]
+        used, fresh = (CropSource([intact, lost], crop=9, seed=0, gain_db=6.0) for _ in "ab")
         used.batch(0, 30)
         assert np.array_equal(used.batch(7, 9), fresh.batch(7, 9))
-        with pytest.raises(DataError, match="20 draws in a row"):
+        with pytest.raises(DataError, match="20 clips in a row"):
             CropSource([lost], crop=9, seed=0).batch(0, 1)
 
 
@@ -370,15 +373,15 @@ class TestPrefetching:
         source = CropSource(scan(folder), crop=800, seed=1, cache_bytes=0)
         expected = [source.batch(step, 2) for step in range(5, 25)]
         monkeypatch.setattr(crops, "read_mono", dawdle)
-        for found, wanted in zip(source.batches(5, 2), expected, strict=False):
-            assert np.array_equal(found, wanted)
+        for batch, target in zip(source.batches(5, 2), expected, strict=False):
+            assert np.array_equal(batch, target)
 
     def test_errors_surface_when_it_is_their_turn(self, write: Write) -> None:
         clip = write("x.wav", np.full(99, 0.5))
         batches = CropSource([clip], crop=9, seed=0, cache_bytes=0).batches(0, 2, ahead=3)
         next(batches)
         clip.path.unlink()
-        with pytest.raises(DataError, match="20 draws in a row"):
+        with pytest.raises(DataError, match="20 clips in a row"):
             for _ in range(5):
                 next(batches)
 

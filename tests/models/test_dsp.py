@@ -99,13 +99,13 @@ def test_loudness_counts_what_is_loud_for_more() -> None:
     random = torch.Generator().manual_seed(4)
     wave = 0.3 * torch.randn(1, 16000, generator=random)
     wave[:, 8000:] *= 0.01
-    found = []
+    result = []
     for half in (slice(8000), slice(8000, None)):
         other = wave.clone()
         other[:, half] *= 1.5
-        found.append(MultiScaleMelLoss().distances(other, wave))
-    assert float(found[0].log) == pytest.approx(float(found[1].log), rel=0.1)
-    assert found[0].loudness > 3 * found[1].loudness > 0
+        result.append(MultiScaleMelLoss().distances(other, wave))
+    assert float(result[0].log) == pytest.approx(float(result[1].log), rel=0.1)
+    assert result[0].loudness > 3 * result[1].loudness > 0
     assert [float(term) for term in MultiScaleMelLoss().distances(wave, wave)] == [0, 0]
 
 
@@ -115,10 +115,10 @@ def test_magnitudes_have_the_gradient_of_the_plain_ones(size: int) -> None:
     random = torch.Generator().manual_seed(size)
     wave = torch.randn(2, 5 * size + 7, dtype=torch.float64, generator=random, requires_grad=True)
     plain = torch.fft.rfft(wave.unfold(1, size, size // 4) * window).abs()
-    found = magnitudes(wave, window)
-    torch.testing.assert_close(found, plain)
+    result = magnitudes(wave, window)
+    torch.testing.assert_close(result, plain)
     weights = torch.randn(plain.shape, dtype=torch.float64, generator=random)
-    gradients = [torch.autograd.grad((m * weights).sum(), wave)[0] for m in (found, plain)]
+    gradients = [torch.autograd.grad((m * weights).sum(), wave)[0] for m in (result, plain)]
     torch.testing.assert_close(*gradients)
 
 

@@ -49,8 +49,9 @@ def predicted_f0(model: Codec, codes: npt.NDArray[np.int64]) -> npt.NDArray[np.i
     assert isinstance(network.decoder, LiteDecoder)
     with torch.inference_mode():
         latent = network.quantizer.decode(torch.from_numpy(codes).view(1, -1, 1))
-        found: npt.NDArray[np.int64] = most_likely_f0(network.decoder.hidden(latent)[1])[0].numpy()
-    return found
+        logits = network.decoder.hidden(latent)[1]
+        predicted: npt.NDArray[np.int64] = most_likely_f0(logits)[0].numpy()
+    return predicted
 
 
 def test_one_set_of_weights_codes_both_ways() -> None:
@@ -69,10 +70,10 @@ def test_an_f0_in_the_stream_does_what_the_same_f0_does_predicted() -> None:
     codes = model.encode(tone())
     f0 = predicted_f0(model, codes)
     assert len(np.unique(f0)) > 5
-    told = np.stack([codes, f0], axis=1)
-    assert np.array_equal(model.decode(told), model.decode(codes))
-    told[:, 1] = (told[:, 1] + 40) % F0_BINS
-    assert not np.allclose(model.decode(told), model.decode(codes), atol=1e-3)
+    with_f0 = np.stack([codes, f0], axis=1)
+    assert np.array_equal(model.decode(with_f0), model.decode(codes))
+    with_f0[:, 1] = (with_f0[:, 1] + 40) % F0_BINS
+    assert not np.allclose(model.decode(with_f0), model.decode(codes), atol=1e-3)
 
 
 def test_either_mode_decodes_the_streams_of_both() -> None:
@@ -85,8 +86,8 @@ def test_either_mode_decodes_the_streams_of_both() -> None:
 def test_streams_of_both_modes_side_by_side() -> None:
     model = codec()
     tables = [codec(mode).encode(tone(s)) for s in (0.5, 9.0) for mode in ("coded", "predicted")]
-    for found, table in zip(model.decode_batch(tables, 3), tables, strict=True):
-        assert np.array_equal(found, model.decode(table))
+    for wave, table in zip(model.decode_batch(tables, 3), tables, strict=True):
+        assert np.array_equal(wave, model.decode(table))
 
 
 @pytest.mark.parametrize("shape", [(5, 3), (5, 0), (5, 2, 1)])
@@ -222,5 +223,5 @@ def test_voicing_takes_more_than_half_of_the_probability() -> None:
 
 
 def test_a_coded_f0_needs_its_mode() -> None:
-    with pytest.raises(ConfigError, match="it knows predicted, coded"):
+    with pytest.raises(ConfigError, match="it supports predicted, coded"):
         codec("none")

@@ -35,11 +35,11 @@ Sequences = list[npt.NDArray[np.int64]]
 def chains(count: int, seed: int) -> Sequences:
     """Tokens (T, 2) that can be foretold in part: the next is near the one before."""
     random = np.random.default_rng(seed)
-    found = []
+    result = []
     for _ in range(count):
         steps = random.integers(-2, 3, (random.integers(30, 200), 2))
-        found.append(steps.cumsum(axis=0) % np.array(SIZES))
-    return found
+        result.append(steps.cumsum(axis=0) % np.array(SIZES))
+    return result
 
 
 def codes() -> list[npt.NDArray[np.float64]]:
@@ -142,9 +142,9 @@ def test_an_f0_token_has_a_vector_where_the_mode_has_the_token(tmp_path: Path) -
     save_model(tmp_path / "toy.safetensors", CodecNetwork(config).state_dict(), config, info)
     model = read_model(tmp_path / "toy.safetensors")
     for f0 in (None, "predicted", "coded"):
-        found = code_vectors(model, f0)
+        result = code_vectors(model, f0)
         sizes = config.token_sizes_with(f0 or config.default_f0)
-        assert tuple(len(vectors) for vectors in found) == sizes
+        assert tuple(len(vectors) for vectors in result) == sizes
     unvoiced, *voiced = code_vectors(model, "coded")[1]
     assert unvoiced[1] == 0 and all(vector[1] == 1 for vector in voiced)
     with pytest.raises(ValueError, match="F0 cannot be"):
@@ -157,9 +157,9 @@ def test_code_vectors_are_those_that_the_decoder_sees(tmp_path: Path) -> None:
     network = CodecNetwork(config)
     info = ModelInfo(name="toy", license="CC0-1.0", training={})
     save_model(tmp_path / "toy.safetensors", network.state_dict(), config, info)
-    found = code_vectors(read_model(tmp_path / "toy.safetensors"))
-    assert len(found) == config.quantizer.num_codebooks
+    result = code_vectors(read_model(tmp_path / "toy.safetensors"))
+    assert len(result) == config.quantizer.num_codebooks
     codebook = network.quantizer.codebooks[0]
     assert isinstance(codebook, Codebook)
     seen = codebook.embed(torch.arange(config.quantizer.codebook_size)[None])[0]
-    assert np.allclose(found[0], seen.detach().numpy(), atol=1e-6)
+    assert np.allclose(result[0], seen.detach().numpy(), atol=1e-6)

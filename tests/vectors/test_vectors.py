@@ -16,8 +16,8 @@ import pytest
 
 import bcdc
 from bigcodec_models.checkpoints.fingerprint import fingerprint
-from bigcodec_models.checkpoints.model_file import ModelFileError
 from bigcodec_models.codec import read_model
+from bigcodec_models.errors import ModelFileError
 
 HERE = Path(__file__).parent
 (SHIPPED,) = (HERE.parent.parent / "models/bigcodec_models/weights/priors").glob(

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 
 from bigcodec_models.checkpoints.fingerprint import fingerprint
-from bigcodec_models.checkpoints.uninitialized import build_unfilled
+from bigcodec_models.checkpoints.uninitialized import build_uninitialized
 from bigcodec_models.config import LiteConfig, QuantizerConfig, config_to_dict
 
 Vector = tuple[str, bytes, str, str]
@@ -58,7 +58,7 @@ def vectors() -> Iterator[Vector]:
 def weights() -> Weights:
     """Random numbers of the shapes that the configuration wants."""
     random = np.random.default_rng(3)
-    shapes = {name: value.shape for name, value in build_unfilled(CONFIG).state_dict().items()}
+    shapes = {name: value.shape for name, value in build_uninitialized(CONFIG).state_dict().items()}
     return {n: random.integers(-8, 9, s).astype("<f4") / 8 for n, s in sorted(shapes.items())}
 
 
@@ -169,14 +169,18 @@ def _checkpoints() -> Iterator[Vector]:
     yield "bad-cut.pt", zipped({"data.pkl": bomb})[:-30], BAD, "a zip file cut short"
     storage = b"(X\7\0\0\0storagectorch\nFloatStorage\nX\1\0\0\x000X\3\0\0\0cpuK\xf0tQ"
     tensor = b"ctorch._utils\n_rebuild_tensor_v2\n(" + storage
-    many = b"](" + (tensor + b"K\0K\xf0\x85K\1\x85tR") * 60 + b"e"
+    end = b"\x89}tR"
+    many = b"](" + (tensor + b"K\0K\xf0\x85K\1\x85" + end) * 60 + b"e"
     for name, body, words in (
-        ("broadcast", tensor + b"K\0J\0\0\0\x40\x85K\0\x85tR", "2^30 numbers made of one"),
-        ("offset", tensor + b"J\xff\xff\xff\xffK\1\x85K\1\x85tR", "an offset of -1"),
+        ("broadcast", tensor + b"K\0J\0\0\0\x40\x85K\0\x85" + end, "2^30 numbers made of one"),
+        ("offset", tensor + b"J\xff\xff\xff\xffK\1\x85K\1\x85" + end, "an offset of -1"),
         ("many", many, "60 tensors that share 240 numbers"),
     ):
         content = {"data.pkl": b"\x80\x02" + body + b".", "data/0": bytes(960)}
         yield f"bad-{name}.pt", zipped(content), BAD, words
+    doubled = b"".join(b"q%ch%c\x86" % (k, k) for k in range(40))
+    tuples = {"data.pkl": b"\x80\x02})" + doubled + b"Ns."}
+    yield "bad-tuples.pt", zipped(tuples), BAD, "a key of 40 tuples, each twice in the next"
     lie = zipped({"data.pkl": bomb})
     at = lie.index(b"PK\1\2") + 20
     lie = lie[:at] + struct.pack("<II", 0xFFFFFF00, 0xFFFFFF00) + lie[at + 8 :]
@@ -189,9 +193,9 @@ def _text(text: str) -> bytes:
 
 
 def zipped(members: dict[str, bytes]) -> bytes:
-    """An uncompressed zip file of an archive folder, always the same bytes."""
+    """An uncompressed zip file as torch writes it, always the same bytes."""
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:
-        for name, content in members.items():
+        for name, content in {**members, "version": b"3\n"}.items():
             archive.writestr(zipfile.ZipInfo(f"archive/{name}"), content)
     return out.getvalue()

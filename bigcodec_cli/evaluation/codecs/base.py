@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import Protocol
 
-from bigcodec_models.arrays import Tokens, Wave
+from bigcodec_models.arrays import AnyTokens, Wave
 
 
 class CodingError(Exception):
@@ -38,7 +38,7 @@ class Coded:
     size: int
     encode_seconds: float
     decode_seconds: float
-    tokens: Tokens | None = None
+    tokens: AnyTokens | None = None
     delay: int = 0
 
 

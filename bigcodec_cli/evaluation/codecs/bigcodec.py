@@ -25,7 +25,7 @@ from bigcodec_cli.model_store.headers import geometry_of
 from bigcodec_cli.model_store.loading import CodecCache
 from bigcodec_cli.model_store.priors import prior_of_container
 from bigcodec_cli.model_store.store import find_model
-from bigcodec_models.arrays import Tokens, Wave
+from bigcodec_models.arrays import AnyTokens, Wave
 from bigcodec_models.codec import Codec
 from bigcodec_models.config import SAMPLE_RATE
 
@@ -93,10 +93,10 @@ def _timed(work: Callable[[Outcomes], None]) -> float:
     return seconds
 
 
-def _tokens(path: Path) -> Tokens:
+def _tokens(path: Path) -> AnyTokens:
     """Tokens (T, K) of a container with one channel."""
     container = open_container(path)
-    tokens: Tokens = container.tokens(prior=prior_of_container(container))[0]
+    tokens: AnyTokens = container.tokens(prior=prior_of_container(container))[0]
     return tokens
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from bigcodec_models.arrays import Tokens
+from bigcodec_models.arrays import AnyTokens
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -20,7 +20,7 @@ class TokenStatistics:
     used: int
 
 
-def token_statistics(recordings: Sequence[Tokens]) -> TokenStatistics | None:
+def token_statistics(recordings: Sequence[AnyTokens]) -> TokenStatistics | None:
     """Statistics of the tokens (T, K) of all recordings together; None if there are none.
 
     The entropy is that of the empirical distribution. With few tokens it is too low: that of n

@@ -55,6 +55,7 @@ class BigCodecEncoder(nn.Module):
         )
 
     def forward(self, wave: Tensor) -> Tensor:
+        """Wave (B, 1, T*hop) to latent (B, latent_dim, T)."""
         return self.post_recurrence(self.lstm(self.pre_recurrence(wave)))
 
     def pre_recurrence(self, wave: Tensor) -> Tensor:
@@ -92,6 +93,7 @@ class BigCodecDecoder(nn.Module):
         self.backend = nn.Sequential(*layers)
 
     def forward(self, latent: Tensor) -> Tensor:
+        """Latent (B, latent_dim, T) to wave (B, 1, T*hop)."""
         return self.post_recurrence(self.lstm(self.pre_recurrence(latent)))
 
     def pre_recurrence(self, latent: Tensor) -> Tensor:

@@ -1,11 +1,11 @@
-"""The lite family: made to train and run on a CPU, under the interface of the published one.
+"""The lite family: small enough to train and run on a CPU, with the interface of the published one.
 
-Everything works at frame rate. Normalization is over channels only, attention sees a bounded
+All layers work at frame rate. Normalization is over channels only, attention has a bounded
 window, and LSTMs run forward, so that no frame depends on all later ones and a long file can be
-coded in chunks. ConvNeXt blocks are from arXiv 2201.03545 in the one-dimensional form of Vocos
-(arXiv 2306.00814), which the inverse-STFT head is from too. With `harmonics` a second head filters
-a harmonic excitation, as in neural source-filter models (arXiv 1904.12088): a network at frame
-rate does not keep the phases of harmonics together. F0 comes as tokens, or is predicted.
+coded in chunks. ConvNeXt blocks (arXiv 2201.03545) have the one-dimensional form of Vocos
+(arXiv 2306.00814), and so does the inverse-STFT head. With `harmonics` a second head filters a
+harmonic excitation, as in neural source-filter models (arXiv 1904.12088), because a network at
+frame rate does not keep harmonics in phase. F0 comes as tokens, or is predicted.
 """
 
 from __future__ import annotations
@@ -52,14 +52,14 @@ class ConvNeXtBlock(nn.Module):
 
 
 def _sequence(width: int, config: LiteConfig) -> nn.Module:
-    """The sequence layer with a state, if the configuration has one."""
+    """The sequence layer that has a state, or an identity."""
     if config.attention_lookahead:
         return nn.Identity()
     return next(iter(sequence_layers(width, config)), nn.Identity())
 
 
 def _local_attention(width: int, config: LiteConfig) -> nn.Module:
-    """The sequence layer without a state, if the configuration has one."""
+    """The sequence layer with lookahead, which has no state, or an identity."""
     if not config.attention_lookahead:
         return nn.Identity()
     return LocalAttention(
@@ -86,8 +86,10 @@ class F0Head(nn.Module):
 
 
 def most_likely_f0(logits: Tensor) -> Tensor:
-    """F0 tokens of logits (B, T, F0_BINS): int64 (B, T), 0 where "unvoiced" has over half of
-    the probability, and otherwise the voiced token with the most."""
+    """The most likely F0 tokens of logits (B, T, F0_BINS): int64 (B, T).
+
+    0 where "unvoiced" has more than half of the probability, elsewhere the most likely voiced one.
+    """
     unvoiced = logits[..., 0] > logits[..., 1:].logsumexp(dim=-1)
     return torch.where(unvoiced, 0, 1 + logits[..., 1:].argmax(dim=-1))
 
@@ -122,10 +124,10 @@ class LiteEncoder(nn.Module):
         self.project = nn.Linear(width, config.latent_dim)
 
     def spectrum(self, wave: Tensor) -> Tensor:
-        """Log magnitudes, frame t centered on sample (t + 1/2) * hop: (B, n_fft/2 + 1, T).
+        """Log magnitudes of waves (B, 1, T*hop): (B, n_fft/2 + 1, T), frame t centered on sample
+        (t + 1/2) * hop.
 
-        With sub-frames every other bin of their spectra follows, which is enough for their
-        resolution.
+        With sub-frames, every second bin of their spectra follows as more channels.
         """
         config = self.config
         samples = wave.squeeze(1).float()
@@ -137,6 +139,7 @@ class LiteEncoder(nn.Module):
         return spectrum.transpose(1, 2)
 
     def forward(self, wave: Tensor) -> Tensor:
+        """Wave (B, 1, T*hop) to latent (B, dim, T)."""
         return self.post_recurrence(self.lstm(self.pre_recurrence(wave)))
 
     def pre_recurrence(self, wave: Tensor) -> Tensor:
@@ -187,8 +190,8 @@ class LiteDecoder(nn.Module):
 
     @torch.no_grad()
     def _favor_harmonic_head(self) -> None:
-        """Start with a louder harmonic head: once the other head has learned voiced speech, the
-        harmonic one lowers no loss and stays unused (docs/training-log.md)."""
+        """Start with a louder harmonic head. Otherwise the other head learns voiced speech first,
+        and the harmonic one is never used (docs/training-log.md)."""
         self.filter.weight.mul_(0.3)
         self.filter.bias.mul_(0.1)
         for layer, nepers in ((self.filter, 1.0), (self.head, -2.0)):
@@ -196,8 +199,10 @@ class LiteDecoder(nn.Module):
             biases[:, : biases.shape[1] // 2] += nepers
 
     def forward(self, latent: Tensor, f0: Tensor | None = None) -> Tensor:
-        """`f0` (B, T): F0 tokens, with `harmonics`; if they are None, a model with `predict_f0`
-        predicts them."""
+        """Latent (B, dim, T), and F0 tokens (B, T) with `harmonics`, to wave (B, 1, T*hop).
+
+        Without `f0` a model with `predict_f0` predicts the tokens.
+        """
         reset_every = self.config.reset_every
         x = self.pre_recurrence(latent, f0)
         if not self.config.harmonics:
@@ -212,10 +217,11 @@ class LiteDecoder(nn.Module):
     def restore(
         self, latent: Tensor, f0: Tensor, use_predicted: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        """Models with `predict_f0`: the wave (B, 1, T*hop), and logits (B, T, F0_BINS).
+        """Models with `predict_f0`: latent (B, dim, T) to wave (B, 1, T*hop), and logits
+        (B, T, F0_BINS).
 
         The excitation follows the tokens `f0` (B, T), or the predicted ones where `use_predicted`,
-        bool (B,), is set.
+        bool (B,), is true.
         """
         x, logits = self.hidden(latent)
         if use_predicted is not None:
@@ -226,8 +232,8 @@ class LiteDecoder(nn.Module):
         return self.post_recurrence(torch.cat([x[:, :-1], excitation], dim=1)), logits
 
     def pre_recurrence(self, latent: Tensor, f0: Tensor | None = None) -> Tensor:
-        """The part before the LSTM, attention included: (B, dim, T) and F0 tokens (B, T) to
-        (B, width, T); with `harmonics` one more channel, phase increments."""
+        """The part before the LSTM, attention included: latent (B, dim, T) and F0 tokens (B, T) to
+        (B, width, T); with `harmonics` phase increments are one more channel."""
         if self.config.predict_f0:
             x, logits = self.hidden(latent)
             return self.with_f0(x, most_likely_f0(logits) if f0 is None else f0)
@@ -237,13 +243,13 @@ class LiteDecoder(nn.Module):
         return x if f0 is None else self._with_increments(x, f0)
 
     def hidden(self, latent: Tensor) -> tuple[Tensor, Tensor]:
-        """Models with `predict_f0`: latent (B, dim, T) to frames (B, width, T), and logits of F0
-        tokens (B, T, F0_BINS)."""
+        """Models with `predict_f0`: latent (B, dim, T) to frames (B, width, T), and logits
+        (B, T, F0_BINS) of F0 tokens."""
         x: Tensor = self.attention(self._embedded(latent))
         return x, self.f0_head(x)
 
     def with_f0(self, x: Tensor, f0: Tensor) -> Tensor:
-        """Add embedded F0 tokens (B, T) to frames (B, width, T), and phase increments as one more
+        """Frames (B, width, T) plus embedded F0 tokens (B, T), with phase increments as one more
         channel: (B, width + 1, T)."""
         return self._with_increments(x + self.pitch(f0).transpose(1, 2), f0)
 
@@ -252,14 +258,14 @@ class LiteDecoder(nn.Module):
         return x
 
     def _with_increments(self, x: Tensor, f0: Tensor) -> Tensor:
-        # Integers below 2^24, which float32 represents exactly and half precision does not.
+        # Integers below 2^24, which float32 represents exactly and bfloat16 does not.
         increments = phase_increments(f0, self.config.hop).unsqueeze(1).float()
         return torch.cat([x.float(), increments], dim=1)
 
     def post_recurrence(self, x: Tensor) -> Tensor:
         """The part after the LSTM: (B, width, T) to wave (B, 1, T*hop).
 
-        With `harmonics` two more channels: phase and increment of the excitation (see
+        With `harmonics`, x has two more channels: phase and increment of the excitation (see
         `layers.f0.phases`).
         """
         width = self.config.decoder_width
@@ -275,13 +281,14 @@ class LiteDecoder(nn.Module):
             return self.overlap_add(frames).unsqueeze(1)
 
     def _spectra(self, head: Tensor) -> Tensor:
-        """Spectra (B, T * subframes, size/2 + 1) of log magnitudes and phases, those of a frame's
-        sub-frames one after another: (B, T, subframes * (size + 2))."""
+        """Complex spectra (B, T * subframes, size/2 + 1) of a head's outputs
+        (B, T, subframes * (size + 2)), which are log magnitudes and phases per sub-frame."""
         log_magnitude, phase = head.view(len(head), -1, self.size + 2).chunk(2, dim=-1)
         return torch.polar(log_magnitude.clamp(max=_MAX_LOG_MAGNITUDE).exp(), phase)
 
     def _excitation(self, phases_and_increments: Tensor) -> Tensor:
-        """Spectra (B, T * subframes, size/2 + 1) of the excitation of (B, 2, T), peaking at 1."""
+        """Spectra (B, T * subframes, size/2 + 1) of the excitation with phases and increments
+        (B, 2, T), scaled so that a harmonic has a peak of 1."""
         phase, increment = phases_and_increments.float().unbind(dim=1)
         wave = harmonic_excitation(phase, increment, self.config.hop)
         frames = _frames(wave, self.size, self.step)
@@ -289,9 +296,9 @@ class LiteDecoder(nn.Module):
         return spectrum
 
     def overlap_add(self, frames: Tensor) -> Tensor:
-        """Windowed frames (B, F, size) to samples (B, F*step), the window's sum divided out.
+        """Windowed frames (B, F, size) to samples (B, F*step), divided by the sum of the windows.
 
-        Frame t covers samples from t*step - (size - step)/2; what lies outside is dropped.
+        Frame t starts at sample t*step - (size - step)/2; samples outside [0, F*step) are dropped.
         """
         total = self._sum_shifted(frames * self.window)
         squares = self.window.square().expand(1, frames.shape[1], -1)
@@ -307,7 +314,7 @@ class LiteDecoder(nn.Module):
 
 
 def _frames(wave: Tensor, size: int, step: int) -> Tensor:
-    """Frames of samples (B, F*step), frame t centered on (t + 1/2) * step: (B, F, size)."""
+    """Samples (B, F*step) to frames (B, F, size), frame t centered on sample (t + 1/2) * step."""
     margin = (size - step) // 2
     return F.pad(wave, (margin, margin)).unfold(1, size, step)
 

@@ -1,4 +1,4 @@
-"""A whole codec network: encoder, quantizer and decoder under one interface for both families."""
+"""A whole codec network: encoder, quantizer and decoder, with one interface for both families."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class F0Prediction(NamedTuple):
 
 
 class Reconstruction(NamedTuple):
-    """The result of a training pass: `wave` (B, 1, N), the quantizer's output, and the F0
-    prediction of models that have one."""
+    """The result of a training pass: the `wave` (B, 1, N), the quantizer's output, and the F0
+    prediction of models with `predict_f0`."""
 
     wave: Tensor
     quantized: Quantized
@@ -53,8 +53,8 @@ class CodecNetwork(nn.Module):
     def forward(self, wave: Tensor, use_predicted_f0: Tensor | None = None) -> Reconstruction:
         """Training pass over waves (B, 1, N), N a multiple of the hop.
 
-        Where `use_predicted_f0`, bool (B,), is set, the excitation follows the F0 that the decoder
-        predicts; elsewhere, and by default, the tracker's.
+        Where `use_predicted_f0`, bool (B,), is true, the excitation follows the F0 that the decoder
+        predicts; elsewhere, and by default, that of the tracker.
         """
         quantized = self.quantizer(self.encoder(wave))
         f0 = self.f0_tokens(wave)
@@ -66,7 +66,7 @@ class CodecNetwork(nn.Module):
 
     @property
     def predicts_f0(self) -> bool:
-        """Whether the decoder can do without F0 tokens."""
+        """Whether the decoder can predict F0 tokens."""
         return isinstance(self.config, LiteConfig) and self.config.predict_f0
 
     def f0_tokens(self, wave: Tensor) -> Tensor | None:
@@ -77,8 +77,10 @@ class CodecNetwork(nn.Module):
         return tokens
 
     def encode(self, wave: Tensor, f0: str | None = None) -> Tensor:
-        """Tokens of a wave in a single pass: (B, 1, T*hop) to int64 (B, T, K), in an F0 mode of
-        the configuration, by default its first."""
+        """Tokens of a wave in a single pass: (B, 1, T*hop) to int64 (B, T, K).
+
+        `f0` is an F0 mode of the configuration, by default its first.
+        """
         coded = (f0 or self.config.default_f0) == "coded"
         tokens = self.quantizer.encode(self.encoder(wave))
         f0_tokens = self.f0_tokens(wave) if coded else None
@@ -90,7 +92,7 @@ class CodecNetwork(nn.Module):
         return self._restored(self.quantizer.decode(codes), f0)
 
     def split(self, tokens: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Tokens (B, T, K) as those of codebooks, and those of F0 (B, T) where there are any."""
+        """Tokens (B, T, K) to those of codebooks (B, T, N), and those of F0 (B, T) or None."""
         if tokens.shape[-1] == self.config.quantizer.num_codebooks:
             return tokens, None
         return tokens[..., :-1], tokens[..., -1]

@@ -1,1 +1,1 @@
-"""Model files: ours, the published ones, and what both have to withstand."""
+"""Files of weights: those of this project, and published checkpoints."""

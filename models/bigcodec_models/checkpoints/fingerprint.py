@@ -1,4 +1,4 @@
-"""Fingerprints: which weights made a file, whatever file the weights came from."""
+"""Fingerprints, which name the weights of a model whatever file they are stored in."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from torch import Tensor
 
 
 def fingerprint(tensors: Mapping[str, Tensor]) -> bytes:
-    """SHA-256 over source tensors: for each, in order of name, a JSON line and then its bytes.
+    """SHA-256 (32 bytes) over tensors: for each, in order of name, a JSON line, then its bytes.
 
-    The line is `["name", "dtype", [shape]]` and a newline, dtype as torch prints it without its
-    prefix ("float32"); the bytes are C-ordered and little-endian. The tensors are those stored
-    under our names, before weight norm is folded or anything else is computed from them.
+    The line is `["name", "dtype", [shape]]` and a newline, with dtypes as in "float32"; the bytes
+    are C-ordered and little-endian. The tensors are those of the network's state dict as stored,
+    before weight norm is folded or anything else is computed from them.
     """
     digest = hashlib.sha256()
     for name in sorted(tensors):

@@ -1,6 +1,6 @@
-"""Our model files: safetensors holding weights, configuration, name, license, training facts.
+"""Model files: safetensors with weights, configuration, name, license and training facts.
 
-All that is not a tensor is JSON in the safetensors metadata, so that reading a file runs no code.
+Everything but the tensors is JSON in the safetensors metadata, so that reading a file runs no code.
 """
 
 from __future__ import annotations
@@ -19,21 +19,18 @@ import torch
 from torch import Tensor
 
 from bigcodec_models.architectures.network import CodecNetwork
-from bigcodec_models.checkpoints.uninitialized import build_unfilled
-from bigcodec_models.config import ConfigError, ModelConfig, config_from_dict, config_to_dict
+from bigcodec_models.checkpoints.uninitialized import build_uninitialized
+from bigcodec_models.config import ModelConfig, config_from_dict, config_to_dict
+from bigcodec_models.errors import ConfigError, ModelFileError
 
 _FORMAT = "bigcodec-model 1"
 _MAX_HEADER_BYTES = 16 << 20
 _DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
 
-class ModelFileError(Exception):
-    """A model file is missing, damaged, or not a model; the message says which and why."""
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ModelInfo:
-    """What a model file says of itself. `training` holds plain JSON facts."""
+    """Name, license and training facts of a model; `training` holds plain JSON values."""
 
     name: str
     license: str
@@ -42,7 +39,7 @@ class ModelInfo:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LoadedModel:
-    """A model read from disk: the tensors as stored, and what describes them."""
+    """A model read from disk, with its tensors as they are stored, by parameter name."""
 
     config: ModelConfig
     info: ModelInfo
@@ -97,22 +94,22 @@ def check_shapes(shapes: Mapping[str, tuple[int, ...]], config: ModelConfig) -> 
     """Compare tensor names and shapes with what the configuration needs.
 
     Raises:
-        ConfigError: something is missing, left over, or of another shape, or the configuration
-            asks for more than the machine can address.
+        ConfigError: a tensor is missing, superfluous or of another shape, or the network does not
+            fit into memory.
     """
     try:
-        expected = {k: tuple(v.shape) for k, v in build_unfilled(config).state_dict().items()}
-    except (RuntimeError, MemoryError) as error:  # torch tells of memory by RuntimeError
+        expected = {k: tuple(v.shape) for k, v in build_uninitialized(config).state_dict().items()}
+    except (RuntimeError, MemoryError) as error:  # torch raises RuntimeError when memory is short
         raise ConfigError("a network of its configuration does not fit into memory") from error
     for name in sorted(set(expected) | set(shapes)):
         if shapes.get(name) != expected.get(name):
             raise ConfigError(
-                f"tensor {name}: found {shapes.get(name)}, expected {expected.get(name)}"
+                f"tensor {name} has shape {shapes.get(name)}, expected {expected.get(name)}"
             )
 
 
 def check_dtypes(tensors: Mapping[str, Tensor]) -> None:
-    """Refuse anything but floating-point weights that are finite.
+    """Accept only finite weights in float32, float16 or bfloat16.
 
     Raises:
         ConfigError: naming the first bad tensor.
@@ -126,9 +123,9 @@ def check_dtypes(tensors: Mapping[str, Tensor]) -> None:
 
 def build_network(model: LoadedModel) -> CodecNetwork:
     """The network with the model's weights, in float32, in evaluation mode."""
-    network = build_unfilled(model.config)
-    fresh = {name: tensor.float() for name, tensor in model.tensors.items()}
-    network.load_state_dict(fresh, assign=True)
+    network = build_uninitialized(model.config)
+    weights = {name: tensor.float() for name, tensor in model.tensors.items()}
+    network.load_state_dict(weights, assign=True)
     return network.eval()
 
 

@@ -1,4 +1,4 @@
-"""Building networks whose weights are about to be loaded, without filling them first."""
+"""Building a network without initializing its weights, which are loaded afterwards."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from bigcodec_models.architectures.network import CodecNetwork
 from bigcodec_models.config import ModelConfig
 
 
-class _Unfilled(TorchFunctionMode):
-    """Leaves out what only gives fresh weights their values.
+class _Uninitialized(TorchFunctionMode):
+    """Skips the functions that only initialize weights.
 
-    Memory that nobody writes to is never really taken. Torch's own way to this, the "meta"
-    device, imports some eight hundred modules and takes a second doing it.
+    Memory that is not written to is not allocated by the operating system. Torch's own way to
+    do this, the "meta" device, imports some 800 modules, which takes a second.
     """
 
     def __torch_function__(
@@ -39,7 +39,7 @@ class _Unfilled(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-def build_unfilled(config: ModelConfig) -> CodecNetwork:
-    """The network of a configuration; parameters hold whatever was in memory."""
-    with _Unfilled():
+def build_uninitialized(config: ModelConfig) -> CodecNetwork:
+    """The network of a configuration; its parameters hold arbitrary values."""
+    with _Uninitialized():
         return CodecNetwork(config)

@@ -1,1 +1,1 @@
-"""Speech for training: which files there are, and crops of them."""
+"""Speech for training: an index of audio files, and crops of them."""

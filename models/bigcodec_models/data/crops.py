@@ -1,7 +1,7 @@
 """Training and validation audio: fixed excerpts and random crops.
 
-All waves are float32 at 16 kHz. Every crop is a function of the clips, the options, the seed, the
-step and its place in the batch, and of nothing else: not of what was drawn before, nor of threads.
+All waves are float32 at 16 kHz. A crop depends only on the clips, the options, the seed, the step
+and its position in the batch, not on earlier crops or on threads.
 """
 
 from __future__ import annotations
@@ -25,62 +25,52 @@ from bigcodec_models.config import SAMPLE_RATE
 from bigcodec_models.data.index import (
     SUFFIXES,
     Clip,
-    DataError,
     Report,
     name_hash,
     scan,
     split,
     why_unreadable,
 )
+from bigcodec_models.errors import DataError, UnreadableError
 
 __all__ = [
     "SUFFIXES",
     "Clip",
     "CropSource",
-    "DataError",
     "Source",
-    "UnreadableError",
     "Wave",
     "excerpts",
     "mix",
     "read_mono",
     "scan",
-    "shares",
+    "crop_fractions",
     "split",
 ]
 
 Source = tuple[Sequence[Clip], float | None]
-"""Clips, and the share of all crops that they make; None to share by duration what is left."""
+"""Clips, and the fraction of all crops that come from them; None for a fraction by duration."""
 
 _CROP_PEAK = 0.99
 _SILENCE = 1e-7  # mean square, -70 dB of full scale
 _DEFAULT_CACHE_BYTES = 2 << 30
-_LONGEST_CACHED = 300.0  # seconds; decoding more than that for the first crop would hold it up
-_DRAWS = 20
-# Seconds read around a crop that is resampled, so that its edges are those of the whole file.
+_LONGEST_CACHED = 300.0  # seconds; decoding a longer clip would delay its first crop
+_ATTEMPTS = 20
+# Seconds read around a crop that is resampled, so that its edges are as in the whole file.
 _MARGIN = 0.1
-
-
-class UnreadableError(DataError):
-    """A clip that has changed or become unreadable since it was scanned."""
-
-    def __init__(self, clip: Clip, reason: str) -> None:
-        super().__init__(f"{clip.path}: {reason}")
-        self.clip, self.reason = clip, reason
 
 
 def read_mono(clip: Clip, start: int = 0, length: int | None = None) -> Wave:
     """Samples [start, start + length) of a clip at 16 kHz, channels averaged: (n,).
 
-    `start` and `length` count samples at 16 kHz; n is `length` or what there is from `start` to
-    the end, at least 1. Without `length`, up to the end.
+    `start` and `length` count samples at 16 kHz; n is at least 1 and at most `length`, and smaller
+    than that where the clip ends before. Without `length` the rest of the clip is read.
 
     Raises:
         UnreadableError: the file has changed or become unreadable since it was scanned.
     """
     length = clip.samples - start if length is None else min(length, clip.samples - start)
-    # Blocks begin where samples of both rates fall together, or the crop would be off by a part
-    # of a sample.
+    # Blocks start where samples of both rates coincide; otherwise the crop would be shifted by a
+    # fraction of a sample.
     target_rate, source_rate = _ratio(clip.rate)
     margin = 0 if target_rate == source_rate else math.ceil(_MARGIN * SAMPLE_RATE)
     first = max(0, start - margin) // target_rate
@@ -91,56 +81,56 @@ def read_mono(clip: Clip, start: int = 0, length: int | None = None) -> Wave:
     offset = start - first * target_rate
     piece = mono[offset : offset + length]
     if not len(piece):
-        raise UnreadableError(clip, "is shorter than when it was scanned")
+        raise UnreadableError(clip.path, "is shorter than when it was scanned")
     return piece
 
 
 def _ratio(rate: int) -> tuple[int, int]:
-    """16000 : rate in lowest terms."""
+    """The ratio of 16 kHz to `rate` in lowest terms."""
     divisor = math.gcd(SAMPLE_RATE, rate)
     return SAMPLE_RATE // divisor, rate // divisor
 
 
 def _read_frames(clip: Clip, start: int, frames: int) -> Wave:
-    """At most `frames` frames from `start`, at the rate of the file, channels averaged."""
+    """At most `frames` frames from `start` at the rate of the file, channels averaged: (n,)."""
     try:
         samples, rate = soundfile.read(
             os.fsencode(clip.path), frames, start, dtype="float32", always_2d=True
         )
     except (soundfile.LibsndfileError, OSError) as error:
-        raise UnreadableError(clip, why_unreadable(clip.path, error)) from error
+        raise UnreadableError(clip.path, why_unreadable(clip.path, error)) from error
     if rate != clip.rate:
-        raise UnreadableError(clip, f"had a rate of {clip.rate} Hz when scanned, now {rate} Hz")
+        raise UnreadableError(clip.path, f"its rate was {clip.rate} Hz and is now {rate} Hz")
     mono = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1, dtype=np.float32)
     if not np.isfinite(mono).all():
-        raise UnreadableError(clip, "holds samples that are not finite")
+        raise UnreadableError(clip.path, "holds samples that are not finite")
     return np.asarray(mono, dtype=np.float32)
 
 
 def excerpts(clips: Sequence[Clip], count: int, seconds: float) -> list[tuple[str, Wave]]:
-    """Names and beginnings, at most `seconds` long, of at most `count` clips: waves (n,).
+    """Names and first `seconds` of at most `count` clips: waves (n,).
 
-    Clips are taken one from each folder, then a second one from each, and so on, in an order that
-    depends on their names alone; unreadable ones are passed over. Names are relative to the root.
+    The first clip of each folder is followed by the second one of each, and so on, in an order
+    that depends only on their names; unreadable ones are skipped. Names are relative to the root.
 
     Raises:
         DataError: no clip can be read.
     """
-    chosen: list[tuple[str, Wave]] = []
+    waves: list[tuple[str, Wave]] = []
     failure: DataError = DataError("no clips for validation")
     for clip in _round_robin(clips):
-        if len(chosen) >= count:
+        if len(waves) >= count:
             break
         try:
             wave = read_mono(clip, 0, max(1, round(seconds * SAMPLE_RATE)))
         except UnreadableError as error:
             failure = error
             continue
-        # Names of files need not be text, those shown have to be.
-        chosen.append((clip.name.encode("utf-8", "backslashreplace").decode(), wave))
-    if not chosen and count > 0:
+        # File names need not be valid text, but displayed names must be.
+        waves.append((clip.name.encode("utf-8", "backslashreplace").decode(), wave))
+    if not waves and count > 0:
         raise failure
-    return chosen
+    return waves
 
 
 def _round_robin(clips: Sequence[Clip]) -> Iterator[Clip]:
@@ -152,25 +142,25 @@ def _round_robin(clips: Sequence[Clip]) -> Iterator[Clip]:
         yield from (clip for clip in clips_of_turn if clip is not None)
 
 
-def shares(sources: Sequence[Source]) -> list[float]:
-    """The share of all crops that each source makes; they sum to 1.
+def crop_fractions(sources: Sequence[Source]) -> list[float]:
+    """The fraction of all crops that come from each source; they sum to 1.
 
-    Weights are shares, and sources without one divide what is left by duration. Where all have
-    weights, these need not sum to 1.
+    A weight is a fraction, and sources without one divide the rest in proportion to their duration.
+    Where all sources have weights, these need not sum to 1.
 
     Raises:
-        DataError: a source is empty, a weight is not above 0, or the weights leave nothing.
+        DataError: a source is empty, a weight is not above 0, or the weights leave no rest.
     """
     weights = [weight for _, weight in sources if weight is not None]
     if not sources or not all(clips for clips, _ in sources):
-        raise DataError("no clips to draw from")
+        raise DataError("a source of training data has no clips")
     if not all(0 < weight < math.inf for weight in weights):
         raise DataError("weights of data must be above 0")
     given = math.fsum(weights)
     if len(weights) == len(sources):
         return [weight / given for weight in weights]
     if given >= 1:
-        raise DataError(f"weights sum to {given:g}: nothing is left for the data without a weight")
+        raise DataError(f"weights sum to {given:g}: no crops are left for data without a weight")
     unweighted = [math.fsum(clip.seconds for clip in clips) for clips, w in sources if w is None]
     scale = (1 - given) / math.fsum(unweighted)
     durations = iter(unweighted)
@@ -178,34 +168,37 @@ def shares(sources: Sequence[Source]) -> list[float]:
 
 
 def mix(wave: Wave, noise: Wave, snr_db: float) -> Wave:
-    """`wave` (n,) plus `noise` (n,) scaled to have `snr_db` dB less power; `wave` if either is
-    silent (below -70 dB of full scale)."""
-    power, disturbance = float(np.square(wave).mean()), float(np.square(noise).mean())
-    if min(power, disturbance) < _SILENCE:
+    """`wave` (n,) plus `noise` (n,), scaled to a signal-to-noise ratio of `snr_db` dB.
+
+    Where either is silent (below -70 dB of full scale) the result is `wave`.
+    """
+    power, noise_power = float(np.square(wave).mean()), float(np.square(noise).mean())
+    if min(power, noise_power) < _SILENCE:
         return wave
-    scale = math.sqrt(power / disturbance / 10 ** (snr_db / 10))
+    scale = math.sqrt(power / noise_power / 10 ** (snr_db / 10))
     return np.asarray(wave + noise * np.float32(scale), dtype=np.float32)
 
 
 class CropSource:
     """Batches of random crops from weighted sources, with noise and level as augmentation.
 
-    `sources` are clips, or pairs of clips and weights (see `shares`). Within a source, clips are
-    drawn in proportion to their duration, and the start of the crop evenly. `crop` is the length
-    in samples; short clips are padded with zeros at the end.
+    `sources` are clips, or pairs of clips and weights (see `crop_fractions`). Within a source, the
+    probability of a clip is proportional to its duration, and all starts of a crop are equally
+    likely. `crop` is the length in samples; short clips are padded with zeros at the end.
 
-    With `noise_probability` a crop of the `noise` clips, repeated if short, is added at a ratio of
-    signal to noise drawn evenly from `noise_snr_db`. The level is then changed by up to `gain_db`
-    either way, and lowered where the peak would exceed 0.99.
+    With probability `noise_probability` a crop of the `noise` clips, repeated if short, is added at
+    a signal-to-noise ratio from the uniform distribution over `noise_snr_db`. The level is then
+    changed by up to `gain_db` in either direction, and reduced where the peak would exceed 0.99.
 
-    Clips up to 5 minutes that fit in `cache_bytes`, from the most often heard source down, stay
-    in memory once decoded, as 16-bit samples; of others each crop is read by seeking.
+    Clips of up to 5 minutes stay in memory once decoded, as 16-bit samples, as far as `cache_bytes`
+    allows; sources whose clips are used most often come first. From other clips each crop is read
+    by seeking.
 
-    A clip that cannot be read any more is skipped and `failed`, if given, called with its path and
-    the reason, once a file and perhaps from another thread.
+    A clip that has become unreadable is skipped, and `failed`, if given, is called with its path
+    and the reason, once per file and possibly from another thread.
 
     Raises:
-        DataError: there is nothing to draw from; see `shares`.
+        DataError: there are no clips, or the weights are wrong; see `crop_fractions`.
         ValueError: an option is out of range.
     """
 
@@ -227,7 +220,7 @@ class CropSource:
         if noise_probability and not noise:
             raise ValueError("noise_probability without clips of noise")
         pairs = _pairs(sources)
-        self._ends = np.cumsum(shares(pairs))
+        self._ends = np.cumsum(crop_fractions(pairs))
         self._groups = [_Group(clips) for clips, _ in pairs]
         self._noise = _Group(noise) if noise else None
         self._noise_probability, self._noise_snr_db = noise_probability, noise_snr_db
@@ -239,40 +232,43 @@ class CropSource:
         self._lock = threading.Lock()
 
     def _choose_cached(self, budget: int) -> set[Clip]:
-        """What may stay in memory: chosen beforehand, since a crop of a compressed file that is
-        read by seeking differs in the last bits from that of the file decoded as a whole."""
-        often = np.diff(self._ends, prepend=0.0)
-        heard = [(f / g.seconds, g) for f, g in zip(often, self._groups, strict=True)]
+        """The clips that may stay in memory.
+
+        They are chosen in advance, since a crop of a compressed file that is read by seeking
+        differs in the last bits from the same crop of the decoded file.
+        """
+        fractions = np.diff(self._ends, prepend=0.0)
+        usage = [(f / g.seconds, g) for f, g in zip(fractions, self._groups, strict=True)]
         if self._noise is not None:
-            heard.append((self._noise_probability / self._noise.seconds, self._noise))
-        chosen: set[Clip] = set()
-        for _, group in sorted(heard, key=lambda pair: -pair[0]):
+            usage.append((self._noise_probability / self._noise.seconds, self._noise))
+        cacheable: set[Clip] = set()
+        for _, group in sorted(usage, key=lambda pair: -pair[0]):
             for clip in group.clips:
                 size = 2 * clip.samples
-                if size <= budget and clip.seconds <= _LONGEST_CACHED and clip not in chosen:
-                    chosen.add(clip)
+                if size <= budget and clip.seconds <= _LONGEST_CACHED and clip not in cacheable:
+                    cacheable.add(clip)
                     budget -= size
-        return chosen
+        return cacheable
 
     def batch(self, step: int, size: int) -> Wave:
         """Crops (size, crop) for one step, float32 in [-1, 1].
 
         Raises:
-            DataError: 20 draws in a row came upon unreadable files.
+            DataError: 20 clips in a row could not be read.
         """
-        return np.stack([self._draw(step, item) for item in range(size)])
+        return np.stack([self._crop_of(step, item) for item in range(size)])
 
     def batches(
         self, first_step: int, size: int, *, first: int = 0, workers: int = 4, ahead: int = 4
     ) -> Generator[Wave, None, None]:
-        """Batches (size, crop) from `first_step` on without end, those of `ahead` steps being
-        read by `workers` threads meanwhile. Closing waits for at most one crop a thread.
+        """Batches (size, crop) from `first_step` on, without end.
 
-        `first` is the number of the first crop, where others take those before it: steps and
-        numbers say which crop it is.
+        Those of the next `ahead` steps are read by `workers` threads in the meantime. Closing waits
+        for at most one crop per thread. `first` is the position in the batch of the first crop,
+        for a process that computes only a part of each batch.
 
         Raises:
-            DataError: as `batch`, when it is the turn of that step.
+            DataError: as `batch`, when the batch of that step is due.
         """
         steps, stop = itertools.count(first_step), threading.Event()
         items = range(first, first + size)
@@ -292,33 +288,33 @@ class CropSource:
         for item in items:
             if stop.is_set():
                 raise concurrent.futures.CancelledError
-            crops.append(self._draw(step, item))
+            crops.append(self._crop_of(step, item))
         return np.stack(crops)
 
-    def _draw(self, step: int, item: int) -> Wave:
+    def _crop_of(self, step: int, item: int) -> Wave:
         random = np.random.default_rng((self._seed, step, item))
-        for _ in range(_DRAWS):
+        for _ in range(_ATTEMPTS):
             try:
                 return self._attempt(random)
             except UnreadableError as error:
                 failure = error
                 self._report(error)
-        raise DataError(f"{_DRAWS} draws in a row met unreadable files, at last {failure}")
+        raise DataError(f"{_ATTEMPTS} clips in a row could not be read, the last one: {failure}")
 
     def _report(self, error: UnreadableError) -> None:
         with self._lock:
-            known = error.clip.path in self._reported
-            self._reported.add(error.clip.path)
+            known = error.path in self._reported
+            self._reported.add(error.path)
         if self._failed is not None and not known:
-            self._failed(error.clip.path, error.reason)
+            self._failed(error.path, error.reason)
 
     def _attempt(self, random: np.random.Generator) -> Wave:
         source = int(np.searchsorted(self._ends, random.random(), side="right"))
         group = self._groups[min(source, len(self._groups) - 1)]
-        wave = self._read(group.draw(random), random.random())
+        wave = self._read(group.choose(random), random.random())
         wave = np.pad(wave, (0, self._crop - len(wave)))
         if self._noise is not None and random.random() < self._noise_probability:
-            noise = self._noise_crop(self._noise.draw(random), random.random())
+            noise = self._noise_crop(self._noise.choose(random), random.random())
             wave = mix(wave, noise, random.uniform(*self._noise_snr_db))
         gain = 10 ** (random.uniform(-self._gain_db, self._gain_db) / 20)
         peak = float(np.abs(wave).max())
@@ -331,8 +327,10 @@ class CropSource:
         return piece
 
     def _read(self, clip: Clip, position: float) -> Wave:
-        """A crop of a clip, or all of it if short, starting at fraction `position` of where it
-        can start."""
+        """A crop of a clip, or the whole clip if it is short: (n,).
+
+        `position` in [0, 1) chooses among the possible starts.
+        """
         start = int(position * max(1, clip.samples - self._crop + 1))
         if clip in self._cacheable:
             if clip not in self._cache:
@@ -341,19 +339,19 @@ class CropSource:
         else:
             piece = _to_16_bits(read_mono(clip, start, self._crop))
         if not len(piece):
-            raise UnreadableError(clip, "is shorter than when it was scanned")
+            raise UnreadableError(clip.path, "is shorter than when it was scanned")
         return np.asarray(piece / np.float32(32768), dtype=np.float32)
 
 
 class _Group:
-    """Clips to be drawn from in proportion to their duration."""
+    """Clips that are chosen with probabilities proportional to their duration."""
 
     def __init__(self, clips: Sequence[Clip]) -> None:
         self.clips = list(clips)
         self._ends = np.cumsum([clip.seconds for clip in clips])
         self.seconds = float(self._ends[-1])
 
-    def draw(self, random: np.random.Generator) -> Clip:
+    def choose(self, random: np.random.Generator) -> Clip:
         index = int(np.searchsorted(self._ends, random.random() * self.seconds, side="right"))
         return self.clips[min(index, len(self.clips) - 1)]
 

@@ -1,4 +1,4 @@
-"""Finding audio files: a scan of a tree of folders, remembered in an index, and the split."""
+"""The audio files below a folder, remembered in an index, and the split for validation."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from pathlib import Path
 import soundfile
 
 from bigcodec_models.config import SAMPLE_RATE
+from bigcodec_models.errors import DataError
 
 Report = Callable[[Path, str], None]
 
@@ -25,20 +26,16 @@ SUFFIXES = frozenset(
 )
 
 _VERSION = 1
-# What libsndfile gives for the length of a stream that does not tell is far above this.
+# For a stream of unknown length libsndfile gives a number far above this.
 _LONGEST = 1 << 48
 _SPEAKER_FOLDERS = 10
-
-
-class DataError(Exception):
-    """The training data are missing or unusable; the message says which and why."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Clip:
     """One audio file: its path, length in frames and sample rate in hertz.
 
-    `root` is the folder that was scanned. Without one, the file stands for itself.
+    `root` is the folder that was scanned, or None for a single file.
     """
 
     path: Path
@@ -48,7 +45,7 @@ class Clip:
 
     @property
     def seconds(self) -> float:
-        """Duration."""
+        """Duration in seconds."""
         return self.frames / self.rate
 
     @property
@@ -63,18 +60,18 @@ class Clip:
 
     @property
     def folders(self) -> tuple[str, ...]:
-        """Names of the folders between root and file: corpus, speaker, chapter or the like."""
+        """Names of the folders between root and file, such as corpus, speaker and chapter."""
         return tuple(self.name.split("/")[:-1])
 
 
 def scan(root: Path, index: Path | None = None, skipped: Report | None = None) -> list[Clip]:
     """Every readable audio file under `root`, in order of path; links are followed once.
 
-    `skipped` is told of each folder and each file with an audio suffix that cannot be read, and
-    why. `index` names a JSON file that remembers files by absolute path, of any number of roots:
-    those whose size and time of change are as remembered are not opened again. It is replaced as
-    a whole when something changed, and built anew when damaged; when it cannot be written,
-    `skipped` is told, and the scan holds nevertheless.
+    `skipped` is called with the path of each folder and each file with an audio suffix that cannot
+    be read, and with the reason. `index` names a JSON file that remembers files of any number of
+    roots by absolute path: files whose size and modification time are unchanged are not opened
+    again. It is replaced atomically after a change, and rebuilt if it is damaged. If it cannot be
+    written, `skipped` is called, and the result of the scan is still valid.
 
     Raises:
         DataError: `root` is no folder, or holds no readable audio.
@@ -102,9 +99,9 @@ def scan(root: Path, index: Path | None = None, skipped: Report | None = None) -
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Entry:
-    """What is known of a file: frames and rate, or the reason why it cannot be read.
+    """Frames and rate of a file, or the reason why it cannot be read.
 
-    Without size and time (the file could not even be looked at) it is not remembered.
+    A file without size and modification time (`os.stat` failed) is not remembered.
     """
 
     size: int | None = None
@@ -115,7 +112,7 @@ class _Entry:
 
 
 def _audio_files(root: Path, report: Report) -> Iterator[Path]:
-    """Files with audio suffixes; a folder that links lead to again is not entered again."""
+    """Files with audio suffixes; no folder is entered twice, also not through links."""
 
     def unreadable(error: OSError) -> None:
         report(Path(error.filename), error.strerror or str(error))
@@ -136,12 +133,12 @@ def _audio_files(root: Path, report: Report) -> Iterator[Path]:
 
 
 def _examine(path: Path, known: _Entry | None) -> _Entry:
-    """What is known of a file, opening it if it has changed."""
+    """The entry of a file, which is opened if it has changed."""
     try:
         status = os.stat(path)
     except OSError as error:
         return _Entry(reason=error.strerror or str(error))
-    if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
+    if not stat.S_ISREG(status.st_mode):  # opening a pipe would block
         return _Entry(reason="not a regular file")
     if known and (known.size, known.mtime_ns) == (status.st_size, status.st_mtime_ns):
         return known
@@ -160,12 +157,12 @@ def _measure(path: Path) -> tuple[int, int, str]:
     if info.frames <= 0 or info.samplerate <= 0:
         return 0, 0, "holds no samples"
     if info.frames >= _LONGEST:
-        return 0, 0, "does not tell its length"
+        return 0, 0, "its length is unknown"
     return info.frames, info.samplerate, ""
 
 
 def why_unreadable(path: Path, error: Exception) -> str:
-    """Why soundfile could not read a file. What libsndfile calls "System error" has a reason."""
+    """Why soundfile could not read a file, in the words of the system for its "System error"."""
     try:
         path.open("rb").close()
     except OSError as system_error:
@@ -176,7 +173,7 @@ def why_unreadable(path: Path, error: Exception) -> str:
 
 
 def _load(index: Path | None) -> dict[str, _Entry]:
-    """Entries of an index by absolute path; none if it is missing, damaged or of another kind."""
+    """Entries of an index by absolute path; empty if it is missing, damaged or of another kind."""
     if index is None:
         return {}
     try:
@@ -189,7 +186,7 @@ def _load(index: Path | None) -> dict[str, _Entry]:
 
 
 def _checked(entry: _Entry) -> _Entry:
-    """The entry; ValueError if it cannot have been written by `scan`."""
+    """The entry itself; raises ValueError if it cannot have been written by `scan`."""
     numbers = (entry.size, entry.mtime_ns, entry.frames, entry.rate)
     if not all(type(n) is int for n in numbers) or not isinstance(entry.reason, str):
         raise ValueError("entry of a wrong type")
@@ -201,7 +198,7 @@ def _checked(entry: _Entry) -> _Entry:
 def _update(
     index: Path, known: dict[str, _Entry], scanned: dict[str, _Entry], root: Path, report: Report
 ) -> None:
-    """Replace what the index says of `root`, if that changed anything."""
+    """Replace the entries of `root` in the index, if they have changed."""
     inside = os.path.join(os.path.abspath(root), "")
     entries = {p: entry for p, entry in known.items() if not p.startswith(inside)} | scanned
     if entries == known and index.exists():
@@ -219,13 +216,13 @@ def _update(
 
 
 def split(clips: Sequence[Clip], fraction: float = 0.02) -> tuple[list[Clip], list[Clip]]:
-    """Training and validation clips, the latter about `fraction` of the duration.
+    """Training and validation clips, the latter with about `fraction` of the total duration.
 
-    Which is which depends on names relative to the root and on durations alone. Whole folders are
-    held out where clips lie in at least 10: of the depths with that many folders, the one nearest
-    to the root that allows between half and twice of `fraction` to be held out (speakers, in
-    speaker/chapter/file); if none does, the folders that files lie in. Elsewhere single files are.
-    No part is empty; a single clip is in both.
+    The split depends only on durations and on names relative to the root. Whole folders are held
+    out for validation if there are at least 10, so that no speaker is in both parts. Of the depths
+    with that many folders, the one nearest to the root is used at which between half and twice of
+    `fraction` can be held out (speakers, in speaker/chapter/file), or else the deepest one. With
+    fewer folders, single files are held out. No part is empty; a single clip is in both.
 
     Raises:
         DataError: there are no clips.
@@ -246,7 +243,7 @@ def split(clips: Sequence[Clip], fraction: float = 0.02) -> tuple[list[Clip], li
 def _choose(
     names: Sequence[str], seconds: Sequence[float], fraction: float
 ) -> tuple[set[str], list[str]]:
-    """What is held out, and for each clip the key that it is held out by."""
+    """The keys that are held out, and the key of each clip."""
     target = fraction * math.fsum(seconds)
     folders = [name.split("/")[:-1] for name in names]
     deepest = max(map(len, folders))
@@ -257,7 +254,7 @@ def _choose(
         held, total = _hold_out(keys, seconds, target)
         if depth == deepest or target / 2 <= total <= 2 * target:
             return held, keys
-    # Files of two roots may have one name, hence the number.
+    # Files of two roots may have the same name; the number distinguishes them.
     count: collections.Counter[str] = collections.Counter()
     keys = []
     for name in names:
@@ -269,8 +266,11 @@ def _choose(
 def _hold_out(
     keys: Sequence[str], seconds: Sequence[float], target: float
 ) -> tuple[set[str], float]:
-    """Keys drawn by hash until they last `target` seconds, leaving out what would make it more
-    than twice that, and one at least; where none fits, the shortest. With their duration."""
+    """Keys in order of their hashes until they last `target` seconds, and their total duration.
+
+    Keys with which it would be more than twice `target` are skipped. If none remains, the shortest
+    key is held out.
+    """
     durations: dict[str, float] = collections.defaultdict(float)
     for key, duration in zip(keys, seconds, strict=True):
         durations[key] += duration
@@ -288,5 +288,5 @@ def _hold_out(
 
 
 def name_hash(name: str) -> bytes:
-    """What orders names at random, but always in the same way."""
+    """A hash by which names have a random order that is always the same."""
     return hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()

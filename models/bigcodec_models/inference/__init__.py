@@ -1,1 +1,1 @@
-"""Coding long and many streams: chunks, batches, networks made fast."""
+"""Running a network over long streams and many of them, and faster forms of its layers."""

@@ -1,4 +1,4 @@
-"""Many streams side by side: each source is pulled from as it is needed, in bounded memory."""
+"""Running many streams at the same time; each source is read only as far as needed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bigcodec_models.inference.chunking import FrameRange, Pipeline, Stream
 class Advance:
     """The outputs of one source's stream in one round.
 
-    `index` counts the sources from 0 in the order in which they were taken. `last` is true
+    `index` counts the sources from 0 in the order in which they were opened. `last` is true
     exactly once per source; `error` is then the exception that the source raised, if any.
     """
 
@@ -25,8 +25,8 @@ class Advance:
     error: Exception | None = None
 
 
-class _Active:
-    """A source that is open, and its stream."""
+class _OpenSource:
+    """A source that is being read, and its stream."""
 
     def __init__(self, index: int, source: Iterable[Tensor], stream: Stream) -> None:
         self.index, self.stream = index, stream
@@ -34,7 +34,7 @@ class _Active:
         self._source = iter(source)
 
     def feed(self, device: torch.device) -> None:
-        """Pull inputs until the stream can be advanced."""
+        """Read inputs until the stream can be advanced."""
         while not self.stream.ready() and not self.stream.finished():
             try:
                 frames = next(self._source)
@@ -46,7 +46,7 @@ class _Active:
             else:
                 self.stream.push(frames.to(device))
 
-    def over(self) -> bool:
+    def ended(self) -> bool:
         return self.error is not None or self.stream.finished()
 
 
@@ -57,32 +57,32 @@ def run_streams(
     batch_size: int = 1,
     output_range: FrameRange = (0, None),
 ) -> Iterator[Advance]:
-    """Run sources of whole frames through a pipeline, up to `batch_size` of them side by side.
+    """Run sources of whole frames through a pipeline, up to `batch_size` of them at a time.
 
-    When one ends, the next is taken from `sources`. A source that raises an `Exception` ends
-    alone. Pieces of one source come in order. With fewer sources than `batch_size`, a batched
-    pipeline takes several windows of each at once.
+    Each source gives tensors (1, channels, n). When one ends, the next one is opened. A source that
+    raises an `Exception` ends without effect on the others. Pieces of one source come in order.
+    With fewer sources than `batch_size`, a batched pipeline takes several windows of each at once.
     """
     waiting = enumerate(sources)
-    active: list[_Active] = []
+    active: list[_OpenSource] = []
     while True:
         while len(active) < batch_size and (source := next(waiting, None)) is not None:
-            active.append(_Active(*source, pipeline.stream(output_range)))
+            active.append(_OpenSource(*source, pipeline.stream(output_range)))
         if not active:
             return
-        for one in active:
-            one.feed(device)
+        for opened in active:
+            opened.feed(device)
         yield from _round(pipeline, active, batch_size if pipeline.batched else 1)
-        active = [one for one in active if not one.over()]
+        active = [opened for opened in active if not opened.ended()]
 
 
-def _round(pipeline: Pipeline, active: list[_Active], batch_size: int) -> Iterator[Advance]:
-    going = [one for one in active if one.error is None]
+def _round(pipeline: Pipeline, active: list[_OpenSource], batch_size: int) -> Iterator[Advance]:
+    running = [opened for opened in active if opened.error is None]
     with torch.inference_mode():
-        at_once = max(1, batch_size // max(1, len(going)))
-        outputs = pipeline.advance([one.stream for one in going], at_once)
-    by_index = {one.index: pieces for one, pieces in zip(going, outputs, strict=True)}
-    for one in active:
-        pieces = by_index.get(one.index, [])
-        if pieces or one.over():
-            yield Advance(one.index, pieces, one.over(), one.error)
+        at_once = max(1, batch_size // max(1, len(running)))
+        outputs = pipeline.advance([opened.stream for opened in running], at_once)
+    by_index = {opened.index: part for opened, part in zip(running, outputs, strict=True)}
+    for opened in active:
+        pieces = by_index.get(opened.index, [])
+        if pieces or opened.ended():
+            yield Advance(opened.index, pieces, opened.ended(), opened.error)

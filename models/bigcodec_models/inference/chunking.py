@@ -1,9 +1,9 @@
-"""Coding in chunks on one canonical grid, with the tokens of a single pass, in bounded memory.
+"""Running a network over a stream in chunks, with the results of a single pass, in bounded memory.
 
-The convolutional parts have a finite receptive field and run over overlapping windows of one fixed
-shape, of which only the middle is kept; the LSTMs, or the attention in their place, keep a state.
-The grid depends on positions in the file only, so every way of coding a file uses the same shapes,
-and many files can be processed side by side.
+The convolutional parts have a finite receptive field. They run over overlapping windows of one
+fixed shape, and only the middle of each output is used. LSTMs, or the attention in their place,
+carry a state from chunk to chunk. The grid of chunks depends only on positions in the file, so
+that every way of coding a file computes products of the same shapes and rounds in the same way.
 """
 
 from __future__ import annotations
@@ -31,18 +31,19 @@ from bigcodec_models.layers.state_reset import (
 CHUNK_FRAMES = 640
 """New frames per window: 8 s at 80 frames a second."""
 _WIDE = 3
-"""Chunks per window for attention with lookahead, whose receptive field is 0.4 of a chunk."""
+"""Chunks per window for attention with lookahead: its receptive field is 0.4 of a chunk."""
 
 FrameRange = tuple[int, int | None]
 """First frame, and the frame after the last; None for no end."""
 Part = Callable[[Tensor], Tensor]
 Bypass = Callable[[StreamState, Tensor], Tensor]
-"""Maps the F0 channel (1, 1, n) of a stream past the recurrent stage."""
+"""Maps the F0 channel (1, 1, n) of a stream to the channels (1, m, n) that join the output of the
+recurrent stage."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Window:
-    """Inputs (1, channels, n) of a convolutional part, and which of its outputs to keep."""
+    """Inputs (1, channels, n) of a convolutional part, and the range of its outputs to use."""
 
     inputs: Tensor
     first: int
@@ -52,13 +53,13 @@ class Window:
 class Windows:
     """The windows of a part with a finite receptive field over a stream of frames.
 
-    Inputs are (1, channels, n * unit_in) with whole frames; outputs have `unit_out` values a
-    frame. A window is `left + chunk + right` frames; at the start of the stream it begins
-    where the stream does, so that no padding stands where the stream has data. The last window
-    has what remains, or with `reach_back` begins early enough to be as long as the others, for
-    devices that prefer one shape. A stream shorter than a window is a single window. Chunks outside
-    `output_range` are skipped. Chunks before frame `begin` are never pushed: inputs then start at
-    frame `start`.
+    Inputs are (1, channels, n * unit_in) with whole frames; outputs have `unit_out` values per
+    frame. A window has `left + chunk + right` frames. The first one starts with the stream, so that
+    the part pads only at the ends of the stream. The last one has the remaining frames, or with
+    `reach_back` starts early enough to be as long as the others, for devices that prefer one shape.
+    A stream shorter than a window is a single window. Chunks outside `output_range` are skipped.
+    A stream may start late: the first input is that of frame `start`, and the first chunk begins at
+    frame `begin`.
     """
 
     def __init__(
@@ -83,11 +84,11 @@ class Windows:
         self._closed = False
 
     def push(self, frames: Tensor) -> None:
-        """Take inputs."""
+        """Append inputs (1, channels, n * unit_in)."""
         self._buffer = frames if self._buffer is None else torch.cat([self._buffer, frames], -1)
 
     def close(self) -> None:
-        """No more inputs will come."""
+        """Declare that no more inputs will come."""
         self._closed = True
 
     def take(self) -> Window | None:
@@ -102,7 +103,7 @@ class Windows:
         return None
 
     def ready(self) -> bool:
-        """Whether `take` can continue; at the end it may still return None."""
+        """Whether `take` has something to do; at the end of a stream it may still return None."""
         return self._plan() is not None
 
     def finished(self) -> bool:
@@ -119,7 +120,7 @@ class Windows:
         return self._start + self.buffered() // self._unit_in
 
     def _plan(self) -> tuple[int, int] | None:
-        """The first frame of the next window, and the frame after its last new one."""
+        """The first frame of the next window, and the end of its chunk."""
         if self.finished():
             return None
         available = self._available()
@@ -154,7 +155,7 @@ class Windows:
 
 
 class Stream:
-    """One file in a `Pipeline`: its windows before and after the recurrent stage, and its state."""
+    """A stream in a `Pipeline`: its windows before and after the recurrent stage, and its state."""
 
     def __init__(
         self, pre_recurrence: Windows, post_recurrence: Windows, position: int = 0
@@ -163,11 +164,11 @@ class Stream:
         self.state = StreamState(position=position)
 
     def push(self, frames: Tensor) -> None:
-        """Take inputs, whole frames."""
+        """Append inputs (1, channels, n * unit_in), whole frames."""
         self.pre_recurrence.push(frames)
 
     def close(self) -> None:
-        """No more inputs will come."""
+        """Declare that no more inputs will come."""
         self.pre_recurrence.close()
 
     def ready(self) -> bool:
@@ -180,23 +181,22 @@ class Stream:
         """Whether nothing more will come out."""
         return self.post_recurrence.finished()
 
-    def buffered(self) -> int:
-        """Number of inputs in the buffer."""
-        return self.pre_recurrence.buffered()
+    def is_short(self) -> bool:
+        """Whether all frames go through the recurrent stage at once, which they have not yet."""
+        return self.state.layer is None and self.pre_recurrence.finished()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Pipeline:
     """The encoder or the decoder: convolutions, recurrent stage, convolutions, and their shapes.
 
-    `batched` is for accelerators: windows have one shape, and those of one shape share a batch.
-    On a CPU every window is computed by itself: a batch gains nothing there, and the rounding
-    of matrix products depends on their shape. `short_lstm`, if given, runs the streams that are
-    shorter than a window, whatever the others are. The state is reset every `reset_every` frames
-    (0: never; see `state_reset`). With `has_f0` the last channel of `pre_recurrence` is F0, which
-    takes the `bypass` around the recurrent stage. A window has `chunks_a_window` times
-    `CHUNK_FRAMES` new frames: more where the receptive field is wide, because overlaps are
-    computed twice.
+    `batched` is for accelerators: windows of one shape are computed as a batch. On a CPU each
+    window is computed alone: a batch would not be faster, and the rounding of matrix products
+    depends on their shape. `short_lstm`, if given, runs the streams that are shorter than a window.
+    The state is reset every `reset_every` frames (0: never; see `layers.state_reset`). With
+    `has_f0` the last channel of `pre_recurrence` is F0, which `bypass` maps around the recurrent
+    stage. A window has `chunks_a_window` times `CHUNK_FRAMES` new frames: more than one where the
+    receptive field is wide, because the frames of overlaps are computed twice.
     """
 
     pre_recurrence: Part
@@ -213,8 +213,8 @@ class Pipeline:
     bypass: Bypass = lambda _, f0: f0
 
     def stream(self, output_range: FrameRange = (0, None)) -> Stream:
-        """A new stream, for inputs from frame `needed(output_range)[0]` on; the part after the
-        recurrent stage runs for the frames of `output_range` only."""
+        """A new stream, whose first input is that of frame `needed(output_range)[0]`; the part
+        after the recurrent stage runs only for the frames of `output_range`."""
         whole, begin = (0, None), self._begin(output_range)
         start = self.needed(output_range)[0]
         before, after = self.receptive_fields
@@ -230,10 +230,8 @@ class Pipeline:
 
     def needed(self, output_range: FrameRange) -> FrameRange:
         """The range of frames whose inputs a stream needs for the outputs of `output_range`."""
-        first, last = (
-            max(0, self._begin(output_range) - self.receptive_fields[0].left),
-            output_range[1],
-        )
+        first = max(0, self._begin(output_range) - self.receptive_fields[0].left)
+        last = output_range[1]
         if last is not None:
             for field in reversed(self.receptive_fields):
                 chunks = -(-last // self.chunk) * self.chunk
@@ -250,23 +248,21 @@ class Pipeline:
         """
         if self.batched:
             return 0
+        first = max(0, output_range[0] // self.chunk * self.chunk - self.receptive_fields[1].left)
         if self.reset_every:
-            first = max(
-                0, output_range[0] // self.chunk * self.chunk - self.receptive_fields[1].left
-            )
-            stateless = self.lstm is None
-            begin = first // self.reset_every * self.reset_every
-            begin = begin if stateless else warm_up_start(first, self.reset_every)
+            if self.lstm is None:
+                begin = first // self.reset_every * self.reset_every
+            else:
+                begin = warm_up_start(first, self.reset_every)
             return begin // self.chunk * self.chunk
         if self.has_f0 or not (self.lstm is None or isinstance(self.lstm, WindowedAttention)):
             return 0
         before = 0 if self.lstm is None else self.lstm.chunks_before(self.chunk)
-        chunk = output_range[0] // self.chunk * self.chunk
-        first = max(0, chunk - self.receptive_fields[1].left) // self.chunk
-        return max(0, first - before) * self.chunk
+        return max(0, first // self.chunk - before) * self.chunk
 
     def advance(self, streams: Sequence[Stream], at_once: int = 1) -> list[list[Tensor]]:
-        """One round: what each stream puts out, given at most `at_once` windows of each."""
+        """One round: the outputs (1, channels, n * unit_out) of each stream, from at most `at_once`
+        windows of each."""
         pieces = self._through(
             [stream.pre_recurrence for stream in streams], self.pre_recurrence, at_once
         )
@@ -279,42 +275,45 @@ class Pipeline:
         )
 
     def _recur(self, streams: Sequence[Stream], pieces: Sequence[Sequence[Tensor]]) -> None:
-        groups: dict[bool, list[int]] = {True: [], False: []}
-        for index, windows in enumerate(pieces):
-            if windows:
-                stream = streams[index]
-                groups[stream.state.layer is None and stream.pre_recurrence.finished()].append(
-                    index
-                )
-        for whole, indices in groups.items():
-            joined = [torch.cat(list(pieces[index]), dim=-1) for index in indices]
-            states = [streams[index].state for index in indices]
-            f0 = [self._bypassed(state, x) for state, x in zip(states, joined, strict=True)]
-            joined = [x[:, : x.shape[1] - self.has_f0] for x in joined]
-            lstm = self.short_lstm if whole and self.short_lstm is not None else self.lstm
-            joined = run(lstm, states, joined, self.reset_every)
-            for index, piece, channels in zip(indices, joined, f0, strict=True):
-                streams[index].post_recurrence.push(torch.cat([piece, *channels], dim=1))
+        inputs = [
+            (stream, torch.cat(list(windows), dim=-1))
+            for stream, windows in zip(streams, pieces, strict=True)
+            if windows
+        ]
+        short = [pair for pair in inputs if pair[0].is_short()]
+        others = [pair for pair in inputs if not pair[0].is_short()]
+        self._run(self.lstm if self.short_lstm is None else self.short_lstm, short)
+        self._run(self.lstm, others)
+
+    def _run(self, lstm: Recurrence | None, inputs: Sequence[tuple[Stream, Tensor]]) -> None:
+        """Run the recurrent stage over the next frames of streams, and F0 around it."""
+        states = [stream.state for stream, _ in inputs]
+        f0 = [self._bypassed(stream.state, frames) for stream, frames in inputs]
+        hidden = [frames[:, : frames.shape[1] - self.has_f0] for _, frames in inputs]
+        outputs = run(lstm, states, hidden, self.reset_every)
+        for (stream, _), output, channels in zip(inputs, outputs, f0, strict=True):
+            stream.post_recurrence.push(torch.cat([output, *channels], dim=1))
 
     def _bypassed(self, state: StreamState, frames: Tensor) -> list[Tensor]:
         return [self.bypass(state, frames[:, -1:])] if self.has_f0 else []
 
     def _through(self, queues: Sequence[Windows], part: Part, at_once: int) -> list[list[Tensor]]:
-        taken = [
+        """The outputs of a part for at most `at_once` windows of each queue."""
+        windows = [
             (index, window)
             for index, queue in enumerate(queues)
             for window in itertools.islice(iter(queue.take, None), at_once)
         ]
-        inputs = [window.inputs for _, window in taken]
-        outputs = _by_shape(inputs, part) if self.batched else [part(one) for one in inputs]
+        inputs = [window.inputs for _, window in windows]
+        outputs = _by_shape(inputs, part) if self.batched else [part(x) for x in inputs]
         results: list[list[Tensor]] = [[] for _ in queues]
-        for (index, window), output in zip(taken, outputs, strict=True):
+        for (index, window), output in zip(windows, outputs, strict=True):
             results[index].append(output[..., window.first : window.last])
         return results
 
 
 def _by_shape(inputs: Sequence[Tensor], part: Part) -> list[Tensor]:
-    """A part over windows, those of one shape together."""
+    """The outputs of a part for each window, those of one shape computed as a batch."""
     groups: dict[torch.Size, list[int]] = {}
     for index, window in enumerate(inputs):
         groups.setdefault(window.shape, []).append(index)
@@ -329,8 +328,10 @@ def _by_shape(inputs: Sequence[Tensor], part: Part) -> list[Tensor]:
 def encoder_pipeline(
     network: CodecNetwork, batched: bool = False, f0: str | None = None
 ) -> Pipeline:
-    """Samples (1, 1, n * hop) to latents (1, dim, n), with F0 tokens below where the F0 mode, by
-    default the model's first, is "coded"."""
+    """Samples (1, 1, n * hop) to latents (1, dim, n).
+
+    Where the F0 mode, by default the model's first, is "coded", F0 tokens are one more channel.
+    """
     config: ModelConfig = network.config
     f0_coded = (f0 or config.default_f0) == "coded"
     fields, encoder = receptive_fields(config), network.encoder
@@ -358,7 +359,7 @@ def encoder_pipeline(
 
 
 def decoder_pipeline(network: CodecNetwork, batched: bool = False) -> Pipeline:
-    """Tokens (1, K, n) to samples (1, 1, n * hop)."""
+    """Tokens (1, K, n), int64, to samples (1, 1, n * hop)."""
     config: ModelConfig = network.config
     fields, decoder = receptive_fields(config), network.decoder
     reset_every = config.reset_every if isinstance(config, LiteConfig) else 0

@@ -1,9 +1,9 @@
-"""The residual LSTM for inference on a CPU: what torch computes, at the speed of memory.
+"""The residual LSTM for inference on a CPU, as fast as memory can be read.
 
-Input-side products are matrix products over many frames; the recurrent side is the compiled loop
-of `lstm_numba`. Layers run side by side, each some frames behind the one below it. Many streams
-can be advanced at once, each weight being read once for all of them, and each stream's results
-are those it has alone, bit for bit.
+The products with the inputs are matrix products over many frames; the recurrent part is the
+compiled loop of `kernels.lstm_numba`. Layers run in parallel, each some frames after the one below
+it. Many streams can be advanced at once, so that each weight is read once for all of them; each
+stream gets the results that it gets alone, bit for bit.
 """
 
 from __future__ import annotations
@@ -27,13 +27,14 @@ from bigcodec_models.layers.lstm import LSTMState, ResidualLSTM
 _STEP = 40
 """Frames after which the layer above may follow."""
 _BLOCKS = (4 * _STEP, _STEP)
-"""Frames of an input-side product, of the first layer and of those above. They must not depend
-on anything, since rounding depends on the shapes of products. The first layer's run on all
-threads of torch, and waking those is costly; the others have only what the layer below gave."""
+"""Frames per product with the inputs, in the first layer and in those above. These are constants
+since rounding depends on the shapes of products. The products of the first layer run on all threads
+of torch, and are long because waking threads is costly; the others get one step at a time from the
+layer below."""
 
 
 class _Layer:
-    """One layer's weights: the input side as torch has it, the recurrent side packed."""
+    """One layer's weights: those of the inputs as in torch, the recurrent ones packed."""
 
     def __init__(self, lstm: nn.LSTM, index: int, half: bool) -> None:
         input_bias = getattr(lstm, f"bias_ih_l{index}")
@@ -44,7 +45,7 @@ class _Layer:
 
 
 class _Run:
-    """A layer's part of one call: its state, and its outputs (B, T, width)."""
+    """One layer in one call: its state, and its outputs (B, T, width)."""
 
     def __init__(
         self, layer: _Layer, block: int, lengths: npt.NDArray[np.int64], width: int
@@ -58,7 +59,8 @@ class _Run:
         self.finished: SimpleQueue[bool] = SimpleQueue()
 
     def run(self, inputs: Floats, below: SimpleQueue[bool] | None = None) -> None:
-        """All frames; `inputs` (B, T, width) grow by a step whenever `below` says so."""
+        """Compute all frames of `inputs` (B, T, width); with `below`, the layer that writes them,
+        each step waits until its inputs are complete."""
         try:
             for first in range(0, inputs.shape[1], _STEP):
                 if below is not None and not below.get():
@@ -71,7 +73,7 @@ class _Run:
             self.finished.put(False)
 
     def _multiply_inputs(self, inputs: Floats, first: int) -> None:
-        """Row by row: the rounding of a product depends on its shape."""
+        """Row by row, since the rounding of a product depends on its shape."""
         for row, length in enumerate(self.lengths):
             frames = torch.from_numpy(inputs[row, first : min(int(length), first + self.block)])
             if len(frames):
@@ -93,7 +95,7 @@ class _Run:
 
 
 class FastResidualLSTM(nn.Module):
-    """Takes the place of a `ResidualLSTM` on the CPU, for inference.
+    """Replaces a `ResidualLSTM` for inference on a CPU.
 
     With `half`, recurrent weights are rounded to bfloat16, and all sums stay float32.
     """
@@ -112,7 +114,7 @@ class FastResidualLSTM(nn.Module):
     def step_many(
         self, pieces: Sequence[Tensor], states: Sequence[LSTMState | None]
     ) -> list[tuple[Tensor, LSTMState]]:
-        """Advance streams that do not know of each other: (1, width, T) each, T at least 1."""
+        """Advance independent streams: (1, width, T) each, T at least 1."""
         order = sorted(range(len(pieces)), key=lambda i: -pieces[i].shape[-1])
         frames = [pieces[i][0].t().contiguous().numpy() for i in order]
         lengths = np.array([len(rows) for rows in frames], np.int64)
@@ -121,7 +123,7 @@ class FastResidualLSTM(nn.Module):
             _Run(layer, block, lengths, self.width)
             for layer, block in zip(self._layers, blocks, strict=True)
         ]
-        _restore(runs, [states[i] for i in order])
+        _load_states(runs, [states[i] for i in order])
         inputs = np.zeros((len(frames), int(lengths[0]), self.width), np.float32)
         for row, values in enumerate(frames):
             inputs[row, : len(values)] = values
@@ -129,12 +131,12 @@ class FastResidualLSTM(nn.Module):
         results: list[tuple[Tensor, LSTMState]] = [None] * len(order)  # type: ignore[list-item]
         for row, index in enumerate(order):
             output = torch.from_numpy(runs[-1].outputs[row : row + 1, : lengths[row]])
-            results[index] = (output.transpose(1, 2) + pieces[index], _state(runs, row))
+            results[index] = (output.transpose(1, 2) + pieces[index], _state_of(runs, row))
         return results
 
 
 def _run_layers(runs: Sequence[_Run], inputs: Floats) -> None:
-    """Run all layers, each on a thread of its own if torch may use several."""
+    """Run all layers on inputs (B, T, width), each on its own thread if torch may use several."""
     if torch.get_num_threads() == 1 or len(runs) == 1:
         for run in runs:
             run.run(inputs)
@@ -152,22 +154,22 @@ def _run_layers(runs: Sequence[_Run], inputs: Floats) -> None:
 
 @functools.cache
 def _pool(workers: int) -> ThreadPoolExecutor:
-    """Threads that do matrix products by themselves, without torch's process_group of threads."""
+    """Threads on which torch computes matrix products with one thread each."""
     pool = ThreadPoolExecutor(workers, thread_name_prefix="lstm")
-    threads, meeting = torch.get_num_threads(), Barrier(workers)
+    threads, barrier = torch.get_num_threads(), Barrier(workers)
 
-    def settle() -> None:
+    def use_one_thread() -> None:
         torch.set_num_threads(1)
-        meeting.wait()
+        barrier.wait()
 
-    for settled in [pool.submit(settle) for _ in range(workers)]:
-        settled.result()
-    # The number is each thread's own, but the last one set is what new threads start with.
+    for future in [pool.submit(use_one_thread) for _ in range(workers)]:
+        future.result()
+    # The setting belongs to each thread, but new threads start with the last one that was made.
     torch.set_num_threads(threads)
     return pool
 
 
-def _restore(runs: Sequence[_Run], states: Sequence[LSTMState | None]) -> None:
+def _load_states(runs: Sequence[_Run], states: Sequence[LSTMState | None]) -> None:
     for row, state in enumerate(states):
         if state is not None:
             for layer, run in enumerate(runs):
@@ -176,7 +178,7 @@ def _restore(runs: Sequence[_Run], states: Sequence[LSTMState | None]) -> None:
                 run.cell[row] = state[1][layer, 0].numpy()
 
 
-def _state(runs: Sequence[_Run], row: int) -> LSTMState:
+def _state_of(runs: Sequence[_Run], row: int) -> LSTMState:
     hidden = np.stack([run.hidden[row : row + 1, : run.cell.shape[1]] for run in runs])
     cell = np.stack([run.cell[row : row + 1] for run in runs])
     return torch.from_numpy(hidden), torch.from_numpy(cell)

@@ -1,7 +1,7 @@
 """Strided convolutions as matrix products, for inference on a CPU.
 
-A kernel is twice the stride here, so that an output depends on two blocks of `stride` samples:
-two matrix products over blocks do it, at a rate that torch's kernels for strides do not reach.
+Kernels are twice as long as the stride, so that an output depends on two blocks of `stride`
+samples. Two matrix products over blocks are faster than torch's strided convolutions.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from bigcodec_models.layers.weight_norm import WeightNormConv1d, WeightNormConvTranspose1d
 
 _MIN_STRIDE = 4
-"""Below this, gathering a strided convolution's blocks costs more than it saves."""
+"""Below this stride, gathering the blocks costs more than the products save."""
 
 
 class BlockConv1d(nn.Module):
-    """What a folded `WeightNormConv1d` with kernel 2 * stride does: (B, in, T) to (B, out, T')."""
+    """A folded `WeightNormConv1d` with kernel 2 * stride: (B, in, T) to (B, out, T')."""
 
     def __init__(self, original: WeightNormConv1d) -> None:
         super().__init__()
@@ -32,7 +32,7 @@ class BlockConv1d(nn.Module):
         missing = (outputs + 1) * self.stride - self.padding - x.shape[-1]
         padded = F.pad(x, (self.padding, missing))
         blocks = padded.view(*x.shape[:2], outputs + 1, self.stride).permute(0, 3, 1, 2)
-        return torch.stack([self._multiply(one) for one in blocks.flatten(1, 2)])
+        return torch.stack([self._multiply(row) for row in blocks.flatten(1, 2)])
 
     def _multiply(self, blocks: Tensor) -> Tensor:
         partial = torch.addmm(self.bias.unsqueeze(1), self.early, blocks[:, :-1])
@@ -40,7 +40,7 @@ class BlockConv1d(nn.Module):
 
 
 class PolyphaseConvTranspose1d(nn.Module):
-    """What a folded `WeightNormConvTranspose1d` does: (B, in, T) to (B, out, T * stride)."""
+    """A folded `WeightNormConvTranspose1d`: (B, in, T) to (B, out, T * stride)."""
 
     def __init__(self, original: WeightNormConvTranspose1d) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ class PolyphaseConvTranspose1d(nn.Module):
         self.previous = previous.permute(2, 1, 0).flatten(0, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.stack([self._multiply(one) for one in F.pad(x, (1, 1))])
+        return torch.stack([self._multiply(row) for row in F.pad(x, (1, 1))])
 
     def _multiply(self, x: Tensor) -> Tensor:
         phases = torch.addmm(self.bias.unsqueeze(1), self.previous, x[:, :-1])
@@ -62,18 +62,18 @@ class PolyphaseConvTranspose1d(nn.Module):
 
 
 def use_matrix_products(module: nn.Module) -> None:
-    """Put the forms above in the place of the convolutions in `module` that gain by them."""
+    """Replace the convolutions in `module` that are faster in the forms above, in place."""
     for name, child in list(module.named_children()):
         if isinstance(child, WeightNormConvTranspose1d):
             setattr(module, name, PolyphaseConvTranspose1d(child))
-        elif _gains(child):
+        elif _is_faster_in_blocks(child):
             assert isinstance(child, WeightNormConv1d)
             setattr(module, name, BlockConv1d(child))
         else:
             use_matrix_products(child)
 
 
-def _gains(module: nn.Module) -> bool:
+def _is_faster_in_blocks(module: nn.Module) -> bool:
     if not isinstance(module, WeightNormConv1d) or module.stride < _MIN_STRIDE:
         return False
     return module.weight().shape[-1] == 2 * module.stride and module.dilation == 1

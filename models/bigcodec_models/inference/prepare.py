@@ -1,4 +1,4 @@
-"""Making a network fast for inference on its device; nothing here changes what it computes."""
+"""Faster forms of a network for inference on its device, which compute the same function."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from bigcodec_models.layers.weight_norm import fold_weight_norm
 
 
 def prepare(network: CodecNetwork, device: torch.device, half: bool) -> CodecNetwork:
-    """The network on a device, ready for inference only.
+    """Move a network to a device and prepare it for inference; it cannot be trained afterwards.
 
-    `half` acts on the decoder; the encoder and the quantizer stay in float32, since half
-    precision changes tokens.
+    `half` concerns the decoder; the encoder and the quantizer stay in float32, since half
+    precision would change tokens.
     """
     fold_weight_norm(network)
     network = network.to(device).requires_grad_(False).eval()
@@ -39,23 +39,23 @@ def pipelines(
 ) -> tuple[Pipeline, Pipeline]:
     """The encoder's and the decoder's pipeline of a prepared network.
 
-    `f0` is the F0 mode of what is encoded. `half` makes the decoder's last part, which is nearly
-    all of its work, run in bfloat16 where that is faster.
+    `f0` is the F0 mode for encoding. With `half` the last part of the decoder, which takes nearly
+    all of its time, runs in bfloat16 where that is faster.
     """
-    # Kernels for accelerators are chosen, compiled and batched by shape.
+    # Accelerators prefer batches of one shape.
     batched = device.type != "cpu"
     encoder, decoder = encoder_pipeline(network, batched, f0), decoder_pipeline(network, batched)
     if half and precision.bfloat16_pays(device):
         decoder = dataclasses.replace(
             decoder, post_recurrence=_in_half_precision(decoder.post_recurrence, device)
         )
-    return _with_late_start(encoder), _with_late_start(decoder)
+    return _with_compiled_lstm(encoder), _with_compiled_lstm(decoder)
 
 
-class _LateStart:
+class _LazyCompiledLSTM:
     """The compiled form of an LSTM, compiled when it is first used.
 
-    Starting numba takes as long as a lite model takes for a minute of speech.
+    Compiling takes as long as a lite model takes for a minute of speech.
     """
 
     def __init__(self, original: ResidualLSTM) -> None:
@@ -72,12 +72,12 @@ class _LateStart:
         return self._compiled.step_many(pieces, states)
 
 
-def _with_late_start(pipeline: Pipeline) -> Pipeline:
-    """Torch's LSTM for streams shorter than a window, the compiled one for the others."""
+def _with_compiled_lstm(pipeline: Pipeline) -> Pipeline:
+    """Torch's LSTM runs streams shorter than a window, the compiled one all others."""
     original = pipeline.lstm
     if not isinstance(original, ResidualLSTM) or pipeline.batched or not _has_numba():
         return pipeline
-    return dataclasses.replace(pipeline, lstm=_LateStart(original), short_lstm=original)
+    return dataclasses.replace(pipeline, lstm=_LazyCompiledLSTM(original), short_lstm=original)
 
 
 def _in_half_precision(part: Part, device: torch.device) -> Part:
@@ -93,7 +93,7 @@ def _has_numba() -> bool:
 
 
 def _compile_lstm(module: nn.Module, half: bool) -> None:
-    """Put the compiled LSTM in the place of torch's, whose weights are then free to go."""
+    """Replace the LSTMs of a module by compiled ones, in place; frees torch's weights."""
     from bigcodec_models.inference.compiled_lstm import FastResidualLSTM
 
     for name, child in list(module.named_children()):

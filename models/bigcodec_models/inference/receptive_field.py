@@ -1,4 +1,4 @@
-"""Receptive fields of the parts of a network, on which exact chunking depends."""
+"""Receptive fields of the parts of a network; exact chunking depends on them."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _FIRST_CONV = _LAST_CONV = 3  # kernel 7
 
 
 class ReceptiveField(NamedTuple):
-    """Frames before and after a chunk that its outputs depend on."""
+    """Numbers of frames before and after a chunk on which its outputs depend."""
 
     left: int
     right: int
 
 
 class ReceptiveFields(NamedTuple):
-    """ReceptiveFields of the four parts that have any: before and after the LSTM, on each side."""
+    """Receptive fields of the parts before and after the LSTM, in the encoder and the decoder."""
 
     encoder_pre: ReceptiveField
     encoder_post: ReceptiveField
@@ -51,12 +51,12 @@ def _lite(config: LiteConfig) -> ReceptiveFields:
         encoder_post = ReceptiveField(*reach)
         past, future = latent + reach[0], latent + reach[1]
     if config.predict_f0:
-        # The F0 head's convolution, and the smoothing of what it predicts.
+        # The F0 head's convolution, and the smoothing of its predictions.
         past, future = past + half + len(TAPS) // 2, future + half + len(TAPS) // 2
     if config.harmonics:
         encoder_pre = max(encoder_pre, F0Tracker.receptive_field(config.hop))
         past, future = max(past, len(TAPS) // 2), max(future, len(TAPS) // 2)
-        # Windows of the excitation, then those of the synthesis.
+        # The windows of the excitation, and those of the synthesis.
         decoder_post = max(decoder_post, 2 * overlap)
     return ReceptiveFields(
         ReceptiveField(encoder_pre, encoder_pre),
@@ -79,7 +79,7 @@ def _bigcodec(config: BigCodecConfig) -> ReceptiveFields:
 
 
 def _encoder_pre(config: BigCodecConfig, units: int) -> ReceptiveField:
-    """Walks from the frames back to the samples, at each rate in its own unit."""
+    """From the frames to the samples: `left` and `right` count values at the rate of each layer."""
     left = right = 0
     activation = _ACTIVATION[config.activation]
     for stride in reversed(config.encoder_strides):
@@ -91,12 +91,12 @@ def _encoder_pre(config: BigCodecConfig, units: int) -> ReceptiveField:
 
 
 def _decoder_post(config: BigCodecConfig, units: int) -> ReceptiveField:
-    """Walks from the samples back to the frames."""
+    """From the samples to the frames: `left` and `right` count values at the rate of each layer."""
     activation = _ACTIVATION[config.activation]
     left = right = _LAST_CONV + activation
-    # A frame's last sample needs one input more to the right than its first. The outermost taps of
-    # the alias-free filters, below double precision, leave room for it, and the grid that those
-    # models have stays as it is.
+    # A frame's last sample needs one input more to the right than its first. With alias-free
+    # activations the field already covers it: their outermost taps contribute less than double
+    # precision can show, and a larger field would change the grid of the existing models.
     last = 0 if activation else 1
     for stride in reversed(config.decoder_strides):
         padding = (stride + 1) // 2

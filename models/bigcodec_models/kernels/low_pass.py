@@ -1,4 +1,4 @@
-"""The low-pass filter of the alias-free activation, which its kernels share with it."""
+"""The low-pass filter of the alias-free activation, for the plain form and for the kernels."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _HALF_FILTER = (
 )
 LOW_PASS = (*_HALF_FILTER, *reversed(_HALF_FILTER))
 """The filter of both resamplers: a 12-tap Kaiser-windowed sinc, cutoff 0.25 cycles a sample,
-half-width 0.3, summing to 1. Single-precision values, as every published checkpoint has them:
-computing them anew in double precision and rounding moves gradients by more than 1e-3."""
+half-width 0.3, summing to 1. The single-precision values of every published checkpoint: values
+computed in double precision and then rounded change gradients by more than 1e-3."""
 
 TAPS = len(LOW_PASS)

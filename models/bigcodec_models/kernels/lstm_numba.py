@@ -1,8 +1,8 @@
 """The recurrent half of an LSTM layer as a compiled loop over weights packed for it.
 
-An LSTM at batch 1 is bound by reading its weights once a frame. They are laid out here so that
-they are read in order, and every sum runs over the inputs in one fixed order for each output:
-what a row of a batch gives depends neither on the other rows nor on the number of threads.
+An LSTM at batch 1 spends its time on reading its weights once per frame. They are packed in the
+order in which they are read. Every sum runs over the inputs in one fixed order, so that the
+results of a row of a batch depend neither on the other rows nor on the number of threads.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ Packed = npt.NDArray[np.float32] | npt.NDArray[np.uint32]
 Function = TypeVar("Function", bound=Callable[..., Any])
 Number = TypeVar("Number", bound=np.generic)
 
-_PANEL = 128  # gates that a pass over the inputs computes: their sums stay in the first cache
-_BLOCK = 64  # inputs of a panel that all rows of a batch use before the next are read
+_PANEL = 128  # gates computed by one pass over the inputs: their sums stay in the L1 cache
+_BLOCK = 64  # inputs of a panel that all rows of a batch use before the next ones are read
 _UNROLL = 4
 _LARGE_PAGE = 1 << 21  # bytes
 _SIXTEEN, _UPPER = np.uint32(16), np.uint32(0xFFFF0000)
@@ -35,10 +35,10 @@ _ONE, _TWO, _LIMIT = np.float32(1), np.float32(2), np.float32(87)
 
 
 def pack(weight: Floats, half: bool = False) -> Packed:
-    """Recurrent weights (4 * width, width) as (panels, inputs, _PANEL), zeros filling up.
+    """Recurrent weights (4 * width, width) as (panels, inputs, _PANEL), padded with zeros.
 
-    With `half` they are rounded to bfloat16 and stored as its bits, those of two inputs in one
-    word, the first in its lower half; sums are float32 all the same.
+    With `half` they are rounded to bfloat16, and a uint32 holds the bits of two inputs, the first
+    in its lower half; sums stay in float32.
     """
     gates, width = weight.shape
     panels, inputs = -(-gates // _PANEL), padded_width(width)
@@ -52,21 +52,21 @@ def pack(weight: Floats, half: bool = False) -> Packed:
 
 
 def on_large_pages(values: npt.NDArray[Number]) -> npt.NDArray[Number]:
-    """A C-contiguous copy that starts where a page of 2 MiB does.
+    """A C-contiguous copy that starts at a multiple of 2 MiB, a large page of memory.
 
-    Numpy asks Linux for such pages for arrays of at least 4 MiB, so room for one is taken, of
-    which only what the copy fills is ever touched. Reading weights in order is then a fifth
-    faster; elsewhere this is a copy like any other.
+    Numpy asks Linux for such pages for arrays of at least 4 MiB, so more is allocated than the copy
+    needs; the rest is never touched. Reading weights in order is then a fifth faster. On other
+    systems this is an ordinary copy.
     """
-    room = np.empty(values.nbytes + 2 * _LARGE_PAGE, np.uint8)
-    start = -room.ctypes.data % _LARGE_PAGE
-    copy = room[start : start + values.nbytes].view(values.dtype).reshape(values.shape)
+    buffer = np.empty(values.nbytes + 2 * _LARGE_PAGE, np.uint8)
+    start = -buffer.ctypes.data % _LARGE_PAGE
+    copy = buffer[start : start + values.nbytes].view(values.dtype).reshape(values.shape)
     copy[...] = values
     return copy
 
 
 def padded_width(width: int) -> int:
-    """Inputs of a packed layer: the width, filled up to what the loop is unrolled by."""
+    """Inputs of a packed layer: the width, rounded up to a multiple of `_UNROLL`."""
     return -(-width // _UNROLL) * _UNROLL
 
 
@@ -82,7 +82,7 @@ _compiler = functools.partial(numba.njit, nogil=True, fastmath={"contract"}, err
 
 
 def _inner(function: Function) -> Function:
-    """Compile a part of the loop, into it: see `snake_beta_numba._inner`."""
+    """Compile a part of the loop, inlined into it; see `snake_beta_numba._inner`."""
     return cast(Function, _compiler(forceinline=True)(function))
 
 
@@ -106,9 +106,9 @@ def _exp(x: Any) -> Any:
 
 
 def _accumulate(sums: Any, inputs: Any, weights: Any) -> None:
-    """Add the products of some inputs with their weights of a panel.
+    """Add to the sums of a panel the products of some inputs with their weights.
 
-    Compiled code has `_choose_accumulate` in its place, which chooses when it is compiled.
+    Compiled code uses `_choose_accumulate` instead, which chooses at compile time.
     """
     chosen = _accumulate_single if weights.dtype == np.float32 else _accumulate_pairs
     chosen(sums, inputs, weights)
@@ -196,10 +196,10 @@ def run_layer(
 ) -> None:
     """Run a layer over frames `first` to `last`, its state in place.
 
-    `inputs` (B, N, 4 * width): what the inputs and both biases add to the gates of the frames
-    from `start` on; `lengths` (B,): frames of each row, descending; `packed`: of `pack`;
-    `hidden` (B, padded_width(width)) and `cell` (B, width): the state; `outputs` (B, T, width).
-    All float32 but lengths and packed, all C-contiguous.
+    `inputs` (B, N, 4 * width) has the products with the inputs plus both biases, for the frames
+    from `start` on; `lengths` (B,) the frames of each row, in descending order; `packed` comes from
+    `pack`; `hidden` (B, padded_width(width)) and `cell` (B, width) are the state, and `outputs`
+    (B, T, width) is written. All are C-contiguous, and float32 except lengths and packed.
     """
     rows, width = inputs.shape[0], inputs.shape[2]
     gates = np.zeros((rows, packed.shape[0] * _PANEL), np.float32)
@@ -208,7 +208,7 @@ def run_layer(
             rows -= 1
         for row in range(rows):
             gates[row, :width] = inputs[row, frame - start]
-        # To and fro over the weights: those just read are still in the cache.
+        # Every second frame goes backwards over the weights: the last ones are still in the cache.
         _multiply(gates, hidden, packed, rows, frame % 2 == 1)
         for row in range(rows):
             _update(gates[row], hidden[row], cell[row], outputs[row, frame])

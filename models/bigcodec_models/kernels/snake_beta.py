@@ -1,9 +1,9 @@
-"""The alias-free SnakeBeta activation in fused form: which kernels serve, and its gradient.
+"""The alias-free SnakeBeta activation in fused form: the choice of kernels, and its gradient.
 
 The plain form (see `layers.activation`) makes some ten passes over tensors of twice the length; the
-kernels make one, forward and backward, and keep nothing for the backward pass but the input.
-`snake_beta_numba` needs numba, `snake_beta_triton` needs Triton; they are imported when first used,
-as numba alone takes half a second that models without this activation need not pay.
+kernels make one pass each way, and store only the input for the backward pass.
+`snake_beta_numba` needs numba, `snake_beta_triton` needs Triton. They are imported on first use,
+because importing numba takes half a second, which models without this activation do not need.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Kernels(Protocol):
     """The two passes on one kind of device, over contiguous x (..., channels, T).
 
     `scales` is (channels, 2): frequency e^alpha and amplitude 1 / (e^beta + 1e-9), float32.
-    Inside, everything is single precision.
+    All computation is in single precision.
     """
 
     def forward(self, x: Tensor, scales: Tensor) -> Tensor:
@@ -32,14 +32,14 @@ class Kernels(Protocol):
     def backward(self, x: Tensor, grad: Tensor, scales: Tensor) -> tuple[Tensor, Tensor]:
         """The gradient of x, and two sums a channel: (channels, 2).
 
-        With g the gradient at the upsampled signal u past the sine, and z = frequency * u, they
-        are the sums of g * u * sin(z) * cos(z) and of g * sin(z)^2.
+        With u the upsampled signal, g the gradient of the activated signal at the same rate, and
+        z = frequency * u, they are the sums of g * u * sin(z) * cos(z) and of g * sin(z)^2.
         """
         ...
 
 
 def kernels_for(x: Tensor) -> Kernels | None:
-    """The kernels that can take x, or None where the plain form must serve."""
+    """The kernels for x, or None where only the plain form works."""
     if x.dtype not in _TYPES or torch.compiler.is_compiling():
         return None
     return _kernels(x.device.type)
@@ -59,7 +59,7 @@ def _kernels(device_type: str) -> Kernels | None:
             return snake_beta_triton
     except ImportError:
         pass
-    except Exception as error:  # whatever a compiler or a driver may raise
+    except Exception as error:  # compilers and drivers raise errors of many kinds
         warnings.warn(f"no fused activation on {device_type}, slower: {error}", stacklevel=2)
     return None
 

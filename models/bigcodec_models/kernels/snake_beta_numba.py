@@ -1,17 +1,17 @@
 """The alias-free SnakeBeta activation in one pass over memory, forward and backward, for CPUs.
 
-A tile of a row stays in the first-level cache from upsampling to downsampling. With filter f, the
+A tile of a row stays in the L1 cache from upsampling to downsampling. With filter f, the
 upsampled signal has an even and an odd phase,
 
     e[s] = 2 sum_i f[2i+1] x[s+2-i]      o[s] = 2 sum_i f[2i] x[s+3-i]      i = 0..5
 
-and with v = u + a sin^2(w u) on both phases, continued at the ends by its first and last value,
+and with v = u + a sin^2(w u) on both phases, extended at the ends by its first and last value,
 the output is y[t] = sum_i f[2i] vo[t-3+i] + f[2i+1] ve[t-2+i]. The adjoint of each filter has the
 form of the other one.
 
-Every value is computed by the same vector instructions whatever its place in a tile or row, so
-results depend on nothing but the values around them: not on the batch, not on threads. Compiled
-by numba when first used (some seconds), then taken from its cache.
+Every value is computed by the same vector instructions at every position of a tile or row, so
+that results depend neither on the batch nor on the number of threads. Numba compiles the kernels
+on first use, which takes some seconds, and caches them.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ from torch import Tensor
 
 from bigcodec_models.kernels.low_pass import LOW_PASS
 
-numba: Any = import_module("numba")  # the annotations it has do not cover what is used here
+numba: Any = import_module("numba")  # its annotations do not cover what is used here
 types = numba.types
 if numba.config.DISABLE_JIT:
-    raise ImportError("numba is told not to compile, by NUMBA_DISABLE_JIT")
+    raise ImportError("NUMBA_DISABLE_JIT keeps numba from compiling")
 
-_keep: list[Any] = []  # compiled kernels, which live as long as their objects
+_compiled: list[Any] = []  # the objects of kernels, whose code lives as long as they do
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-_TILE = 1024  # values of each phase in a tile: four buffers of it fit the first-level cache
-_UNIT = _TILE - 9  # outputs a tile: 3 values of halo on the left, 6 on the right
+_TILE = 1024  # values of each phase in a tile: four buffers of this size fit the L1 cache
+_UNIT = _TILE - 9  # outputs per tile, which needs 3 values more on the left and 6 on the right
 _STEP = 64  # loops run over multiples of this, so that no scalar remainder is left
-_SERIAL = 1 << 16  # values below which waking other threads costs more than it can save
+_SERIAL = 1 << 16  # below this number of values, waking other threads costs more than it saves
 
 _F0, _F1, _F2, _F3, _F4, _F5, _F6, _F7, _F8, _F9, _F10, _F11 = (np.float32(f) for f in LOW_PASS)
 
@@ -67,29 +67,28 @@ _PI_HIGH = np.float32(3.140625)
 _PI_MIDDLE = np.float32(math.floor((math.pi - 3.140625) * 2**21) / 2**21)
 _PI_LOW = np.float32(math.pi - 3.140625 - float(_PI_MIDDLE))
 _PER_PI = np.float32(1 / math.pi)
-_LIMIT = np.float32(1.58)  # just above pi/2: bounds the result for arguments past all precision
+_LIMIT = np.float32(1.58)  # just above pi/2: bounds the result for very large arguments
 _ONE, _TWO = np.float32(1), np.float32(2)
 
 
 def _inner(function: Function) -> Function:
-    """Compile a part of a kernel, into it; a * b + c may become one instruction.
+    """Compile a part of a kernel, inlined into it; a * b + c may become one instruction.
 
-    Inlined by force: a part that is called would be found, in the process that compiles, in a
-    version optimised by itself, and in later ones in the kernel's own of the cache, and the two
-    round differently.
+    Without inlining, the process that compiles would call a separately optimized version of the
+    part, and later processes the version in the cached kernel, and the two round differently.
     """
     compiled = numba.njit(fastmath={"contract"}, error_model="numpy", forceinline=True)(function)
     return cast(Function, compiled)
 
 
 def _sums(function: Function) -> Function:
-    """Compile a sum over an array; its order may change, the same way at every run."""
+    """Compile a sum over an array; the compiler may reorder it, in the same way for every run."""
     compiled = numba.njit(fastmath={"contract", "reassoc"}, forceinline=True)(function)
     return cast(Function, compiled)
 
 
 def _kernel(function: Callable[[Any], None]) -> Callable[[], int]:
-    """An entry point, which takes a job (see `_run`); compiled when its address is first asked."""
+    """An entry point that takes a job (see `_run`), compiled when its address is first needed."""
     signature = types.void(types.CPointer(types.voidptr))
 
     @cache
@@ -98,7 +97,7 @@ def _kernel(function: Callable[[Any], None]) -> Callable[[], int]:
             kernel = numba.cfunc(signature, cache=True, error_model="numpy")(function)
         except (RuntimeError, OSError):  # no folder that a cache could be written to
             kernel = numba.cfunc(signature, error_model="numpy")(function)
-        _keep.append(kernel)
+        _compiled.append(kernel)
         return int(kernel.address)
 
     return address
@@ -106,7 +105,7 @@ def _kernel(function: Callable[[Any], None]) -> Callable[[], int]:
 
 @numba.extending.intrinsic  # type: ignore[untyped-decorator]
 def _claim(context: Any, counter: Any, amount: Any) -> Any:
-    """Add `amount` to counter[0] at once for all threads; gives the value before."""
+    """Add `amount` to counter[0] atomically; returns the value before."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         array = context.make_array(signature.args[0])(context, builder, arguments[0])
@@ -117,7 +116,7 @@ def _claim(context: Any, counter: Any, amount: Any) -> Any:
 
 @_inner
 def _reduced(z: Any) -> Any:
-    """The argument less the nearest multiple of pi."""
+    """z minus the nearest multiple of pi."""
     count = np.rint(z * _PER_PI)
     r = z - count * _PI_HIGH
     r = r - count * _PI_MIDDLE
@@ -146,14 +145,14 @@ def _even(x: Any, j: Any) -> Any:
 
 @_inner
 def _odd(x: Any, j: Any) -> Any:
-    """Half of o[s], likewise."""
+    """Half of o[s], or its adjoint, where x[j] is the input at s - 3."""
     left = _F10 * x[j + 1] + _F8 * x[j + 2] + _F6 * x[j + 3]
     return left + (_F4 * x[j + 4] + _F2 * x[j + 5] + _F0 * x[j + 6])
 
 
 @_inner
 def _down(even: Any, odd: Any, out: Any, count: int) -> None:
-    """Outputs from phases that begin 3 before them."""
+    """Outputs out[:count] from phases that start 3 values earlier."""
     for j in range(count):
         left = _F0 * odd[j] + _F2 * odd[j + 1] + _F4 * odd[j + 2]
         left += _F6 * odd[j + 3] + _F8 * odd[j + 4] + _F10 * odd[j + 5]
@@ -175,7 +174,7 @@ def _activate(x: Any, even: Any, odd: Any, count: int, frequency: Any, amplitude
 
 @_inner
 def _gather(row: Any, start: int, out: Any, count: int, first: Any, last: Any) -> None:
-    """row[start : start + count] with `first` and `last` beyond its ends."""
+    """row[start : start + count], with `first` and `last` for values beyond its ends."""
     low = min(max(0, -start), count)
     high = max(low, min(count, len(row) - start))
     for j in range(low):
@@ -193,7 +192,7 @@ def _rounded(count: int) -> int:
 
 @_inner
 def _forward_tile(x: Any, y: Any, start: int, scales: Any, work: Any) -> None:
-    """Outputs from `start` on, of one row; scales are its frequency and amplitude."""
+    """Outputs of one row from `start` on; `scales` are its frequency and amplitude."""
     padded, even, odd = work[0], work[1], work[2]
     length = len(x)
     count = min(_UNIT, length - start)
@@ -214,7 +213,8 @@ def _forward_tile(x: Any, y: Any, start: int, scales: Any, work: Any) -> None:
 
 @_inner
 def _differentiate(x: Any, work: Any, count: int, frequency: Any, amplitude: Any) -> None:
-    """Gradients at the phases times the activation's slope, and what the scales' sums need."""
+    """Multiply the gradients of both phases by the slope of the activation; also gives the
+    terms of the sums that the gradients of the scales need."""
     even, odd, by_frequency, by_amplitude = work[1], work[2], work[3], work[4]
     slope = _TWO * amplitude * frequency
     for j in range(count):
@@ -329,15 +329,15 @@ def _backward_kernel(job: Any) -> None:
 
 
 @cache
-def _team() -> Callable[..., Any] | None:
-    """`GOMP_parallel` of the OpenMP runtime that torch runs on.
+def _openmp_parallel() -> Callable[..., Any] | None:
+    """`GOMP_parallel` of torch's OpenMP runtime, if it has one.
 
-    Its threads are the ones that torch has just used and that wait for work; threads of our own
+    Its threads are those that torch has just used and that still wait for work; other threads
     would compete with them for the processors.
     """
-    found = sorted((Path(torch.__file__).parent / "lib").glob("libtorch_cpu.*"))
+    libraries = sorted((Path(torch.__file__).parent / "lib").glob("libtorch_cpu.*"))
     try:
-        parallel = ctypes.CDLL(str(found[0])).GOMP_parallel
+        parallel = ctypes.CDLL(str(libraries[0])).GOMP_parallel
     except (IndexError, OSError, AttributeError):
         return None
     parallel.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint]
@@ -349,7 +349,7 @@ def _run(kernel: Callable[[], int], tensors: list[Tensor]) -> None:
     """Run a kernel over x, the first tensor, with as many threads as torch would use.
 
     A job is a list of addresses: first that of the sizes, then those of the tensors. Threads
-    take tiles from a counter, the first of the sizes, until there are none left.
+    claim tiles by a counter, the first of the sizes, until none is left.
     """
     channels, length = tensors[0].shape[-2:]
     rows = tensors[0].numel() // length
@@ -359,9 +359,9 @@ def _run(kernel: Callable[[], int], tensors: list[Tensor]) -> None:
     sizes = (ctypes.c_ssize_t * 5)(0, rows, length, channels, share)
     addresses = [ctypes.addressof(sizes), *(tensor.data_ptr() for tensor in tensors)]
     job = (ctypes.c_void_p * len(addresses))(*addresses)
-    process_group = _team()
-    if threads > 1 and process_group is not None:
-        process_group(kernel(), job, threads, 0)
+    parallel = _openmp_parallel()
+    if threads > 1 and parallel is not None:
+        parallel(kernel(), job, threads, 0)
         return
     entry = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(kernel())
     if threads == 1:

@@ -1,16 +1,16 @@
 """The alias-free SnakeBeta activation as one Triton kernel each way, for GPUs.
 
-The formulas are those of `snake_beta_numba`. A program makes a block of a row's outputs: it
-loads the eleven inputs around each once and computes the twelve upsampled values that it needs,
-each of them six times over in all, which costs less than a way through memory.
+The formulas are those of `snake_beta_numba`. A program computes a block of a row's outputs: it
+loads the eleven inputs around each output and computes the twelve upsampled values that it needs.
+Each upsampled value is computed six times in all, which costs less than storing it.
 
 Checked so far without a GPU, with Triton 3.2 and 3.9: values, gradients, types and ends by tests in
 Triton's interpreter; compilation for compute capabilities 8.0 and 9.0 (at 9.0: 48 and 70 registers,
-none spilled); one compilation serving all lengths, with a stand-in for the driver. Not timed.
+none spilled); that one compilation serves all lengths, with a mock driver. Speed is not measured.
 """
 # mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator"
-# The values in Triton's functions have no types of Python's, and it reads the annotations itself:
-# therefore also no `from __future__ import annotations`.
+# Values in Triton functions have no Python types. Triton reads the annotations itself, so that
+# `from __future__ import annotations` cannot be used.
 
 from importlib import import_module
 from typing import Any
@@ -24,11 +24,11 @@ triton: Any = import_module("triton")  # it has no annotations that a type check
 tl: Any = import_module("triton.language")
 
 _BLOCK = 256
-_VARYING = ["length", "blocks", "channels"]  # arguments whose values compile nothing anew
+_VARYING = ["length", "blocks", "channels"]  # arguments whose values need no new compilation
 
 # The second half of the filter mirrors the first.
 _F0, _F1, _F2, _F3, _F4, _F5 = (tl.constexpr(value) for value in LOW_PASS[:6])
-# The shares of the first three and the last three outputs in the value repeated beyond the ends.
+# The weights of the value repeated beyond an end in the three outputs next to that end.
 _E0 = tl.constexpr(sum(LOW_PASS[:5]))
 _E1 = tl.constexpr(sum(LOW_PASS[:3]))
 _E2 = tl.constexpr(LOW_PASS[0])
@@ -71,7 +71,7 @@ def _odd(a, b, c, d, e, f):
 
 @triton.jit
 def _reduced(z):
-    """The argument less the nearest multiple of pi."""
+    """z minus the nearest multiple of pi."""
     count = tl.floor(z * _PER_PI + 0.5)
     r = z - count * _PI_HIGH
     r = r - count * _PI_MIDDLE
@@ -97,7 +97,7 @@ def _cosine(r):
 
 @triton.jit
 def _near(row, position, length):
-    """Values of a row, the first and last repeated beyond its ends."""
+    """Values of a row, the first and the last one repeated beyond its ends."""
     inside = tl.minimum(tl.maximum(position, 0), length - 1)
     return tl.load(row + inside).to(tl.float32)
 
@@ -159,7 +159,7 @@ def _beyond(grad, at, step, length):
 def _backward_kernel(
     x, grad, scales, grad_x, outside, sums, length, blocks, channels, BLOCK: tl.constexpr
 ):
-    """Gradients of inputs -3 .. length+2: those beyond the ends go to `outside`, six a row."""
+    """Gradients of inputs -3 .. length+2; the six of each row beyond its ends go to `outside`."""
     program = tl.program_id(0)
     row = program // blocks
     t = (program % blocks) * BLOCK + tl.arange(0, BLOCK) - 3
@@ -172,7 +172,7 @@ def _backward_kernel(
     # a .. f are six inputs in a row, shifted by one for each pair of upsampled values.
     b, c = _near(x, t - 5, length), _near(x, t - 4, length)
     d, e, f = _near(x, t - 3, length), _near(x, t - 2, length), _near(x, t - 1, length)
-    # g .. n are the same of the gradient.
+    # g .. n are six gradients in a row in the same way.
     h, j = _inside(grad, t - 5, length), _inside(grad, t - 4, length)
     k, m = _inside(grad, t - 3, length), _inside(grad, t - 2, length)
     n = _inside(grad, t - 1, length)
@@ -209,7 +209,7 @@ def _backward_kernel(
 
 
 def check() -> None:
-    """Run once: what may be missing besides Triton, a compiler say, is missed only then."""
+    """Run once, because a missing compiler, for example, is noticed only then."""
     device = torch.device("cuda")
     forward(torch.zeros(1, 1, 1, device=device), torch.ones(1, 2, device=device))
 

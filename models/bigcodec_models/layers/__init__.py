@@ -1,1 +1,1 @@
-"""What encoders and decoders are built of."""
+"""Layers of encoders and decoders."""

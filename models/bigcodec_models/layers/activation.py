@@ -1,8 +1,8 @@
 """The alias-free SnakeBeta activation (BigVGAN, arXiv 2206.04658; filters after StyleGAN3), and
 plain Snake for comparison.
 
-Of the first, here are the module and its plain form, which is the reference and runs anywhere;
-where there are kernels for the device, `kernels.snake_beta` stands in for it.
+The plain form of SnakeBeta is the reference and runs on every device; where `kernels.snake_beta`
+has kernels for the device, they are used instead.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from bigcodec_models.kernels.snake_beta import kernels_for, snake_beta
 class AliasFreeSnakeBeta(nn.Module):
     """Upsample twice, x + sin^2(e^alpha x) / (e^beta + 1e-9), downsample twice.
 
-    Edges are replicate-padded before each filter. `alpha` and `beta` are logs, one a channel.
-    Setting `fused` to False, on an instance or on the class, keeps to the plain form.
+    Edges are replicate-padded before each filter. `alpha` and `beta` (channels,) are logarithms.
+    With `fused` set to False, on an instance or on the class, the plain form is used.
     """
 
     taps: Tensor
@@ -40,7 +40,7 @@ class AliasFreeSnakeBeta(nn.Module):
         return snake_beta(x, self.alpha, self.beta, kernels)
 
     def plain(self, x: Tensor) -> Tensor:
-        """The reference for `forward`, in torch's own operations."""
+        """The reference for `forward` in torch operations: (..., channels, T) to the same shape."""
         shape, channels = x.shape, x.shape[-2]
         taps = self.taps.to(x.dtype).expand(channels, 1, TAPS)
         margin = TAPS // 2 - 1
@@ -52,16 +52,16 @@ class AliasFreeSnakeBeta(nn.Module):
         return F.conv1d(x, taps, stride=2, groups=channels).view(shape)
 
     def alpha_scaled_sine(self, x: Tensor) -> Tensor:
-        """The periodic part, sin^2(e^alpha x) / (e^beta + 1e-9)."""
+        """The periodic part, sin^2(e^alpha x) / (e^beta + 1e-9), of x (B, channels, T)."""
         frequency = self.alpha.exp().unsqueeze(-1)
         amplitude = 1.0 / (self.beta.exp().unsqueeze(-1) + 1e-9)
         return amplitude * torch.sin(x * frequency).square()
 
 
 class Snake(nn.Module):
-    """x + sin^2(e^alpha x) / (e^alpha + 1e-9), at the rate that there is (arXiv 2006.08195).
+    """x + sin^2(e^alpha x) / (e^alpha + 1e-9), without resampling (arXiv 2006.08195).
 
-    `alpha` is a log, one a channel; the frequency starts at 1, as in DAC (arXiv 2306.06546).
+    `alpha` (channels,) are logarithms; the frequency starts at 1, as in DAC (arXiv 2306.06546).
     """
 
     def __init__(self, channels: int) -> None:

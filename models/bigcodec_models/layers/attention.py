@@ -1,10 +1,9 @@
-"""Attention over a bounded window of frames: the other choice of sequence layer.
+"""Attention over a bounded window of frames, an alternative to the LSTM.
 
-`WindowedAttention` is causal. It stands where `lstm.ResidualLSTM` does, and runs over streams
-in the same way: what it carries from one chunk to the next are the keys and values of the frames
-that a window reaches back to. `LocalAttention` sees frames on both sides and carries nothing. What
-either computes of a frame depends on its place relative to others, never on its place in the
-stream.
+`WindowedAttention` is causal. It replaces `lstm.ResidualLSTM` and runs over streams in the same
+way: its state are the keys and values of the last frames, as many as a window needs.
+`LocalAttention` sees frames on both sides and has no state. The output for a frame depends on the
+distances to other frames, not on its position in the stream.
 """
 
 from __future__ import annotations
@@ -26,8 +25,8 @@ class AttentionLayer(nn.Module):
     """x + attention(norm(x)), then x + perceptron(norm(x)); a frame sees itself, the `window` - 1
     frames before it, and `lookahead` frames after it.
 
-    Each head adds a learned value to the score of each distance (as arXiv 1910.10683 does, with one
-    value a distance). Dropout acts on the weights of what is attended to.
+    Each head adds a learned value to the score of each distance (as in arXiv 1910.10683, but with
+    one value per distance). Dropout acts on the attention weights.
     """
 
     def __init__(
@@ -46,25 +45,25 @@ class AttentionLayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Frames (B, T, width) of a whole stream to the same shape."""
-        nothing = x[:, :0]
-        return self.step(x, (nothing, nothing))[0]
+        empty = x[:, :0]
+        return self.step(x, (empty, empty))[0]
 
     def step(
         self, x: Tensor, before: tuple[Tensor, Tensor]
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """Frames (B, T, width), given the keys and values (B, at most window - 1, width) of those
-        before; returns the frames, and the keys and values for the next."""
+        """Frames (B, T, width), given the keys and values (B, n, width) of the frames before, n at
+        most window - 1; returns the new frames, and the keys and values for the next step."""
         queries, keys, values = self.project_in(self.norm_in(x)).chunk(3, dim=-1)
         keys = torch.cat([before[0].to(keys.dtype), keys], dim=1)
         values = torch.cat([before[1].to(values.dtype), values], dim=1)
         x = x + self.project_out(self._attend(queries, keys, values))
         x = x + self.contract(F.gelu(self.expand(self.norm_out(x))))
-        kept = max(0, keys.shape[1] - self.window + 1)
-        return x, (keys[:, kept:], values[:, kept:])
+        first = max(0, keys.shape[1] - self.window + 1)
+        return x, (keys[:, first:], values[:, first:])
 
     def _attend(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-        """Queries (B, T, width) of the last T of the keys and values (B, n, width) to
-        (B, T, width), block by block of queries, each with only the keys that its window holds."""
+        """Attention of queries (B, T, width), those of the last T frames, over keys and values
+        (B, n, width): (B, T, width). Each block of queries meets only the keys in its window."""
         frames, past = queries.shape[1], self.window - 1
         blocks = -(-frames // _BLOCK)
         fill = blocks * _BLOCK - frames
@@ -86,7 +85,7 @@ class AttentionLayer(nn.Module):
         return attended.transpose(2, 3).flatten(3).flatten(1, 2)[:, :frames]
 
     def _distance_scores(self, span: int) -> Tensor:
-        """What is added to the scores of a block, by distance: (heads, _BLOCK, span)."""
+        """The learned values that are added to the scores of a block: (heads, _BLOCK, span)."""
         device = self.distances.device
         distance = self.window - 1 + torch.arange(_BLOCK, device=device).unsqueeze(1)
         distance = distance - torch.arange(span, device=device) + self.lookahead
@@ -105,7 +104,7 @@ class AttentionLayer(nn.Module):
 
 
 class LocalAttention(nn.Module):
-    """`layers` attention layers that see frames on both sides, and so carry no state.
+    """`layers` attention layers that see frames on both sides, and therefore have no state.
 
     A frame depends on `past` frames before it and `future` frames after it.
     """
@@ -126,10 +125,10 @@ class LocalAttention(nn.Module):
 
 
 class WindowedAttention(nn.Module):
-    """`layers` attention layers, over streams as a `Recurrence`.
+    """`layers` causal attention layers, which run over streams as a `Recurrence`.
 
-    Its state are keys and values, each (layers, B, frames, width), frames at most window - 1. With
-    L layers a frame reaches back L * (window - 1) frames.
+    The state are keys and values, each (layers, B, n, width), n at most window - 1. With L layers
+    a frame depends on the L * (window - 1) frames before it.
     """
 
     def __init__(
@@ -142,8 +141,8 @@ class WindowedAttention(nn.Module):
         )
 
     def chunks_before(self, chunk: int) -> int:
-        """How many chunks of `chunk` frames to run, from whatever state, before one whose outputs
-        are those of a stream from the start: each layer adds what its window reaches back."""
+        """How many chunks of `chunk` frames must run, from an empty state, before a chunk whose
+        outputs equal those of a stream from the start: those that each layer's window covers."""
         windows = [layer.window - 1 for layer in self.layers if isinstance(layer, AttentionLayer)]
         return sum(-(-window // chunk) for window in windows)
 
@@ -152,16 +151,16 @@ class WindowedAttention(nn.Module):
         return self.step(x, None)[0]
 
     def step(self, x: Tensor, state: SequenceState | None) -> tuple[Tensor, SequenceState]:
-        """Like `forward`, from a given state, returning the state after the last frame."""
+        """Like `forward`, from a given state; also returns the state after the last frame."""
         frames = x.transpose(1, 2)
         if state is None:
-            nothing = frames.new_zeros(len(self.layers), len(x), 0, self.width)
-            state = (nothing, nothing)
+            empty = frames.new_zeros(len(self.layers), len(x), 0, self.width)
+            state = (empty, empty)
         after: list[tuple[Tensor, Tensor]] = []
         for layer, keys, values in zip(self.layers, *state, strict=True):
             assert isinstance(layer, AttentionLayer)
-            frames, kept = layer.step(frames, (keys, values))
-            after.append(kept)
+            frames, layer_state = layer.step(frames, (keys, values))
+            after.append(layer_state)
         keys_after, values_after = (torch.stack(parts) for parts in zip(*after, strict=True))
         return frames.transpose(1, 2), (keys_after, values_after)
 
@@ -170,6 +169,6 @@ class WindowedAttention(nn.Module):
     ) -> list[tuple[Tensor, SequenceState]]:
         """Advance independent streams: (1, width, T) each, T at least 1.
 
-        One after another: each is one large product by itself, unlike the steps of an LSTM.
+        They run one after another: each is a large matrix product already, unlike an LSTM step.
         """
         return [self.step(piece, state) for piece, state in zip(pieces, states, strict=True)]

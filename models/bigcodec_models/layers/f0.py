@@ -1,9 +1,9 @@
 """F0 of speech: its tokens, and the harmonic excitation of a decoder.
 
-The tracker is that of P. Boersma, "Accurate short-term analysis of the fundamental frequency and
-the harmonics-to-noise ratio of a sampled sound", IFA Proceedings 17 (1993): autocorrelation
-divided by that of the window, and the cheapest path through its peaks; here the path of each
-frame is its own and short, so that a stream can be tracked in pieces.
+The tracker follows P. Boersma, "Accurate short-term analysis of the fundamental frequency and the
+harmonics-to-noise ratio of a sampled sound", IFA Proceedings 17 (1993): the autocorrelation is
+divided by that of the window, and a path with the lowest cost is chosen through its peaks. Here
+each frame has a short path of its own, so that a stream can be tracked in pieces.
 """
 
 from __future__ import annotations
@@ -24,27 +24,27 @@ HIGHEST = LOWEST * 2 ** ((F0_BINS - 2) / STEPS_AN_OCTAVE)
 PHASE_UNITS = 1 << 20
 """Units per cycle in which phases are summed: integers that float32 represents exactly."""
 TAPS = (1, 3, 5, 6, 5, 3, 1)
-"""Weights of a frame and its neighbors in the smoothed F0."""
+"""Weights of a frame and its neighbors in the smoothing of F0."""
 
-_REACH = 8  # frames on either side that a frame's path runs over
+_REACH = 8  # frames of a frame's path on either side
 _WINDOW = 960  # 60 ms: more than three periods of the lowest F0
 _FFT = 1280  # room for the window and the longest lag
-_FINER = 4  # lags a sample: short periods fall between samples, their multiples less so
+_FINER = 4  # lags per sample, because short periods fall between samples
 _LAG_RATE = _FINER * SAMPLE_RATE
 _SHORTEST, _LONGEST = int(_LAG_RATE / HIGHEST), math.ceil(_LAG_RATE / LOWEST)
 _CANDIDATES = 5
-# Costs of the paper's method, at their usual values for speech; what is below -60 dB is silent.
+# Costs of the paper's method, with their usual values for speech; below -60 dB is silence.
 _VOICED_FROM, _HIGHER, _JUMP, _CHANGE, _SILENCE = 0.45, 0.05, 0.35, 0.14, 1e-3
 _NEVER = 1e3
-_BAND = 0.48  # of the sample rate: upper limit of the harmonics
-_ANY = 1 + STEPS_AN_OCTAVE  # where no nearby frame is voiced
+_BAND = 0.48  # upper limit of the harmonics, as a fraction of the sample rate
+_DEFAULT_TOKEN = 1 + STEPS_AN_OCTAVE  # 110 Hz, where no nearby frame is voiced
 
 
 class F0Tracker(nn.Module):
     """F0 tokens of waves: (B, N) to int64 (B, N // hop), each in [0, F0_BINS).
 
-    Frame t is centered on sample (t + 1/2) * hop, and depends on `receptive_field(hop)` frames on
-    either side.
+    Frame t is centered on sample (t + 1/2) * hop. Its token depends on `receptive_field(hop)`
+    frames on either side.
     """
 
     window: Tensor
@@ -53,9 +53,9 @@ class F0Tracker(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         window = torch.hann_window(_WINDOW, device="cpu")
-        own = _correlated(torch.fft.rfft(window, _FFT))
+        correlation = _autocorrelation(torch.fft.rfft(window, _FFT))
         self.register_buffer("window", window, persistent=False)
-        self.register_buffer("weight", own[:1] / own, persistent=False)
+        self.register_buffer("weight", correlation[:1] / correlation, persistent=False)
 
     @torch.no_grad()
     def forward(self, wave: Tensor, hop: int) -> Tensor:
@@ -77,39 +77,44 @@ class F0Tracker(nn.Module):
         return _REACH + -(-(_WINDOW - hop) // (2 * hop))
 
     def _correlation(self, wave: Tensor, hop: int) -> tuple[Tensor, Tensor]:
-        """Correlations (B, T, lags) at lags from 0, and the largest magnitude of frames (B, T)."""
+        """Autocorrelations (B, T, lags) at lags from 0, and the peak magnitude of frames (B, T)."""
         frames = wave.shape[-1] // hop
         padded = F.pad(wave, ((_WINDOW - hop) // 2, _WINDOW))
         pieces = padded.unfold(1, _WINDOW, hop)[:, :frames]
         pieces = pieces - pieces.mean(dim=-1, keepdim=True)
-        correlation = _correlated(torch.fft.rfft(pieces * self.window, _FFT))
+        correlation = _autocorrelation(torch.fft.rfft(pieces * self.window, _FFT))
         correlation = correlation / correlation[..., :1].clamp(min=1e-12) * self.weight
         return correlation, pieces.abs().amax(dim=-1)
 
 
-def _correlated(spectrum: Tensor) -> Tensor:
-    """Autocorrelation at lags from 0, a `_FINER`-th of a sample apart: (..., lags)."""
+def _autocorrelation(spectrum: Tensor) -> Tensor:
+    """Autocorrelation (..., lags) at lags from 0, in steps of 1/`_FINER` of a sample."""
     correlation: Tensor = torch.fft.irfft(spectrum.abs().square(), _FINER * _FFT)
     return correlation[..., : _LONGEST + 2]
 
 
 def _peaks(correlation: Tensor) -> tuple[Tensor, Tensor]:
-    """Lags (of `_LAG_RATE`) and heights of the highest peaks, (B, T, candidates), between lags by
-    parabolas; height 0 where there are fewer."""
+    """Lags, in 1/`_LAG_RATE` seconds, and heights of the highest peaks: (B, T, candidates).
+
+    Peaks between lags are interpolated by parabolas. Where there are fewer, the height is 0.
+    """
     left, middle, right = (
         correlation[..., _SHORTEST + k : _LONGEST + k] for k in (0, 1, 2)
     )  # at lags from _SHORTEST + 1
     is_peak = (middle > left) & (middle >= right)
-    heights, where = torch.where(is_peak, middle, 0.0).topk(_CANDIDATES, dim=-1)
-    left, right = left.gather(-1, where), right.gather(-1, where)
-    bend = (2 * heights - left - right).clamp(min=1e-9)
-    shift = torch.where(heights > 0, (right - left) / (2 * bend), 0.0).clamp(-0.5, 0.5)
-    return where + _SHORTEST + 1 + shift, heights + (right - left) * shift / 4
+    heights, index = torch.where(is_peak, middle, 0.0).topk(_CANDIDATES, dim=-1)
+    left, right = left.gather(-1, index), right.gather(-1, index)
+    curvature = (2 * heights - left - right).clamp(min=1e-9)
+    shift = torch.where(heights > 0, (right - left) / (2 * curvature), 0.0).clamp(-0.5, 0.5)
+    return index + _SHORTEST + 1 + shift, heights + (right - left) * shift / 4
 
 
 def _cheapest_path(octaves: Tensor, strengths: Tensor) -> Tensor:
-    """Indices (B, T) of each frame's candidate on the best path through it and `_REACH` frames on
-    either side, given candidates (B, T, C), of which the first is "unvoiced"."""
+    """Indices (B, T) of the candidates on the best path of each frame, which runs over the frame
+    and `_REACH` frames on either side.
+
+    `octaves` and `strengths` (B, T, C) are those of the candidates; the first is "unvoiced".
+    """
     batch, frames, _ = octaves.shape
     around = (0, 0, _REACH, _REACH)
     octaves = F.pad(octaves, around).unfold(1, 2 * _REACH + 1, 1).flatten(0, 1).movedim(-1, 0)
@@ -124,46 +129,50 @@ def _cheapest_path(octaves: Tensor, strengths: Tensor) -> Tensor:
         best, step = (best.unsqueeze(2) - cost).max(dim=1)
         best = best + gain
         steps.append(step)
-    place = best.argmax(dim=1, keepdim=True)
+    choice = best.argmax(dim=1, keepdim=True)
     for step in reversed(steps[_REACH:]):
-        place = step.gather(1, place)
-    return place.view(batch, frames)
+        choice = step.gather(1, choice)
+    return choice.view(batch, frames)
 
 
 def phase_increments(tokens: Tensor, hop: int) -> Tensor:
-    """Phase increments per frame, in `PHASE_UNITS`, of smoothed F0 tokens: int64 (B, T) twice.
+    """Phase increments per frame, in `PHASE_UNITS`, of smoothed F0 tokens: int64 (B, T) to int64
+    (B, T).
 
-    Integers throughout, and so the same on every machine. Depends on `len(TAPS) // 2`
-    frames on either side.
+    Computed in integers, and therefore the same on every machine. A frame depends on
+    `len(TAPS) // 2` frames on either side.
     """
     table, taps = _tables(hop, tokens.device)
     total, weight = (
         (F.pad(values, (len(TAPS) // 2,) * 2).unfold(-1, len(TAPS), 1) * taps).sum(dim=-1)
         for values in (table[tokens] * (tokens > 0), (tokens > 0).long())
     )
-    return torch.where(weight > 0, total // weight.clamp(min=1), table[_ANY])
+    return torch.where(weight > 0, total // weight.clamp(min=1), table[_DEFAULT_TOKEN])
 
 
 @functools.lru_cache
 def _tables(hop: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Phase increments by token, and `TAPS`. Cached, because copies to a device are slow."""
+    """Phase increments (F0_BINS,) by token, and `TAPS`. Cached: copies to a device are slow."""
     hertz = [LOWEST * 2 ** ((token - 1) / STEPS_AN_OCTAVE) for token in range(F0_BINS)]
     increments = [round(PHASE_UNITS * f0 * hop / SAMPLE_RATE) for f0 in hertz]
     return torch.tensor(increments, device=device), torch.tensor(TAPS, device=device)
 
 
 def phases(increments: Tensor, before: Tensor | int = 0) -> Tensor:
-    """Phase at the start of frames and increment, in cycles (B, 2, T), of phase increments in
-    `PHASE_UNITS`, int64 (B, T). Sums of integers do not depend on how a stream is split."""
+    """Phase at the start of each frame and increment, in cycles: (B, 2, T).
+
+    `increments` (B, T) are int64, in `PHASE_UNITS`, and `before` is the phase before the first one.
+    Sums of integers do not depend on how a stream is split.
+    """
     starts = (before + increments.cumsum(dim=1) - increments) % PHASE_UNITS
     return torch.stack([starts, increments], dim=1).float() / PHASE_UNITS
 
 
 def harmonic_excitation(phase: Tensor, increment: Tensor, hop: int) -> Tensor:
-    """Cosines of all harmonics below 0.48 of the sample rate, at amplitude 1: (B, T * hop).
+    """The sum of the cosines of all harmonics below 0.48 of the sample rate: (B, T * hop).
 
-    `phase` (B, T): cycles at the start of each frame; `increment` (B, T): cycles in it, above 0.
-    The sum has a closed form, Dirichlet's kernel.
+    `phase` (B, T) is in cycles at the start of each frame, `increment` (B, T) in cycles per frame,
+    above 0. Each cosine has amplitude 1. The sum has a closed form, the Dirichlet kernel.
     """
     ramp = torch.arange(hop, dtype=phase.dtype, device=phase.device) / hop
     cycles = phase.unsqueeze(-1) + increment.unsqueeze(-1) * ramp

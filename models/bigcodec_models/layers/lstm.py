@@ -1,4 +1,4 @@
-"""The recurrent stage on either side of the quantizer: the residual LSTM, or a replacement."""
+"""The recurrent stage of the encoder and of the decoder: the residual LSTM and its interface."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class ResidualLSTM(nn.Module):
         return self.step(x, None)[0]
 
     def step(self, x: Tensor, state: LSTMState | None) -> tuple[Tensor, LSTMState]:
-        """Like `forward`, from a given state, returning the state after the last frame."""
+        """Like `forward`, from a given state; also returns the state after the last frame."""
         frames = x.transpose(1, 2)
         if frames.dtype == torch.bfloat16 or torch.is_autocast_enabled(x.device.type):
             output, after = self._step_in_half(frames, state)
@@ -58,7 +58,7 @@ class ResidualLSTM(nn.Module):
         return (output + frames).transpose(1, 2), after
 
     def _step_in_half(self, frames: Tensor, state: LSTMState | None) -> tuple[Tensor, LSTMState]:
-        """The LSTM under autocast, or in single precision where it would fail under it."""
+        """The LSTM under autocast, or in single precision where torch cannot run it in bfloat16."""
         if frames.device.type != "cpu" or bfloat16_lstm_runs():
             return cast(tuple[Tensor, LSTMState], self.lstm(frames, state))
         with torch.autocast("cpu", enabled=False):
@@ -69,8 +69,8 @@ class ResidualLSTM(nn.Module):
     ) -> list[tuple[Tensor, LSTMState]]:
         """Advance independent streams: (1, width, T) each, T at least 1.
 
-        On a CPU one after another, so that each has the results it has alone; elsewhere those of
-        one length go together.
+        On a CPU they run one after another, so that each gets the same results as alone; elsewhere
+        those of equal length run as a batch.
         """
         results: list[tuple[Tensor, LSTMState]] = [None] * len(pieces)  # type: ignore[list-item]
         for group in _equal_lengths(pieces):
@@ -83,14 +83,14 @@ class ResidualLSTM(nn.Module):
 
     def _joined(self, states: Sequence[LSTMState | None]) -> LSTMState:
         example = next(self.lstm.parameters())
-        fresh = example.new_zeros(self.lstm.num_layers, 1, self.lstm.hidden_size)
-        known = [(fresh, fresh) if state is None else state for state in states]
-        hidden, cell = (torch.cat(parts, dim=1) for parts in zip(*known, strict=True))
+        zeros = example.new_zeros(self.lstm.num_layers, 1, self.lstm.hidden_size)
+        given = [(zeros, zeros) if state is None else state for state in states]
+        hidden, cell = (torch.cat(parts, dim=1) for parts in zip(*given, strict=True))
         return hidden, cell
 
 
 def _equal_lengths(pieces: Sequence[Tensor]) -> list[list[int]]:
-    """Indices of the pieces that share a batch."""
+    """Groups of indices of the pieces that share a batch."""
     groups: dict[int, list[int]] = {}
     for index, piece in enumerate(pieces):
         alone = _ALONE_ON_CPU and piece.device.type == "cpu"

@@ -1,4 +1,4 @@
-"""The sequence layer that a configuration asks for."""
+"""The sequence layer of a configuration."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from bigcodec_models.layers.lstm import ResidualLSTM
 
 
 def sequence_layers(width: int, config: ModelConfig) -> list[nn.Module]:
-    """The LSTM or the attention, with frames (B, width, T) going in and out; empty for none."""
+    """The LSTM or the attention, (B, width, T) to the same shape; an empty list for neither."""
     layers = config.lstm_layers
     if not layers:
         return []

@@ -1,8 +1,8 @@
-"""Running a sequence layer along streams, with the state that each stream keeps.
+"""Running a sequence layer over streams, each of which has a state.
 
-A layer may reset its state every so many frames: then decoding a part of a long file needs only
-the frames shortly before it. The new state is warmed up on the frames before the reset, while the
-old one still gives the outputs.
+The state may be reset after a fixed number of frames, so that decoding a part of a long file needs
+only the frames shortly before it. The new state is warmed up on the frames before the reset, while
+the outputs still come from the old one.
 """
 
 from __future__ import annotations
@@ -17,14 +17,18 @@ from bigcodec_models.layers.f0 import PHASE_UNITS, phases
 from bigcodec_models.layers.lstm import Recurrence, SequenceState
 
 WARM_UP_FRAMES = 640
-"""Frames before a reset on which the new state is warmed up: 8 s, after which lite-2 was as near
-to the original as after a run over everything (docs/performance.md)."""
+"""Frames before a reset on which the new state is warmed up: 8 s, after which the output of lite-2
+was as close to the original as without resets (docs/performance.md)."""
 
 
 @dataclasses.dataclass
 class StreamState:
-    """The state of a stream between chunks: the next frame, the layer's state, the state that is
-    being warmed up to replace it, and the phase of the harmonic excitation in `PHASE_UNITS`."""
+    """The state of a stream between chunks.
+
+    `position` is the number of the next frame, `layer` the state of the sequence layer, `warming`
+    the one that is warmed up to replace it, and `phase` that of the harmonic excitation, in
+    `PHASE_UNITS`.
+    """
 
     position: int = 0
     layer: SequenceState | None = None
@@ -32,9 +36,9 @@ class StreamState:
     phase: int = 0
 
     def frames_until_change(self, reset_every: int) -> int:
-        """Frames from here to the next reset, or to the start of its warm-up."""
-        left = reset_every - self.position % reset_every
-        return left - WARM_UP_FRAMES if left > WARM_UP_FRAMES else left
+        """Frames from here to the next start of a warm-up, or within one to the reset."""
+        remaining = reset_every - self.position % reset_every
+        return remaining - WARM_UP_FRAMES if remaining > WARM_UP_FRAMES else remaining
 
     def in_warm_up(self, reset_every: int) -> bool:
         """Whether the next frame belongs to a warm-up."""
@@ -42,7 +46,7 @@ class StreamState:
 
 
 def warm_up_start(frame: int, reset_every: int) -> int:
-    """The frame at which a stream must start, so that `frame` is the same as in a full run."""
+    """The frame at which a stream must start for `frame` to be as in a stream from frame 0."""
     return max(0, frame // reset_every * reset_every - WARM_UP_FRAMES)
 
 
@@ -54,8 +58,8 @@ def run(
 ) -> list[Tensor]:
     """Run a layer over the next frames (1, width, n) of independent streams, updating `states`.
 
-    The layer's state is reset every `reset_every` frames (0: never). Without a layer, frames are
-    returned as they are.
+    The layer's state is reset every `reset_every` frames (0: never). Without a layer, the frames
+    are returned unchanged.
     """
     if layer is None:
         for state, chunk in zip(states, chunks, strict=True):
@@ -86,8 +90,10 @@ def run(
 
 
 def excitation_phases(state: StreamState, increments: Tensor, reset_every: int) -> Tensor:
-    """Phases and increments (1, 2, n), in cycles, of the next frames' phase increments, int64
-    (1, n) in `PHASE_UNITS`; updates the phase in `state`."""
+    """Phase at the start of each frame and increment, in cycles (1, 2, n), of the next frames.
+
+    `increments` (1, n) are int64, in `PHASE_UNITS`. Updates the phase in `state`.
+    """
     parts, position = [], state.position
     while increments.shape[-1]:
         count = reset_every - position % reset_every if reset_every else increments.shape[-1]
@@ -101,7 +107,7 @@ def excitation_phases(state: StreamState, increments: Tensor, reset_every: int) 
 
 
 def run_whole(layer: Callable[[Tensor], Tensor], frames: Tensor, reset_every: int) -> Tensor:
-    """All frames (B, width, T) at once, one pass per reset; the same result as `run`."""
+    """All frames (B, width, T) to the same shape, one pass per reset; the same results as `run`."""
     if not reset_every or frames.shape[-1] <= reset_every:
         return layer(frames)
     parts = []

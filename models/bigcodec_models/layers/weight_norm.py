@@ -1,8 +1,8 @@
-"""Layers with weight normalization (arXiv 1602.07868) kept as two plain parameters.
+"""Layers with weight normalization (arXiv 1602.07868) as two ordinary parameters.
 
-`weight_g` and `weight_v` are the names that both published checkpoint layouts use. Keeping them
-as ordinary parameters (rather than a parametrisation) keeps the names stable, and lets
-`fold_weight_norm` replace them by the plain weight for inference.
+`weight_g` and `weight_v` are the names in both layouts of published checkpoints. As ordinary
+parameters, rather than a parametrization, they have stable names, and `fold_weight_norm` can
+replace them by the plain weight for inference.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 
 class _WeightNorm(nn.Module):
-    """Holds weight = g * v / |v|, the norm taken over all dimensions but the first."""
+    """A weight g * v / |v|, with the norm over all dimensions except the first."""
 
     def __init__(self, weight: Tensor, bias: Tensor) -> None:
         super().__init__()
@@ -29,7 +29,7 @@ class _WeightNorm(nn.Module):
         return torch._weight_norm(self.weight_v, self.weight_g, 0)
 
     def fold(self) -> None:
-        """Compute the weight once and drop `weight_g` and `weight_v`; no training after this."""
+        """Compute the weight once and remove `weight_g` and `weight_v`; training is then over."""
         folded = self.weight().detach()
         del self.weight_g, self.weight_v
         del self.folded
@@ -48,7 +48,7 @@ class WeightNormLinear(_WeightNorm):
 
 
 class WeightNormConv1d(_WeightNorm):
-    """Convolution: (B, in, T) to (B, out, T'). The bias starts at 0, as published."""
+    """Convolution: (B, in, T) to (B, out, T'). The bias starts at 0, as in the published code."""
 
     def __init__(
         self,

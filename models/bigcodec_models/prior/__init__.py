@@ -1,4 +1,4 @@
-"""Fitting what the container's entropy coders know beforehand of a model's tokens."""
+"""Fitting the probabilities of a model's tokens that an entropy coder of the container uses."""
 
 from bigcodec_models.prior.network import PriorConfig, PriorNetwork
 from bigcodec_models.prior.trainer import FitConfig, FitReport, fit_prior

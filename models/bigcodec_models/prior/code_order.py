@@ -7,29 +7,34 @@ import numpy.typing as npt
 
 
 def group_shape(size: int) -> tuple[int, int]:
-    """Number of groups, and members of each, for a codebook of `size` codes: about as many of one
-    as of the other, members a power of two. The last group may have places that no code takes."""
+    """Number of groups and of members per group for a codebook of `size` codes.
+
+    The two numbers are about equal, and that of members is a power of two. The last group may have
+    places without a code.
+    """
     members = 1 << ((size - 1).bit_length() // 2)
     return -(-size // members), members
 
 
 def similar_order(codes: npt.NDArray[np.floating]) -> npt.NDArray[np.int64]:
-    """Indices (n,) of codes (n, d) such that each aligned run of 2^k of them lies together.
+    """An order (n,) of the indices of codes (n, d) in which each aligned run of 2^k is a cluster.
 
-    The codes are cut in two across their direction of greatest variance, again and again, the
-    first part always being a power of two: a balanced form of the k-d tree of principal axes
+    The codes are split along their direction of greatest variance, recursively; the size of the
+    first part is always a power of two. This is a balanced form of the k-d tree of principal axes
     (Sproull, Algorithmica 6, 1991).
     """
     return _ordered(codes.astype(np.float64), np.arange(len(codes)))
 
 
-def _ordered(codes: npt.NDArray[np.float64], some: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    if len(some) < 2:
-        return some
-    centered = codes[some] - codes[some].mean(axis=0)
+def _ordered(
+    codes: npt.NDArray[np.float64], indices: npt.NDArray[np.int64]
+) -> npt.NDArray[np.int64]:
+    if len(indices) < 2:
+        return indices
+    centered = codes[indices] - codes[indices].mean(axis=0)
     axis = np.linalg.eigh(centered.T @ centered)[1][:, -1]
-    # A sign that does not depend on the library: the largest part points up.
-    along = centered @ (axis * np.sign(axis[np.abs(axis).argmax()]))
-    ranked = some[np.argsort(along, kind="stable")]
-    half = 1 << ((len(some) - 1).bit_length() - 1)
+    # The sign must not depend on the library: the largest component is made positive.
+    projection = centered @ (axis * np.sign(axis[np.abs(axis).argmax()]))
+    ranked = indices[np.argsort(projection, kind="stable")]
+    half = 1 << ((len(indices) - 1).bit_length() - 1)
     return np.concatenate([_ordered(codes, ranked[:half]), _ordered(codes, ranked[half:])])

@@ -18,9 +18,11 @@ _QUIETER_DB = 12.0
 
 
 def code_vectors(model: LoadedModel, f0: str | None = None) -> list[npt.NDArray[np.float32]]:
-    """A vector for each value of each token of a frame in an F0 mode of the model, by default its
-    first, (size, d) each: the codes of codebooks as the decoder sees them; of an F0 token its
-    height, and whether it is voiced."""
+    """A table of vectors (size, d) for each token of a frame, with a row for each of its values.
+
+    For tokens of codebooks these are the codes as the decoder gets them; for an F0 token, F0 from
+    -1 to 1 and whether it is voiced. `f0` is an F0 mode of the model, by default its first.
+    """
     quantizer = model.config.quantizer
     vectors = []
     if quantizer.kind == "fsq":

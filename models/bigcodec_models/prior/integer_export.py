@@ -1,4 +1,4 @@
-"""From a trained network to the arrays of integers that the container's decoder computes with.
+"""The arrays of integers of a trained network, with which the container's decoder computes.
 
 Names and meanings are those of format/SPEC.md sections 7 and 8.
 """
@@ -24,12 +24,12 @@ Floats = npt.NDArray[np.float64]
 
 
 def quantized(network: PriorNetwork) -> Arrays:
-    """All arrays of a prior file that belong to the network."""
+    """The arrays of a prior file that belong to the network, by name."""
     embedding = _floats(network.embedding())
     scale = np.abs(embedding).max(axis=0).clip(1e-6) / _LARGEST
     arrays: Arrays = {"embedding": np.round(embedding / scale).astype(np.int8)}
     parts = {name: _floats(value) for name, value in network.recurrent.named_parameters()}
-    # The scales of the embedding's columns go into the matrix that it meets first.
+    # The scales of the embedding's columns are multiplied into the first matrix.
     from_input = parts["weight_ih_l0"] * scale * _SMALL
     _put_linear(arrays, "from_input", from_input, parts["bias_ih_l0"])
     _put_linear(arrays, "from_state", parts["weight_hh_l0"], parts["bias_hh_l0"])
@@ -49,8 +49,8 @@ def quantized(network: PriorNetwork) -> Arrays:
 
 
 def _put_linear(arrays: Arrays, name: str, weight: Floats, bias: Floats) -> None:
-    """Rows of int8 with a factor each: inputs are in units of 1/128, outputs of 1/1024, both
-    times 2^16."""
+    """Store a layer as int8 rows with a factor each: inputs are in units of 1/128, outputs in
+    units of 1/1024, and factors and offsets have 16 fractional bits."""
     unit = _ACTIVATION / _SMALL * _SCALE
     factor = np.ceil(np.abs(weight).max(axis=1) / _LARGEST * unit).clip(1, (1 << 31) - 1)
     matrix = np.round(weight * unit / factor[:, None]).clip(-_LARGEST, _LARGEST)

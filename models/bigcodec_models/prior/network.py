@@ -1,7 +1,7 @@
-"""The network of a prior as it is trained: floats, on the tokens of one model.
+"""The network of a prior as it is trained, in floating point, on the tokens of one model.
 
-Its counterpart in integers is the decoder's business (format/SPEC.md section 7);
-`integer_export` makes that one's arrays of this one.
+The container's coder computes with integers (format/SPEC.md section 7); `integer_export` converts
+the weights for it.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from bigcodec_models.prior.code_order import group_shape
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PriorConfig:
-    """Sizes of the network: of the learned part of a token's embedding, of the state, and of the
-    hidden layer before each choice."""
+    """Sizes of the network: of the learned part of a token's embedding, of the state (`width`), and
+    of the hidden layer before the group and the member of a token."""
 
     embedding: int = 64
     width: int = 256
@@ -27,9 +27,9 @@ class PriorConfig:
 
 
 class PriorHead(nn.Module):
-    """The cost of a token given a state: first its group, then its member.
+    """The cost of a token given a state: that of its group plus that of its member of the group.
 
-    `codes` (size, d) in order of place; a code's vector takes part in its own score.
+    `codes` (size, d) are in order of place; the score of a code depends on its vector.
     """
 
     codes: Tensor
@@ -49,12 +49,12 @@ class PriorHead(nn.Module):
         self.member_bias = nn.Parameter(torch.zeros(places))
 
     def member_matrix(self) -> Tensor:
-        """(places, hidden): a row for the score of each place."""
+        """(places, hidden): the weights of the score of each place."""
         matrix: Tensor = self.member_own + self.member_shared(self.codes)
         return matrix
 
     def forward(self, state: Tensor, place: Tensor) -> Tensor:
-        """Costs (n,) in nats of places (n,) int64, given states (n, width)."""
+        """Costs (n,) in nats of places (n,), int64, given states (n, width)."""
         group, member = place // self.members, place % self.members
         scores = self.group(torch.tanh(self.group_hidden(state)))
         cost = F.cross_entropy(scores, group, reduction="none")
@@ -63,8 +63,11 @@ class PriorHead(nn.Module):
         return cost + own
 
     def _member_scores(self, hidden: Tensor, group: Tensor) -> Tensor:
-        """(n, members) from hidden (n, hidden): by groups, as a batch of matrix products; a
-        gather of each row's own matrix is several times slower."""
+        """Scores (n, members) of the members of groups (n,), from hidden (n, hidden).
+
+        Computed as one batch of matrix products, a group each; gathering a matrix for each row is
+        several times slower.
+        """
         order = torch.argsort(group)
         counts = torch.bincount(group, minlength=self.groups)
         rows = int(counts.max())
@@ -82,8 +85,9 @@ class PriorHead(nn.Module):
 class PriorNetwork(nn.Module):
     """A gated recurrent unit over tokens and their code vectors.
 
-    `codes`: one (size, d) table a codebook, in order of place. A token is known here by its
-    place; row 0 of the embedding is the start, then come the places of each codebook.
+    `codes` are one table (size, d) per codebook, in order of place. A token is given by
+    its place, the position of its code in that order. Row 0 of the embedding stands for the start;
+    the places of each codebook follow.
     """
 
     vectors: Tensor
@@ -102,11 +106,12 @@ class PriorNetwork(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
 
     def embedding(self) -> Tensor:
-        """(1 + all sizes, inputs): what stands for a token."""
+        """The embeddings of the start and of all tokens: (1 + sum of sizes, inputs)."""
         return torch.cat([self.own.weight, self.vectors], dim=1)
 
     def forward(self, places: Tensor, mask: Tensor) -> Tensor:
-        """Costs (n,) in nats, n the true entries of a mask (B, T), of places int64 (B, T, K)."""
+        """Costs (n,) in nats of places (B, T, K), int64, mean over K, at the n true entries of a
+        mask (B, T)."""
         offsets = torch.tensor([1, *self.sizes[:-1]]).cumsum(0)
         rows = F.pad((places + offsets).flatten(1)[:, :-1], (1, 0))
         inputs = torch.cat([self.own(rows), self.vectors[rows]], dim=-1)

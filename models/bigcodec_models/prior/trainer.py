@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from bigcodec_models.arrays import Tokens
+from bigcodec_models.arrays import AnyTokens
 from bigcodec_models.prior.code_order import similar_order
 from bigcodec_models.prior.integer_export import Arrays, quantized
 from bigcodec_models.prior.network import PriorConfig, PriorNetwork
@@ -19,8 +19,8 @@ from bigcodec_models.prior.network import PriorConfig, PriorNetwork
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FitConfig:
-    """How a prior is fitted. `frames` is the length that sequences are cut to, `batch` how many
-    go into a step."""
+    """How a prior is fitted. Sequences are cut into pieces of `frames` frames, and a step has
+    `batch` of them; `warmup` is in steps."""
 
     epochs: int = 16
     learning_rate: float = 4e-3
@@ -34,8 +34,8 @@ class FitConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FitReport:
-    """State of a fit: tokens seen of all that will be, and bits a token over the last steps; on
-    held-out sequences in `held_out_bits`, at the end of each epoch."""
+    """State of a fit: `tokens` of `total_tokens` have been used, and `bits` is the recent mean of
+    bits per token. At the end of each epoch, `held_out_bits` is that of held-out sequences."""
 
     epoch: int
     tokens: int
@@ -46,7 +46,8 @@ class FitReport:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FittedPrior:
-    """Arrays of a prior file by name (format/SPEC.md section 8), and the network behind them."""
+    """The arrays of a prior file by name (format/SPEC.md section 8), the network they are from, and
+    the order (size,) of the codes of each codebook."""
 
     arrays: Arrays
     network: PriorNetwork
@@ -54,14 +55,14 @@ class FittedPrior:
 
 
 def fit_prior(
-    sequences: Sequence[Tokens],
-    held_out: Sequence[Tokens],
+    sequences: Sequence[AnyTokens],
+    held_out: Sequence[AnyTokens],
     codes: Sequence[npt.NDArray[np.floating]],
     config: FitConfig,
     report: Callable[[FitReport], None] = lambda _: None,
 ) -> FittedPrior:
-    """Fit a network to recordings of tokens, (T, K) each, of a model whose
-    codebooks are `codes`, (size, d) each.
+    """Fit a network to sequences of tokens (T, K) of a model whose codebooks are `codes`, (size, d)
+    each.
 
     Raises:
         ValueError: no tokens, or tokens outside the codebooks.
@@ -69,23 +70,23 @@ def fit_prior(
     _check([*sequences, *held_out], codes)
     orders = [similar_order(table) for table in codes]
     places = [_places(sequence, orders) for sequence in sequences]
-    arrays: Arrays = {}
-    for k, order in enumerate(orders):
-        arrays[f"{k}.order"] = order.astype(np.uint16)
-    torch.manual_seed(config.seed)
-    tables_ = [
-        torch.from_numpy(c[o].astype(np.float32)) for c, o in zip(codes, orders, strict=True)
+    sorted_codes = [
+        torch.from_numpy(table[order].astype(np.float32))
+        for table, order in zip(codes, orders, strict=True)
     ]
-    network = PriorNetwork(config.network, tables_)
+    torch.manual_seed(config.seed)
+    network = PriorNetwork(config.network, sorted_codes)
     _train(network, places, [_places(s, orders) for s in held_out], config, report)
+    arrays: Arrays = {f"{k}.order": order.astype(np.uint16) for k, order in enumerate(orders)}
     arrays.update(quantized(network))
     return FittedPrior(arrays=arrays, network=network, orders=tuple(orders))
 
 
 def bits_per_token(
-    network: PriorNetwork, places: Sequence[Tokens], frames: int | None = None
+    network: PriorNetwork, places: Sequence[AnyTokens], frames: int | None = None
 ) -> float:
-    """Mean cost of sequences of places (T, K), from a fresh start every `frames` frames."""
+    """Mean cost in bits per token of sequences of places (T, K), with a new state every `frames`
+    frames."""
     network.eval()
     pieces = _cut(places, frames or max(len(s) for s in places))
     total, count = 0.0, 0
@@ -99,8 +100,8 @@ def bits_per_token(
 
 def _train(
     network: PriorNetwork,
-    sequences: Sequence[Tokens],
-    held_out: Sequence[Tokens],
+    sequences: Sequence[AnyTokens],
+    held_out: Sequence[AnyTokens],
     config: FitConfig,
     report: Callable[[FitReport], None],
 ) -> None:
@@ -142,7 +143,7 @@ def _cosine(done: float) -> float:
     return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
 
 
-def _check(sequences: Sequence[Tokens], codes: Sequence[npt.NDArray[np.floating]]) -> None:
+def _check(sequences: Sequence[AnyTokens], codes: Sequence[npt.NDArray[np.floating]]) -> None:
     if not sequences or not sum(len(sequence) for sequence in sequences):
         raise ValueError("there are no tokens to fit a prior to")
     sizes = np.array([len(table) for table in codes])
@@ -153,8 +154,8 @@ def _check(sequences: Sequence[Tokens], codes: Sequence[npt.NDArray[np.floating]
             raise ValueError("a token is outside its codebook")
 
 
-def _places(tokens: Tokens, orders: Sequence[npt.NDArray[np.int64]]) -> npt.NDArray[np.int64]:
-    """Where each of tokens (T, K) stands in its codebook's order."""
+def _places(tokens: AnyTokens, orders: Sequence[npt.NDArray[np.int64]]) -> npt.NDArray[np.int64]:
+    """The places of tokens (T, K) in the order of their codebooks: (T, K)."""
     ordered = np.empty(tokens.shape, dtype=np.int64)
     for k, order in enumerate(orders):
         place = np.empty(len(order), dtype=np.int64)
@@ -164,10 +165,10 @@ def _places(tokens: Tokens, orders: Sequence[npt.NDArray[np.int64]]) -> npt.NDAr
 
 
 def _cut(
-    sequences: Sequence[Tokens], frames: int, random: np.random.Generator | None = None
-) -> list[Tokens]:
-    """Pieces of at most `frames` frames; with `random`, from another offset each time."""
-    pieces: list[Tokens] = []
+    sequences: Sequence[AnyTokens], frames: int, random: np.random.Generator | None = None
+) -> list[AnyTokens]:
+    """Pieces of at most `frames` frames; with `random`, cut at a random offset."""
+    pieces: list[AnyTokens] = []
     for sequence in sequences:
         first = int(random.integers(0, frames)) if random and len(sequence) > frames else 0
         cuts = [0, *range(first or frames, len(sequence), frames), len(sequence)]
@@ -176,9 +177,9 @@ def _cut(
 
 
 def _batches(
-    pieces: Sequence[Tokens], size: int, random: np.random.Generator | None
+    pieces: Sequence[AnyTokens], size: int, random: np.random.Generator | None
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Places (B, T, K) and masks (B, T); pieces of like length go together."""
+    """Places (B, T, K) and masks (B, T); pieces of similar length share a batch."""
     noise = random.uniform(-20, 20, len(pieces)) if random else np.zeros(len(pieces))
     order = np.argsort(np.array([len(piece) for piece in pieces]) + noise, kind="stable")
     groups = [order[start : start + size] for start in range(0, len(order), size)]

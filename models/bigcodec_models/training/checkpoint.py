@@ -24,18 +24,14 @@ import safetensors
 import safetensors.torch
 from torch import Tensor
 
-from bigcodec_models.checkpoints.model_file import (
-    ModelFileError,
-    ModelInfo,
-    load_model,
-    save_model,
-)
+from bigcodec_models.checkpoints.model_file import ModelInfo, load_model, save_model
 from bigcodec_models.config import (
     ModelConfig,
     build_dataclass,
     config_from_dict,
     config_to_dict,
 )
+from bigcodec_models.errors import ModelFileError
 from bigcodec_models.training.config import TrainConfig
 
 _STEP_FOLDER = re.compile(r"step-(\d{8,})")

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from bigcodec_models.errors import NonFiniteError
 from bigcodec_models.training.config import OptimizerConfig
 from bigcodec_models.training.muon import Muon
 from bigcodec_models.training.process_group import SINGLE_PROCESS, ProcessGroup
@@ -100,10 +101,6 @@ class SupportsStep(Protocol):
     def zero_grad(self) -> None: ...
 
     def step(self) -> Any: ...
-
-
-class NonFiniteError(Exception):
-    """A loss or gradient is not finite; nothing has been changed by the step that had it."""
 
 
 def apply_gradients(

@@ -18,8 +18,8 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from bigcodec_models.checkpoints.model_file import ModelFileError
 from bigcodec_models.config import build_dataclass, config_from_dict, config_to_dict
+from bigcodec_models.errors import ModelFileError
 from bigcodec_models.training.checkpoint import Checkpoint
 from bigcodec_models.training.config import TrainConfig
 

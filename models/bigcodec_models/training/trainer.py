@@ -13,8 +13,9 @@ from torch import Tensor
 
 from bigcodec_models.architectures.network import CodecNetwork
 from bigcodec_models.checkpoints.model_file import ModelInfo, save_model
-from bigcodec_models.config import ConfigError, ModelConfig
+from bigcodec_models.config import ModelConfig
 from bigcodec_models.data.crops import CropSource
+from bigcodec_models.errors import ConfigError, NonFiniteError, TrainingError
 from bigcodec_models.precision import bfloat16_pays
 from bigcodec_models.quantization.quantizer import Quantized
 from bigcodec_models.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
@@ -22,17 +23,13 @@ from bigcodec_models.training.codebook_usage import USAGE_WINDOW, CodeUsage
 from bigcodec_models.training.codec_loss import CodecLoss
 from bigcodec_models.training.config import TrainConfig
 from bigcodec_models.training.events import Progress, Validation
-from bigcodec_models.training.optimizers import NonFiniteError, Optimizers, apply_gradients
+from bigcodec_models.training.optimizers import Optimizers, apply_gradients
 from bigcodec_models.training.process_group import SINGLE_PROCESS, ProcessGroup
 from bigcodec_models.training.running_means import GRADIENT_NORM, Clock, RunningMeans
 from bigcodec_models.training.schedule import learning_rate
 from bigcodec_models.training.validation import Validator
 
 Named = Mapping[str, Tensor]
-
-
-class TrainingError(Exception):
-    """Training cannot go on; the message says why. The state before the failing step is saved."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -218,7 +218,7 @@ def test_a_mode_that_a_model_does_not_know_is_refused(
 def test_a_model_that_can_only_code_it_says_so(here: Here, tmp_path: Path, clip: Path) -> None:
     """As lite-4 does, whose files say that they hold F0."""
     refused = here("compress", clip, "--f0", "predicted", "--model", "lite-4")
-    words = "bigcodec: --f0 predicted: the model lite-4 knows only coded\n"
+    words = "bigcodec: --f0 predicted: the model lite-4 supports only coded\n"
     assert (refused.code, refused.stderr) == (1, words)
     for choice in ([], ["--f0", "coded"]):
         assert here("compress", "-f", clip, "--model", "lite-4", *choice).code == 0

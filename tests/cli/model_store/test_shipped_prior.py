@@ -37,13 +37,13 @@ def test_the_default_model_has_a_prior_of_a_few_megabytes_for_each_of_its_geomet
 def test_speech_coded_with_it_reads_back_and_is_far_smaller() -> None:
     """The container of examples/speech.flac, made when the prior was new; the tokens are listed,
     for those that the encoder makes may differ from machine to machine."""
-    wanted = np.array(json.loads((GOLDEN / "speech.json").read_text()), dtype=np.int32)
+    expected_tokens = np.array(json.loads((GOLDEN / "speech.json").read_text()), dtype=np.int32)
     container = bcdc.read((GOLDEN / "speech.bcdc").read_bytes())
     assert container.header.coder is bcdc.Coder.PRIOR
     prior = prior_of_container(container)
     tokens = container.tokens(prior=prior)
-    assert np.array_equal(tokens[0], wanted)
-    assert container.size < 0.65 * len(wanted) * 22 / 8
+    assert np.array_equal(tokens[0], expected_tokens)
+    assert container.size < 0.65 * len(expected_tokens) * 22 / 8
 
 
 def test_the_same_tokens_give_the_same_bytes(tmp_path: Path) -> None:

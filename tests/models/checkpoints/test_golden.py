@@ -40,8 +40,8 @@ def test_widths_and_strides_are_read_off_the_tensors(golden: Path) -> None:
 
 
 def test_the_fingerprint_is_the_same_whichever_layout_it_came_from(golden: Path) -> None:
-    found = {Codec.load(golden / layout).fingerprint for layout in LAYOUTS}
-    assert [f.hex() for f in found] == [
+    fingerprints = {Codec.load(golden / layout).fingerprint for layout in LAYOUTS}
+    assert [f.hex() for f in fingerprints] == [
         "6ac83c60475231b4cf5ddd242b884a483345c421f7adb894979fb842ed67e53d"
     ]
 

@@ -1,4 +1,4 @@
-"""Model files: ours, the published layouts, and files that mean harm."""
+"""Model files: those of this project, the published layouts, and hostile files."""
 
 from __future__ import annotations
 
@@ -20,15 +20,17 @@ from bigcodec_models import PRESETS, Codec, ModelFileError
 from bigcodec_models.architectures.network import CodecNetwork
 from bigcodec_models.checkpoints.fingerprint import fingerprint
 from bigcodec_models.checkpoints.model_file import ModelInfo, load_model, save_model
-from bigcodec_models.checkpoints.published import adapt, load_upstream, name_pairs
-from bigcodec_models.checkpoints.safe_unpickle import (
-    Placeholder,
-    UnsafeCheckpointError,
-    load_tensors,
+from bigcodec_models.checkpoints.published import (
+    adapt,
+    load_pickled,
+    load_upstream,
+    load_upstream_discriminators,
+    name_pairs,
 )
-from bigcodec_models.config import BigCodecConfig, ConfigError
+from bigcodec_models.config import BigCodecConfig
+from bigcodec_models.errors import ConfigError
 
-INFO = ModelInfo(name="mine", license="CC0-1.0", training={"steps": 3, "data": "none"})
+INFO = ModelInfo(name="a model", license="CC0-1.0", training={"steps": 3, "data": "none"})
 
 
 def toy_tensors(preset: str = "toy-lite") -> dict[str, Tensor]:
@@ -37,7 +39,7 @@ def toy_tensors(preset: str = "toy-lite") -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
-def test_our_files_hold_everything(tmp_path: Path, dtype: torch.dtype) -> None:
+def test_a_saved_model_is_loaded_as_it_was(tmp_path: Path, dtype: torch.dtype) -> None:
     tensors = {name: tensor.to(dtype) for name, tensor in toy_tensors().items()}
     save_model(tmp_path / "m.safetensors", tensors, PRESETS["toy-lite"], INFO)
     loaded = load_model(tmp_path / "m.safetensors")
@@ -133,35 +135,71 @@ def test_published_names_cover_every_tensor_once() -> None:
         assert isinstance(config, BigCodecConfig)
         with torch.device("meta"):
             names = set(CodecNetwork(config).state_dict())
-        pairs = list(name_pairs(config))
-        assert {ours for _, ours in pairs} == names
-        assert len({theirs for theirs, _ in pairs}) == len(pairs) == len(names)
+        published, local = zip(*name_pairs(config), strict=True)
+        assert set(local) == names
+        assert len(set(published)) == len(published) == len(names)
 
 
 def test_a_model_without_lstm_is_recognised() -> None:
     config = BigCodecConfig(encoder_width=2, latent_dim=8, decoder_width=32, lstm_layers=0)
     tensors = CodecNetwork(config).state_dict()
-    upstream = {theirs: tensors[ours] for theirs, ours in name_pairs(config)}
-    adapted, found = adapt(upstream)
-    assert found == config
+    upstream = {published: tensors[local] for published, local in name_pairs(config)}
+    adapted, inferred = adapt(upstream)
+    assert inferred == config
     assert all(torch.equal(adapted[name], tensors[name]) for name in tensors)
+
+
+def _published(golden: Path) -> dict[str, Tensor]:
+    """The tensors of the golden release file, by published name."""
+    loaded = load_pickled(golden / "golden_release.pt")
+    return {f"{p}.{k}": v for p in ("CodecEnc", "generator") for k, v in loaded[p].items()}
 
 
 @pytest.mark.parametrize("fault", ["missing", "extra", "filter", "shape"])
 def test_odd_checkpoints_are_refused(golden: Path, fault: str) -> None:
-    loaded = load_tensors(golden / "golden_release.pt")
-    flat = {f"{p}.{k}": v for p in ("CodecEnc", "generator") for k, v in loaded[p].items()}
-    adapt(flat)
+    upstream = _published(golden)
+    adapt(upstream)
     if fault == "missing":
-        del flat["generator.model.0.bias"]
+        del upstream["generator.model.0.bias"]
     elif fault == "extra":
-        flat["generator.model.9.bias"] = torch.zeros(1)
+        upstream["generator.model.9.bias"] = torch.zeros(1)
     elif fault == "filter":
-        flat["CodecEnc.block.1.block.0.block.0.upsample.filter"] += 0.01
+        name = "CodecEnc.block.1.block.0.block.0.upsample.filter"
+        upstream[name] = upstream[name] + 0.01
     else:
-        flat["CodecEnc.block.0.weight_v"] = torch.zeros(2, 1)
+        upstream["CodecEnc.block.0.weight_v"] = torch.zeros(2, 1)
     with pytest.raises(ConfigError):
-        adapt(flat)
+        adapt(upstream)
+
+
+def _release(path: Path, upstream: dict[str, Tensor]) -> Path:
+    """A checkpoint in the layout of the release, of tensors by published name."""
+    parts: dict[str, dict[str, Tensor]] = {"CodecEnc": {}, "generator": {}}
+    for name, tensor in upstream.items():
+        part, _, rest = name.partition(".")
+        parts[part][rest] = tensor
+    torch.save(parts, path)
+    return path
+
+
+def test_loaded_tensors_do_not_depend_on_the_file(golden: Path, tmp_path: Path) -> None:
+    path = _release(tmp_path / "m.pt", _published(golden))
+    loaded = load_upstream(path).tensors
+    before = {name: tensor.clone() for name, tensor in loaded.items()}
+    path.write_bytes(bytes(path.stat().st_size))
+    assert all(torch.equal(loaded[name], tensor) for name, tensor in before.items())
+
+
+def test_a_small_file_does_not_become_a_large_model(golden: Path, tmp_path: Path) -> None:
+    """One number stands for all weights of a tensor: 8192 x 8 of them, or 2^30."""
+    upstream = _published(golden)
+    name = "generator.quantizer.layers.0._codebook.weight"
+    upstream[name] = torch.zeros(1, 1).expand(65536, upstream[name].shape[1])
+    with pytest.raises(ModelFileError, match="tensors are larger than the file"):
+        load_upstream(_release(tmp_path / "m.pt", upstream))
+    torch.save({"state_dict": {"discriminator.x": torch.zeros(1).expand(1 << 30)}}, tmp_path / "d")
+    with pytest.raises(ModelFileError, match="tensors are larger than the file"):
+        load_upstream_discriminators(tmp_path / "d")
 
 
 class Bomb:
@@ -174,20 +212,26 @@ class Bomb:
         return os.mkdir, (str(self.trace),)
 
 
-def _with_pickle(path: Path, content: bytes) -> Path:
+def _torch_file(path: Path, body: bytes, size: int = 240) -> Path:
+    """A file of torch.save with another pickle; its storage "0" holds `size` floats."""
+    torch.save(torch.arange(float(size)), path)
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
     with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("archive/data.pkl", content)
+        for name, content in members.items():
+            archive.writestr(name, body if name.endswith("data.pkl") else content)
     return path
 
 
 def test_loading_runs_no_code(tmp_path: Path) -> None:
     trace = tmp_path / "trace"
-    bomb = {"CodecEnc": {"x": Bomb(trace)}, "generator": {}}
-    path = _with_pickle(tmp_path / "evil.pt", pickle.dumps(bomb))
-    with pytest.raises(ModelFileError, match="CodecEnc.x is not a tensor"):
+    bomb = pickle.dumps({"CodecEnc": {"x": Bomb(trace)}, "generator": {}}, protocol=2)
+    path = _torch_file(tmp_path / "evil.pt", bomb)
+    with pytest.raises(ModelFileError, match="refers to 'posix.mkdir'"):
         load_upstream(path)
-    assert isinstance(load_tensors(path)["CodecEnc"]["x"], Placeholder)
     assert not trace.exists()
+    pickle.loads(bomb)
+    assert trace.exists()
 
 
 def test_old_style_pickles_are_refused_unread(tmp_path: Path) -> None:
@@ -198,92 +242,94 @@ def test_old_style_pickles_are_refused_unread(tmp_path: Path) -> None:
     assert not (tmp_path / "trace").exists()
 
 
+def test_classes_of_hyperparameters_are_not_loaded(tmp_path: Path) -> None:
+    """Any class of such a name is inert, also one that is at hand."""
+    body = b"\x80\x02}X\x01\x00\x00\x00accollections\ndefaultdict\nc__builtin__\nint\n\x85Rs."
+    loaded = load_pickled(_torch_file(tmp_path / "t.pt", body))
+    assert type(loaded["a"]).__name__ == "_Inert"
+
+
 @pytest.mark.parametrize(
     "content",
     [
         b"",
-        b"\x80\x04",
+        b"\x80\x02",
         b"garbage",
-        b"\x80\x04.",
-        pickle.dumps([1])[:-1],
-        b"\x80\x04Ncos\nsystem\n.",
+        b"\x80\x02.",
+        pickle.dumps({})[:-1],
+        pickle.dumps({}, protocol=4),
+        pickle.dumps([1], protocol=2),
+        b"\x80\x02(1.",
+        b"\x80\x02Ncos\nsystem\n.",
+        b"\x80\x02}cbuiltins\nbytearray\nM\xff\xff\x85RNs.",
+        b"\x80\x02}h\x07Ns.",
+        b"\x80\x02}r\x00\x00\x00\x10\x96" + (1 << 40).to_bytes(8, "little") + b"ab.",
     ],
 )
-def test_malformed_pickles_are_our_error(tmp_path: Path, content: bytes) -> None:
-    try:
-        load_tensors(_with_pickle(tmp_path / "bad.pt", content))
-    except UnsafeCheckpointError as error:
-        assert "malformed" in str(error)
-    else:
-        assert content.startswith(b"\x80\x04Ncos")  # builds an inert placeholder, runs nothing
-
-
-def _torch_file(path: Path, change: Callable[[bytes], bytes], size: int = 6) -> Path:
-    torch.save({"x": torch.arange(float(size)).view(2, -1)}, path)
-    with zipfile.ZipFile(path) as archive:
-        members = {name: archive.read(name) for name in archive.namelist()}
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, content in members.items():
-            archive.writestr(name, change(content) if name.endswith("data.pkl") else content)
-    return path
-
-
-def test_tensors_come_back(tmp_path: Path) -> None:
-    path = _torch_file(tmp_path / "t.pt", bytes)
-    assert torch.equal(load_tensors(path)["x"], torch.arange(6.0).view(2, 3))
-
-
-@pytest.mark.parametrize(
-    ("old", "new"),
-    [
-        (b"K\x02K\x03\x86", b"K\x02K\xff\x86"),  # a larger shape than the data
-        (b"K\x03K\x01\x86", b"K\xffK\x01\x86"),  # a stride that leaves the data
-        (b"FloatStorage", b"DoubleStorage"),
-    ],
-)
-def test_tensors_cannot_reach_outside_their_data(tmp_path: Path, old: bytes, new: bytes) -> None:
-    def change(content: bytes) -> bytes:
-        assert old in content
-        return content.replace(old, new)
-
-    with pytest.raises(UnsafeCheckpointError):
-        load_tensors(_torch_file(tmp_path / "t.pt", change))
-
-
-def _raw_pickle(path: Path, body: bytes) -> Path:
-    """The file of `_torch_file`, its pickle replaced: persistent id 0 is 240 floats."""
-    return _torch_file(path, lambda _: body, 240)
+def test_malformed_pickles_are_refused(tmp_path: Path, content: bytes) -> None:
+    with pytest.raises(ConfigError):
+        load_pickled(_torch_file(tmp_path / "bad.pt", content))
 
 
 STORAGE = (
     b"(X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpuK\xf0tQ"
 )
-REBUILD = b"ctorch._utils\n_rebuild_tensor_v2\n("
 
 
-def _rebuilt(size: int) -> bytes:
-    return REBUILD + STORAGE + b"K\x00K" + bytes([size]) + b"\x85K\x01\x85tR"
+def _tensor_pickle(
+    size: bytes = b"K\x06", stride: bytes = b"K\x01", storage: bytes = STORAGE
+) -> bytes:
+    tensor = b"ctorch._utils\n_rebuild_tensor_v2\n(" + storage
+    return b"\x80\x02}U\x01a" + tensor + b"K\x00" + size + b"\x85" + stride + b"\x85\x89}tRs."
 
 
-def test_hand_made_pickles_load(tmp_path: Path) -> None:
-    body = b"\x80\x02}X\x01\x00\x00\x00a" + _rebuilt(6) + b"s."
-    assert torch.equal(load_tensors(_raw_pickle(tmp_path / "t.pt", body))["a"], torch.arange(6.0))
+def test_a_hand_made_pickle_loads(tmp_path: Path) -> None:
+    loaded = load_pickled(_torch_file(tmp_path / "t.pt", _tensor_pickle()))
+    assert torch.equal(loaded["a"], torch.arange(6.0))
 
 
-def test_small_files_cannot_become_large(tmp_path: Path) -> None:
-    """Each costs a few bytes in the pickle, and would cost megabytes if it were believed."""
-    huge_memo = b"\x80\x02}r\x00\x00\x00\x10."
-    huge_bytes = b"\x80\x05\x96" + (1 << 40).to_bytes(8, "little") + b"ab."
-    many = b"\x80\x02](" + _rebuilt(240) * 5000 + b"e."
-    for body in (huge_memo, huge_bytes, many):
-        with pytest.raises(UnsafeCheckpointError):
-            load_tensors(_raw_pickle(tmp_path / "t.pt", body))
+@pytest.mark.parametrize(
+    "body",
+    [
+        _tensor_pickle(size=b"K\xff"),
+        _tensor_pickle(size=b"J\xff\xff\xff\x7f"),
+        _tensor_pickle(stride=b"K\xf0"),
+        _tensor_pickle(size=b"J\xff\xff\xff\xff"),
+        _tensor_pickle(storage=STORAGE.replace(b"Float", b"Double"), size=b"K\xf1"),
+        _tensor_pickle(storage=STORAGE.replace(b"K\xf0", b"J\xff\xff\xff\x7f"), size=b"M\xff\x7f"),
+    ],
+)
+def test_tensors_cannot_reach_outside_the_file(tmp_path: Path, body: bytes) -> None:
+    with pytest.raises(ConfigError):
+        load_pickled(_torch_file(tmp_path / "t.pt", body))
 
 
-def test_a_pickle_cannot_set_the_state_of_tensors_or_storages(tmp_path: Path) -> None:
-    state = b"(K\x00K\x01K\x02t"
-    tensor = b"\x80\x02}X\x01\x00\x00\x00a" + _rebuilt(6) + state + b"bs."
-    assert torch.equal(load_tensors(_raw_pickle(tmp_path / "t.pt", tensor))["a"], torch.arange(6.0))
-    storage = REBUILD + STORAGE + b"}X\x06\x00\x00\x00valuesNsb" + b"K\x00K\x06\x85K\x01\x85tR"
-    body = b"\x80\x02}X\x01\x00\x00\x00a" + storage + b"s."
-    assert torch.equal(load_tensors(_raw_pickle(tmp_path / "t.pt", body))["a"], torch.arange(6.0))
+def test_shared_tuples_cannot_take_exponential_time(tmp_path: Path) -> None:
+    """A dict hashes its keys: here a tuple that holds the one before twice, 24 times over."""
+    doubled = b"".join(b"q%ch%c\x86" % (k, k) for k in range(24))
+    body = b"\x80\x02})" + doubled + b"Ns."
+    path = _torch_file(tmp_path / "t.pt", body)
+    with pytest.raises(ConfigError, match="a tuple of more than 1000 items"):
+        load_pickled(path)
+
+
+@pytest.mark.parametrize("fault", ["compressed", "twice"])
+def test_archives_larger_than_their_file_are_refused(tmp_path: Path, fault: str) -> None:
+    path = tmp_path / "t.pt"
+    method = zipfile.ZIP_DEFLATED if fault == "compressed" else zipfile.ZIP_STORED
+    with zipfile.ZipFile(path, "w", method) as archive:
+        archive.writestr("archive/version", "3")
+        archive.writestr("archive/data.pkl", pickle.dumps({}, protocol=2))
+        archive.writestr("archive/data/0", bytes(1 << 20))
+        if fault == "twice":  # more entries for the same bytes
+            archive.filelist += [archive.getinfo("archive/data/0")] * 2
+    assert path.stat().st_size < 3 << 20
+    with pytest.raises(ConfigError, match="compressed, or larger than the file"):
+        load_pickled(path)
+
+
+def test_a_dict_cannot_replace_its_own_methods(tmp_path: Path) -> None:
+    """`BUILD` sets attributes of an OrderedDict, where `items` would come before the method."""
+    ordered = b"ccollections\nOrderedDict\n"
+    body = b"\x80\x02" + ordered + b")R}U\x05items" + ordered + b"sbU\x01aK\x01s."
+    assert load_pickled(_torch_file(tmp_path / "t.pt", body)) == {"a": 1}

@@ -55,8 +55,8 @@ def test_a_batch_gives_what_each_gives_alone(codec: Codec, batch_size: int) -> N
     waves = [noise(samples) for samples in LENGTHS]
     tokens = codec.encode_batch(waves, batch_size)
     assert len(tokens) == len(waves)
-    for wave, found in zip(waves, tokens, strict=True):
-        assert np.array_equal(found, codec.encode(wave))
+    for wave, result in zip(waves, tokens, strict=True):
+        assert np.array_equal(result, codec.encode(wave))
     for table, restored in zip(tokens, codec.decode_batch(tokens, batch_size), strict=True):
         assert np.array_equal(restored, codec.decode(table))
 
@@ -75,13 +75,13 @@ def test_random_files_in_random_cuts(data: st.DataObject) -> None:
             yield wave[at : at + cuts[turn % len(cuts)]]
             at, turn = at + cuts[turn % len(cuts)], turn + 1
 
-    found: list[list[npt.NDArray[np.int64]]] = [[] for _ in waves]
+    result: list[list[npt.NDArray[np.int64]]] = [[] for _ in waves]
     ended = []
     for piece in codec.encode_streams(map(pieces, waves), data.draw(st.integers(1, 4))):
-        found[piece.index].append(piece.data)
+        result[piece.index].append(piece.data)
         ended += [piece.index] if piece.last else []
     assert sorted(ended) == list(range(len(waves)))
-    for wave, tokens in zip(waves, found, strict=True):
+    for wave, tokens in zip(waves, result, strict=True):
         assert np.array_equal(np.concatenate(tokens), codec.encode(wave))
 
 
@@ -90,7 +90,7 @@ def test_random_files_in_random_cuts(data: st.DataObject) -> None:
     left=st.integers(0, 15),
     right=st.integers(0, 15),
     cut=st.integers(1, 70),
-    wanted=st.tuples(st.integers(0, 220), st.none() | st.integers(0, 220)),
+    output_range=st.tuples(st.integers(0, 220), st.none() | st.integers(0, 220)),
     reach_back=st.booleans(),
 )
 @settings(max_examples=200, deadline=None)
@@ -99,7 +99,7 @@ def test_windows_join_to_a_single_pass(
     left: int,
     right: int,
     cut: int,
-    wanted: tuple[int, int | None],
+    output_range: tuple[int, int | None],
     reach_back: bool,
 ) -> None:
     """With sums over the whole receptive field in the place of a network, in exact arithmetic."""
@@ -109,15 +109,15 @@ def test_windows_join_to_a_single_pass(
         return padded.unfold(-1, left + right + 1, 1).sum(-1)
 
     values = torch.arange(1.0, frames + 1).view(1, 1, -1) ** 2
-    windows = Windows(ReceptiveField(left, right), 1, 1, wanted, reach_back)
-    found = [torch.zeros(1, 1, 0)]
+    windows = Windows(ReceptiveField(left, right), 1, 1, output_range, reach_back)
+    result = [torch.zeros(1, 1, 0)]
     for piece in torch.split(values, cut, dim=-1):
         windows.push(piece)
-        found += [sums(w.inputs)[..., w.first : w.last] for w in iter(windows.take, None)]
+        result += [sums(w.inputs)[..., w.first : w.last] for w in iter(windows.take, None)]
     windows.close()
-    found += [sums(w.inputs)[..., w.first : w.last] for w in iter(windows.take, None)]
+    result += [sums(w.inputs)[..., w.first : w.last] for w in iter(windows.take, None)]
     assert windows.finished()
-    assert torch.equal(torch.cat(found, -1), sums(values)[..., wanted[0] : wanted[1]])
+    assert torch.equal(torch.cat(result, -1), sums(values)[..., output_range[0] : output_range[1]])
 
 
 def test_sources_are_opened_in_turn_and_no_more_than_asked_for(codec: Codec) -> None:
@@ -176,29 +176,29 @@ def test_the_way_of_accelerators(codec: Codec, monkeypatch: pytest.MonkeyPatch) 
     waves = [noise(samples) for samples in (60_000, 24_000, 60_000, 4000)]
     latents: list[list[Tensor]] = [[] for _ in waves]
     sources = ([torch.from_numpy(wave).view(1, 1, -1)] for wave in waves)
-    for found in run_streams(pipeline, sources, torch.device("cpu"), 8):
-        latents[found.index] += found.pieces
+    for result in run_streams(pipeline, sources, torch.device("cpu"), 8):
+        latents[result.index] += result.pieces
     for wave, pieces in zip(waves, latents, strict=True):
         assert np.abs(torch.cat(pieces, -1)[0].numpy() - codec.latents(wave)).max() < 1e-5
 
 
 def test_threads_change_near_ties_at_most(codec: Codec) -> None:
     wave, threads = noise(30_000), torch.get_num_threads()
-    found, waves = [], []
+    result, waves = [], []
     try:
         for count in (1, 2):
             torch.set_num_threads(count)
-            found.append(codec.latents(wave))
+            result.append(codec.latents(wave))
             waves.append(codec.decode(np.arange(150)))
     finally:
         torch.set_num_threads(threads)
-    assert np.abs(found[0] - found[1]).max() < 1e-5
+    assert np.abs(result[0] - result[1]).max() < 1e-5
     assert np.abs(waves[0] - waves[1]).max() < 1e-4
 
 
-def signal_to_noise(expected: Wave, found: Wave) -> float:
+def signal_to_noise(expected: Wave, result: Wave) -> float:
     """In dB."""
-    error = np.square(found.astype(np.float64) - expected).mean()
+    error = np.square(result.astype(np.float64) - expected).mean()
     return float(10 * np.log10(np.square(expected.astype(np.float64)).mean() / error))
 
 
@@ -214,9 +214,9 @@ def test_bfloat16_touches_decoding_only_and_little(
     wave = noise(20_000)
     tokens = exact.encode(wave)
     assert np.array_equal(half.encode(wave), tokens)
-    expected, found = exact.decode(tokens), half.decode(tokens)
-    assert not np.array_equal(found, expected)
-    assert signal_to_noise(expected, found) > 25
+    expected, result = exact.decode(tokens), half.decode(tokens)
+    assert not np.array_equal(result, expected)
+    assert signal_to_noise(expected, result) > 25
     with pytest.raises(ValueError, match="precision"):
         make_codec(preset, "float16")
 

@@ -83,13 +83,13 @@ def test_chunks_agree_with_a_single_pass(codec: Codec, samples: int) -> None:
         latent = network.encoder(padded)
         expected = network.encode(padded, codec.f0)
         restored = network.decode(expected)[0, 0].numpy()
-    tokens, wanted = codec.encode(wave), expected[0].numpy()
-    wanted = wanted if tokens.ndim == 2 else wanted[:, 0]
+    tokens, tokens_expected = codec.encode(wave), expected[0].numpy()
+    tokens_expected = tokens_expected if tokens.ndim == 2 else tokens_expected[:, 0]
     codes = tokens.reshape(len(tokens), -1)
     for frame in np.flatnonzero(codes[:, 0] != expected[0, :, 0].numpy()):
         assert score_gap(network, latent[0, :, frame], codes[frame, 0]) < 1e-5
     assert np.array_equal(codes[:, 1:], expected[0, :, 1:].numpy())
-    assert np.abs(codec.decode(wanted) - restored).max() < 1e-4
+    assert np.abs(codec.decode(tokens_expected) - restored).max() < 1e-4
 
 
 def score_gap(network: CodecNetwork, latent: torch.Tensor, token: int) -> float:
@@ -169,7 +169,7 @@ def test_buffers_do_not_grow(codec: Codec, batched: bool) -> None:
     with torch.inference_mode():
         for index in range(150):
             stream.push(torch.from_numpy(noise(1600, index)).view(1, 1, -1))
-            largest = max(largest, stream.buffered())
+            largest = max(largest, stream.pre_recurrence.buffered())
             while stream.ready():
                 pipeline.advance([stream])
     fields = receptive_fields(codec.config)
@@ -193,10 +193,10 @@ def test_windows_of_batched_give_the_same(codec: Codec) -> None:
     pipeline = replace(pipeline, pre_recurrence=pre_recurrence)
     frames = torch.from_numpy(wave).view(1, 1, -1)
     rounds = list(run_streams(pipeline, [[frames]], torch.device("cpu")))
-    found = torch.cat([piece for one in rounds for piece in one.pieces], dim=-1)[0].numpy()
-    found = found[: codec.config.latent_dim]
+    joined = torch.cat([piece for one in rounds for piece in one.pieces], dim=-1)[0].numpy()
+    joined = joined[: codec.config.latent_dim]
     assert len(shapes) == 1
-    assert np.abs(found - latents).max() < 1e-5
+    assert np.abs(joined - latents).max() < 1e-5
     pipeline = chunking.decoder_pipeline(codec._network, batched=True)
     table = torch.from_numpy(tokens.reshape(len(tokens), -1)).t().unsqueeze(0)
     rounds = list(run_streams(pipeline, [[table]], torch.device("cpu")))
@@ -328,7 +328,7 @@ def test_without_an_lstm_nothing_long_before_a_part_is_needed(name: str) -> None
     part = codec.decode(tokens, 10 * codec.hop, 1200 * codec.hop)
     assert np.array_equal(part, whole[1200 * codec.hop : 1210 * codec.hop])
     assert sum(seen) < 600
-    with pytest.raises(ValueError, match="tokens are needed from frame"):
+    with pytest.raises(ValueError, match="tokens must start at frame"):
         next(codec.decode_stream([tokens], (1200, 1210), first + 1))
 
 

@@ -36,16 +36,16 @@ def test_lstm(width: int, layers: int) -> None:
     fast = FastResidualLSTM(plain)
     x = torch.randn(3, width, 173)
     expected = plain(x)
-    found = fast(x)
-    assert torch.allclose(found, expected, atol=1e-5)
+    result = fast(x)
+    assert torch.allclose(result, expected, atol=1e-5)
     threads = torch.get_num_threads()
     try:
         torch.set_num_threads(2)
-        assert torch.allclose(fast(x), found, atol=1e-6)
+        assert torch.allclose(fast(x), result, atol=1e-6)
     finally:
         torch.set_num_threads(threads)
     for row in range(3):
-        assert torch.equal(fast(x[row : row + 1]), found[row : row + 1])
+        assert torch.equal(fast(x[row : row + 1]), result[row : row + 1])
     assert torch.allclose(in_pieces(fast, x[:1], [40, 80, 53]), expected[:1], atol=1e-5)
     assert torch.allclose(in_pieces(plain, x[:1], [1, 100, 72]), expected[:1], atol=1e-5)
 
@@ -80,20 +80,20 @@ def test_lstm_streams_of_many_lengths() -> None:
 def test_lstm_with_extreme_gates() -> None:
     plain = ResidualLSTM(8, 1).requires_grad_(False)
     x = 1e4 * torch.randn(1, 8, 50)
-    found = FastResidualLSTM(plain)(x)
-    assert torch.isfinite(found).all()
-    assert torch.allclose(found, plain(x), rtol=1e-5, atol=1e-3)
+    result = FastResidualLSTM(plain)(x)
+    assert torch.isfinite(result).all()
+    assert torch.allclose(result, plain(x), rtol=1e-5, atol=1e-3)
 
 
 def test_lstm_weights_in_half_precision() -> None:
     torch.manual_seed(0)
     plain = ResidualLSTM(64, 2).requires_grad_(False)
     x = torch.randn(1, 64, 100)
-    found = FastResidualLSTM(plain, half=True)(x)
+    result = FastResidualLSTM(plain, half=True)(x)
     for name, weight in plain.lstm.named_parameters():
         if name.startswith("weight_hh"):
             weight.copy_(weight.bfloat16().float())
-    assert torch.allclose(found, plain(x), atol=1e-5)
+    assert torch.allclose(result, plain(x), atol=1e-5)
 
 
 def test_rounding_is_that_of_torch() -> None:

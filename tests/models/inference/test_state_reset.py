@@ -96,10 +96,12 @@ def test_chunks_agree_with_a_single_pass(
 def test_it_is_the_run_over_everything_up_to_the_first_new_start(preset: str) -> None:
     plain, resetting = codec(preset, 0), codec(preset, RESET_EVERY)
     tokens = some_tokens(plain)
-    theirs, ours = plain.decode(tokens), resetting.decode(tokens)
+    without_resets, with_resets = plain.decode(tokens), resetting.decode(tokens)
     same = (RESET_EVERY - 30) * plain.hop
-    assert np.array_equal(ours[:same], theirs[:same])
-    assert not np.array_equal(ours[RESET_EVERY * plain.hop :], theirs[RESET_EVERY * plain.hop :])
+    assert np.array_equal(with_resets[:same], without_resets[:same])
+    assert not np.array_equal(
+        with_resets[RESET_EVERY * plain.hop :], without_resets[RESET_EVERY * plain.hop :]
+    )
 
 
 def test_no_more_is_needed_than_since_the_last_start(resetting: Codec) -> None:

@@ -64,14 +64,14 @@ def check(batch: int, channels: int, length: int, seed: int) -> None:
     double.load_state_dict(module.state_dict())
     x = random_input(batch, channels, length, seed=seed + 1).requires_grad_()
     wide = x.detach().double().requires_grad_()
-    output, wanted = module(x), double.plain(wide)
-    assert (output - wanted).abs().max() < rounding(module, x, 1)
+    output, expected = module(x), double.plain(wide)
+    assert (output - expected).abs().max() < rounding(module, x, 1)
     grad = random_input(batch, channels, length, seed=seed + 2)
-    found, exact = gradients(output, x, module, grad), gradients(wanted, wide, double, grad)
+    result, exact = gradients(output, x, module, grad), gradients(expected, wide, double, grad)
     bound = 4 * rounding(module, x, 2)
-    assert (found[0] - exact[0]).abs().max() < bound
-    for ours, reference in zip(found[1:], exact[1:], strict=True):
-        assert (ours - reference).abs().max() < bound * (2 + math.sqrt(batch * length))
+    assert (result[0] - exact[0]).abs().max() < bound
+    for gradient, reference in zip(result[1:], exact[1:], strict=True):
+        assert (gradient - reference).abs().max() < bound * (2 + math.sqrt(batch * length))
 
 
 @pytest.fixture
@@ -135,7 +135,7 @@ def test_threads_of_our_own_where_torch_has_no_openmp(
     module = random_module(7)
     x = random_input(1, 7, 40_000)
     expected = module(x)
-    monkeypatch.setattr(snake_beta_numba, "_team", lambda: None)
+    monkeypatch.setattr(snake_beta_numba, "_openmp_parallel", lambda: None)
     assert torch.equal(module(x), expected)
 
 
@@ -144,10 +144,10 @@ def test_layouts_of_input_and_gradient_do_not_matter() -> None:
     x = random_input(50, 3).t().unsqueeze(0).requires_grad_()
     assert not x.is_contiguous()
     output = module(x)
-    ours = gradients(output.sum(), x, module, torch.tensor(1.0))
+    fused_gradients = gradients(output.sum(), x, module, torch.tensor(1.0))
     plain = gradients(module.plain(x).sum(), x, module, torch.tensor(1.0))
-    for found, wanted in zip(ours, plain, strict=True):
-        assert torch.allclose(found, wanted, atol=1e-4)
+    for result, expected in zip(fused_gradients, plain, strict=True):
+        assert torch.allclose(result, expected, atol=1e-4)
 
 
 def test_modes_that_record_no_gradient() -> None:
@@ -185,12 +185,12 @@ def test_autocast_trains_in_half_precision() -> None:
     with torch.autocast("cpu", torch.bfloat16):
         output = module(x)
     assert output.dtype == torch.bfloat16
-    found = gradients(output, x, module, torch.ones_like(x))
-    assert found[0].dtype == torch.bfloat16 and found[1].dtype == torch.float32
+    result = gradients(output, x, module, torch.ones_like(x))
+    assert result[0].dtype == torch.bfloat16 and result[1].dtype == torch.float32
     single = x.detach().float().requires_grad_()
-    wanted = gradients(module.plain(single), single, module, torch.ones_like(single))
-    assert torch.allclose(found[0].float(), wanted[0], atol=0.05)
-    assert torch.allclose(found[1], wanted[1], rtol=1e-4, atol=1e-3)
+    expected = gradients(module.plain(single), single, module, torch.ones_like(single))
+    assert torch.allclose(result[0].float(), expected[0], atol=0.05)
+    assert torch.allclose(result[1], expected[1], rtol=1e-4, atol=1e-3)
 
 
 def test_double_precision_takes_the_plain_form() -> None:

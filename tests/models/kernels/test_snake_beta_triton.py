@@ -42,27 +42,27 @@ def test_values_and_gradients(length: int) -> None:
     x = (1.5 * torch.randn(2, 3, length)).to(DEVICE).requires_grad_()
     wide = x.detach().double().requires_grad_()
     grad = torch.randn(2, 3, length).to(DEVICE)
-    output, wanted = fused(module, x), double.plain(wide)
-    assert (output - wanted).abs().max() < 1e-5
-    found = torch.autograd.grad(output, [x, module.alpha, module.beta], grad)
-    exact = torch.autograd.grad(wanted, [wide, double.alpha, double.beta], grad.double())
-    for ours, reference, terms in zip(found, exact, (1, length, length), strict=True):
-        assert (ours - reference).abs().max() < 1e-4 * math.sqrt(terms)
+    output, expected = fused(module, x), double.plain(wide)
+    assert (output - expected).abs().max() < 1e-5
+    gradients = torch.autograd.grad(output, [x, module.alpha, module.beta], grad)
+    exact = torch.autograd.grad(expected, [wide, double.alpha, double.beta], grad.double())
+    for gradient, reference, terms in zip(gradients, exact, (1, length, length), strict=True):
+        assert (gradient - reference).abs().max() < 1e-4 * math.sqrt(terms)
 
 
 def test_bfloat16_is_computed_in_single_precision() -> None:
     module = random_module(3).to(DEVICE)
     x = torch.randn(2, 3, 300).to(DEVICE).bfloat16().requires_grad_()
     single = x.detach().float().requires_grad_()
-    output, wanted = fused(module, x), module.plain(single)
+    output, expected = fused(module, x), module.plain(single)
     assert output.dtype == torch.bfloat16
-    assert torch.allclose(output.float(), wanted, rtol=0.01, atol=0.01)
-    found = torch.autograd.grad(output.sum(), [x, module.alpha, module.beta])
-    exact = torch.autograd.grad(wanted.sum(), [single, module.alpha, module.beta])
-    assert found[0].dtype == torch.bfloat16
-    assert torch.allclose(found[0].float(), exact[0], rtol=0.02, atol=0.05)
-    for ours, reference in zip(found[1:], exact[1:], strict=True):
-        assert torch.allclose(ours, reference, rtol=1e-3, atol=1e-2)
+    assert torch.allclose(output.float(), expected, rtol=0.01, atol=0.01)
+    gradients = torch.autograd.grad(output.sum(), [x, module.alpha, module.beta])
+    exact = torch.autograd.grad(expected.sum(), [single, module.alpha, module.beta])
+    assert gradients[0].dtype == torch.bfloat16
+    assert torch.allclose(gradients[0].float(), exact[0], rtol=0.02, atol=0.05)
+    for gradient, reference in zip(gradients[1:], exact[1:], strict=True):
+        assert torch.allclose(gradient, reference, rtol=1e-3, atol=1e-2)
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of NumPy, which the interpreter uses

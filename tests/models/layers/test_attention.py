@@ -35,11 +35,11 @@ FAMILIES = pytest.mark.parametrize("preset", ["toy", "toy-lite"])
 
 def attention(window: int = 5, layers: int = 2) -> WindowedAttention:
     torch.manual_seed(0)
-    made = WindowedAttention(12, layers, heads=3, window=window).double().eval()
-    for layer in made.layers:
+    stack = WindowedAttention(12, layers, heads=3, window=window).double().eval()
+    for layer in stack.layers:
         assert isinstance(layer, AttentionLayer)
         torch.nn.init.normal_(layer.distances)
-    return made
+    return stack
 
 
 def with_attention(preset: str, window: int = 30) -> ModelConfig:
@@ -53,7 +53,7 @@ def test_a_layer_is_what_its_definition_says() -> None:
     x = torch.randn(1, 9, 12, dtype=torch.float64)
     nothing = x.new_zeros(1, 0, 12)
     with torch.no_grad():
-        found, _ = layer.step(x, (nothing, nothing))
+        result, _ = layer.step(x, (nothing, nothing))
         projected = layer.project_in(layer.norm_in(x))[0].numpy().reshape(9, 3, 3, 4)
         seen = np.zeros((9, 3, 4))
         for frame in range(9):
@@ -70,7 +70,7 @@ def test_a_layer_is_what_its_definition_says() -> None:
         y = x + layer.project_out(torch.from_numpy(seen.reshape(1, 9, 12)))
         hidden = torch.nn.functional.gelu(layer.expand(layer.norm_out(y)))
         expected = y + layer.contract(hidden)
-    assert torch.allclose(found, expected, atol=1e-12)
+    assert torch.allclose(result, expected, atol=1e-12)
 
 
 def test_a_frame_sees_its_window_and_nothing_else() -> None:
@@ -87,14 +87,14 @@ def test_a_frame_sees_its_window_and_nothing_else() -> None:
 @pytest.mark.parametrize("sizes", [(40,), (1,) * 40, (3, 20, 1, 16), (39, 1)])
 def test_pieces_give_what_the_whole_gives_in_bounded_memory(sizes: tuple[int, ...]) -> None:
     x = torch.randn(1, 12, 40, dtype=torch.float64)
-    module, state, found = attention(), None, []
+    module, state, result = attention(), None, []
     with torch.no_grad():
         whole = module(x)
         for piece in torch.split(x, list(sizes), dim=-1):
             ((output, state),) = module.step_many([piece], [state])
-            found.append(output)
+            result.append(output)
             assert all(part.shape[:2] == (2, 1) and part.shape[2] <= 4 for part in state)
-    assert torch.allclose(torch.cat(found, dim=-1), whole, atol=1e-12)
+    assert torch.allclose(torch.cat(result, dim=-1), whole, atol=1e-12)
 
 
 @FAMILIES

@@ -48,8 +48,10 @@ def token(hertz: float) -> int:
     return 1 + round(STEPS_AN_OCTAVE * math.log2(hertz / LOWEST))
 
 
-def cents(found: npt.NDArray[np.float64], true: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    error: npt.NDArray[np.float64] = 1200 * np.abs(np.log2(found / true))
+def cents(
+    estimate: npt.NDArray[np.float64], target: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    error: npt.NDArray[np.float64] = 1200 * np.abs(np.log2(estimate / target))
     return error
 
 
@@ -59,8 +61,8 @@ def test_the_tracker_finds_the_pitch_of_a_glide(hertz: float) -> None:
     pitch = hertz * torch.exp2(0.15 * seconds)
     phase = math.tau * torch.cumsum(pitch.double() / 16_000, 0)
     wave = torch.stack([torch.cos(k * phase) / k for k in range(1, 12)]).sum(dim=0)
-    found = track(wave)[4:-4]
-    assert cents(found, pitch[100::HOP].double().numpy()[4:-4]).max() <= STEP
+    estimate = track(wave)[4:-4]
+    assert cents(estimate, pitch[100::HOP].double().numpy()[4:-4]).max() <= STEP
 
 
 def test_the_tracker_finds_no_pitch_in_silence_and_little_in_noise() -> None:
@@ -82,12 +84,12 @@ def test_the_tracker_agrees_with_another_method_on_speech(speech: Path) -> None:
     except MissingError:
         pytest.skip("pyworld is not installed")
     wave, rate = soundfile.read(speech)
-    found = track(torch.from_numpy(wave).float())
+    estimate = track(torch.from_numpy(wave).float())
     period = 1000 * HOP / 2 / rate
-    theirs, times = world.harvest(wave, rate, frame_period=period)
-    theirs = world.stonemask(wave, theirs, times, rate)[1::2][: len(found)]
-    both = (theirs > 0) & (found > 0)
-    error = cents(found[both], theirs[both])
+    reference, times = world.harvest(wave, rate, frame_period=period)
+    reference = world.stonemask(wave, reference, times, rate)[1::2][: len(estimate)]
+    both = (reference > 0) & (estimate > 0)
+    error = cents(estimate[both], reference[both])
     assert both.sum() > 150
     assert np.median(error) < 20
     assert np.mean(error > 300) < 0.1
@@ -96,14 +98,14 @@ def test_the_tracker_agrees_with_another_method_on_speech(speech: Path) -> None:
 def test_a_tone_is_the_sum_of_its_harmonics() -> None:
     step = torch.tensor([[1.5, 1.62, 2.7, 5.9]], dtype=torch.float64)
     phase = (step.cumsum(dim=1) - step) % 1
-    found = harmonic_excitation(phase, step, HOP)
-    assert found.shape == (1, 4 * HOP)
+    estimate = harmonic_excitation(phase, step, HOP)
+    assert estimate.shape == (1, 4 * HOP)
     ramp = torch.arange(HOP, dtype=torch.float64) / HOP
     for frame in range(4):
         count = int(0.48 * HOP / float(step[0, frame]))
         angle = math.tau * (phase[0, frame] + step[0, frame] * ramp)
         expected = torch.stack([torch.cos(k * angle) for k in range(1, count + 1)]).sum(dim=0)
-        piece = found[0, frame * HOP : (frame + 1) * HOP]
+        piece = estimate[0, frame * HOP : (frame + 1) * HOP]
         torch.testing.assert_close(piece, expected, atol=1e-8, rtol=0)
 
 

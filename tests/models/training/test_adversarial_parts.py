@@ -23,6 +23,7 @@ from bigcodec_models.config import PRESETS
 from bigcodec_models.config_values import merged
 from bigcodec_models.data.crops import CropSource, scan
 from bigcodec_models.discriminators import KINDS, Discriminator, Features
+from bigcodec_models.errors import TrainingError
 from bigcodec_models.losses.adversarial import (
     ADVERSARIAL_LOSSES,
     discriminator_loss,
@@ -35,7 +36,7 @@ from bigcodec_models.training.checkpoint import load_checkpoint
 from bigcodec_models.training.codec_loss import CodecLoss
 from bigcodec_models.training.config import TrainConfig, recipe_for, with_settings
 from bigcodec_models.training.portable import load_portable, save_portable
-from bigcodec_models.training.trainer import Callbacks, Trainer, TrainingError
+from bigcodec_models.training.trainer import Callbacks, Trainer
 
 CHANCE = {"least_squares": 0.5, "hinge": 2.0, "bce": 2 * math.log(2)}
 """The best loss of a score that knows nothing, for real and generated together."""
