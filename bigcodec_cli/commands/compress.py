@@ -17,8 +17,9 @@ from bigcodec_cli.commands.options import (
 )
 from bigcodec_cli.console.messages import note
 from bigcodec_cli.files.batch import Batch, BatchOptions, check_stdout, make_folder
-from bigcodec_cli.files.inputs import AUDIO_SUFFIXES, InputOptions, plan
+from bigcodec_cli.files.inputs import InputOptions, plan
 from bigcodec_cli.model_store.store import default_model
+from bigcodec_models.audio.suffixes import AUDIO_SUFFIXES
 
 _CODERS = [coder.name.lower() for coder in bcdc.Coder]
 

@@ -12,12 +12,6 @@ import click
 
 from bigcodec_cli.console.messages import CliError
 
-AUDIO_SUFFIXES = frozenset(
-    f".{kind}"
-    for kind in "wav wave rf64 w64 flac ogg oga opus mp3 aif aiff aifc caf au snd voc sph".split()
-)
-"""What `-r` takes for audio. Files named one by one are read whatever they are called."""
-
 _Input = tuple[Path | None, Path | None]
 """A file, None for stdin; and its place below the folder that was walked, None if none was."""
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"

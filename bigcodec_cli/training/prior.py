@@ -50,7 +50,7 @@ def gather(encoder: AudioEncoder, folders: Sequence[Path], versions: int) -> Pri
     """
 
     def unreadable(path: Path, reason: str) -> None:
-        error_line(f"{path}: left out: {reason}")
+        error_line(f"{path}: {reason}")
 
     try:
         parts = [split(scan(folder, None, unreadable), HELD_OUT) for folder in folders]

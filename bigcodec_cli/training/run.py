@@ -185,7 +185,7 @@ def _scan(plan: Plan, folder: Path) -> list[Clip]:
 
 
 def _skipped(path: Path, reason: str) -> None:
-    note(f"skipped {path}: {reason}")
+    note(f"{path}: {reason}")
 
 
 def _begin(plan: Plan, trainer: Trainer) -> None:

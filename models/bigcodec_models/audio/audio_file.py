@@ -46,7 +46,7 @@ TAG_NAMES = (
     "license",
 )
 """Tags that soundfile knows and that are carried through."""
-_UNKNOWN_FRAMES = 1 << 48
+UNKNOWN_FRAMES = 1 << 48
 """What libsndfile gives for the length of a stream that does not declare it is above this."""
 
 
@@ -127,7 +127,7 @@ class AudioFile:
                 break
             count += len(block)
             yield block
-        if self._format == "FLAC" and count < part.frames < _UNKNOWN_FRAMES:
+        if self._format == "FLAC" and count < part.frames < UNKNOWN_FRAMES:
             self._fault = f"was cut short: {count} of {part.frames} samples are there"
 
 
@@ -199,6 +199,6 @@ def _examine(content: Content, kind: str) -> Layout:
 
 def _known_frames(first: soundfile.SoundFile, layout: Layout) -> int | None:
     is_known = len(layout.parts) == 1 and layout.correction is None
-    if not is_known or first.frames >= _UNKNOWN_FRAMES:
+    if not is_known or first.frames >= UNKNOWN_FRAMES:
         return None
     return int(first.frames)

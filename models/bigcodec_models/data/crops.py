@@ -21,9 +21,9 @@ import soundfile
 import soxr
 
 from bigcodec_models.arrays import Wave
+from bigcodec_models.audio.audio_file import AudioFile
 from bigcodec_models.config import SAMPLE_RATE
 from bigcodec_models.data.index import (
-    SUFFIXES,
     Clip,
     Report,
     name_hash,
@@ -34,7 +34,6 @@ from bigcodec_models.data.index import (
 from bigcodec_models.errors import DataError, UnreadableError
 
 __all__ = [
-    "SUFFIXES",
     "Clip",
     "CropSource",
     "Source",
@@ -94,9 +93,7 @@ def _ratio(rate: int) -> tuple[int, int]:
 def _read_frames(clip: Clip, start: int, frames: int) -> Wave:
     """At most `frames` frames from `start` at the rate of the file, channels averaged: (n,)."""
     try:
-        samples, rate = soundfile.read(
-            os.fsencode(clip.path), frames, start, dtype="float32", always_2d=True
-        )
+        samples, rate = _read_any(clip, start, frames)
     except (soundfile.LibsndfileError, OSError) as error:
         raise UnreadableError(clip.path, why_unreadable(clip.path, error)) from error
     if rate != clip.rate:
@@ -105,6 +102,22 @@ def _read_frames(clip: Clip, start: int, frames: int) -> Wave:
     if not np.isfinite(mono).all():
         raise UnreadableError(clip.path, "holds samples that are not finite")
     return np.asarray(mono, dtype=np.float32)
+
+
+def _read_any(clip: Clip, start: int, frames: int) -> tuple[npt.NDArray[np.float32], int]:
+    """At most `frames` frames from `start` (n, channels), and the rate of the file."""
+    if not clip.sequential:
+        return soundfile.read(  # type: ignore[no-any-return]
+            os.fsencode(clip.path), frames, start, dtype="float32", always_2d=True
+        )
+    with AudioFile(clip.path) as file:
+        blocks, count = [np.zeros((0, file.channels), np.float32)], 0
+        for block in file.blocks():
+            blocks.append(block[max(0, start - count) :])
+            count += len(block)
+            if count >= start + frames:
+                break
+        return np.concatenate(blocks)[:frames], file.rate
 
 
 def excerpts(clips: Sequence[Clip], count: int, seconds: float) -> list[tuple[str, Wave]]:

@@ -12,22 +12,20 @@ import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import soundfile
 
+from bigcodec_models.audio.audio_file import UNKNOWN_FRAMES, AudioFile
+from bigcodec_models.audio.suffixes import AUDIO_SUFFIXES
 from bigcodec_models.config import SAMPLE_RATE
 from bigcodec_models.errors import DataError
 
 Report = Callable[[Path, str], None]
 
-SUFFIXES = frozenset(
-    ".wav .wave .flac .ogg .oga .opus .mp3 .aiff .aif .aifc .au .snd .w64 .rf64 .caf .sph .nist"
-    " .voc".split()
-)
-
-_VERSION = 1
-# For a stream of unknown length libsndfile gives a number far above this.
-_LONGEST = 1 << 48
+_VERSION = 2
+_WITHOUT_SIZES = ("FLAC", "OGG", "MP3")
+"""Formats whose examination would read all of a file."""
 _SPEAKER_FOLDERS = 10
 
 
@@ -35,13 +33,15 @@ _SPEAKER_FOLDERS = 10
 class Clip:
     """One audio file: its path, length in frames and sample rate in hertz.
 
-    `root` is the folder that was scanned, or None for a single file.
+    `root` is the folder that was scanned, or None for a single file. A `sequential` file can only
+    be read from its beginning on: libsndfile does not know all of it.
     """
 
     path: Path
     frames: int
     rate: int
     root: Path | None = None
+    sequential: bool = False
 
     @property
     def seconds(self) -> float:
@@ -87,9 +87,19 @@ def scan(root: Path, index: Path | None = None, skipped: Report | None = None) -
         if entry.mtime_ns is not None:
             scanned[os.path.abspath(path)] = entry
         if entry.reason:
-            report(path, entry.reason)
-        else:
-            clips.append(Clip(path=path, frames=entry.frames, rate=entry.rate, root=root))
+            report(path, f"{entry.reason}; left out")
+            continue
+        if entry.fault:
+            report(path, f"{entry.fault}; used as far as it goes")
+        clips.append(
+            Clip(
+                path=path,
+                frames=entry.frames,
+                rate=entry.rate,
+                root=root,
+                sequential=entry.sequential,
+            )
+        )
     if index is not None:
         _update(index, known, scanned, root, report)
     if not clips:
@@ -108,6 +118,8 @@ class _Entry:
     mtime_ns: int | None = None
     frames: int = 0
     rate: int = 0
+    sequential: bool = False
+    fault: str = ""
     reason: str = ""
 
 
@@ -129,7 +141,9 @@ def _audio_files(root: Path, report: Report) -> Iterator[Path]:
             continue
         seen.add((status.st_dev, status.st_ino))
         subfolders.sort()
-        yield from (Path(folder, f) for f in files if os.path.splitext(f)[1].lower() in SUFFIXES)
+        yield from (
+            Path(folder, f) for f in files if os.path.splitext(f)[1].lower() in AUDIO_SUFFIXES
+        )
 
 
 def _examine(path: Path, known: _Entry | None) -> _Entry:
@@ -142,23 +156,29 @@ def _examine(path: Path, known: _Entry | None) -> _Entry:
         return _Entry(reason="not a regular file")
     if known and (known.size, known.mtime_ns) == (status.st_size, status.st_mtime_ns):
         return known
-    frames, rate, reason = _measure(path)
-    return _Entry(
-        size=status.st_size, mtime_ns=status.st_mtime_ns, frames=frames, rate=rate, reason=reason
-    )
-
-
-def _measure(path: Path) -> tuple[int, int, str]:
-    """Frames, rate and "", or 0, 0 and the reason."""
+    entry = _Entry(size=status.st_size, mtime_ns=status.st_mtime_ns)
     try:
-        info = soundfile.info(os.fsencode(path))
+        return dataclasses.replace(entry, **_measure(path))
     except (soundfile.LibsndfileError, OSError) as error:
-        return 0, 0, why_unreadable(path, error)
-    if info.frames <= 0 or info.samplerate <= 0:
-        return 0, 0, "holds no samples"
-    if info.frames >= _LONGEST:
-        return 0, 0, "its length is unknown"
-    return info.frames, info.samplerate, ""
+        return dataclasses.replace(entry, reason=why_unreadable(path, error))
+
+
+def _measure(path: Path) -> dict[str, Any]:
+    """What an entry says of a file: `frames`, `rate`, and what is out of the ordinary.
+
+    Only headers are read, but for the rare file whose length shows when it is decoded. So a chain
+    in compressed audio counts as its first link, which is no loss to training.
+    """
+    info = soundfile.info(os.fsencode(path))
+    if info.format in _WITHOUT_SIZES and 0 < info.frames < UNKNOWN_FRAMES and info.samplerate > 0:
+        return {"frames": info.frames, "rate": info.samplerate}
+    with AudioFile(path) as file:
+        frames = file.frames
+        sequential = frames is None
+        if frames is None:
+            frames = sum(len(block) for block in file.blocks())
+        facts = {"frames": frames, "rate": file.rate, "fault": file.fault or ""}
+        return facts | {"sequential": sequential} if frames else {"reason": "holds no samples"}
 
 
 def why_unreadable(path: Path, error: Exception) -> str:
@@ -188,7 +208,8 @@ def _load(index: Path | None) -> dict[str, _Entry]:
 def _checked(entry: _Entry) -> _Entry:
     """The entry itself; raises ValueError if it cannot have been written by `scan`."""
     numbers = (entry.size, entry.mtime_ns, entry.frames, entry.rate)
-    if not all(type(n) is int for n in numbers) or not isinstance(entry.reason, str):
+    texts = (entry.reason, entry.fault)
+    if not all(type(n) is int for n in numbers) or not all(isinstance(t, str) for t in texts):
         raise ValueError("entry of a wrong type")
     if not entry.reason and (entry.frames < 1 or entry.rate < 1):
         raise ValueError("entry without audio")
