@@ -21,6 +21,7 @@ from bigcodec_models.audio.layout import Layout, whole
 UNKNOWN_SIZES = range(0x7FFF0000, 0x100000000)
 """What programs write that do not know the length yet is at or just below 2^31 or 2^32."""
 _MAX_SIZE = 0xFFFFFFFF
+_LONGEST_PADDING = 16
 _FILES = (b"RIFF", b"RF64", b"FORM")
 """How files begin, and no chunk within one."""
 
@@ -122,15 +123,19 @@ def _missing_size(content: Content) -> tuple[int, bytes] | None:
 
 
 def _are_chunks(content: Content, at: int, grammar: _Grammar) -> bool:
-    """Whether the bytes from `at` on are chunks, or hardly any bytes."""
+    """Whether the bytes from `at` on are chunks, and a few zeros at most.
+
+    In Wave64 not even those: libsndfile takes what follows for audio.
+    """
     end = at
     for chunk in _chunks(content, dataclasses.replace(grammar, start=at)):
         name = chunk.name[:4]
         is_name = all(32 <= byte < 127 for byte in name) and name.upper() not in _FILES
         if not is_name or chunk.start + chunk.size > len(content):
-            return False
+            break
         end = chunk.start + chunk.size + (-chunk.size) % grammar.align
-    return len(content) - end < grammar.name_bytes + struct.calcsize(grammar.size)
+    rest = content.part(end, _LONGEST_PADDING + 1)
+    return len(rest) <= _LONGEST_PADDING and not any(rest) and (grammar is not _W64 or not rest)
 
 
 def _chunks(content: Content, grammar: _Grammar) -> Iterator[_Chunk]:
