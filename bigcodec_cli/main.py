@@ -18,6 +18,7 @@ import click
 
 from bigcodec_cli import __version__
 from bigcodec_cli.console.messages import CliError, error_line
+from bigcodec_cli.console.streams import repair_standard_streams
 from bigcodec_models.errors import ModelsError
 
 _COMMANDS = {
@@ -69,6 +70,7 @@ def cli() -> None:
 
 def main() -> None:
     """Entry point of the `bigcodec` command."""
+    repair_standard_streams()
     for name in ("SIGTERM", "SIGHUP"):  # Windows has no SIGHUP
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), _terminate)

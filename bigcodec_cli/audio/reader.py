@@ -6,11 +6,10 @@ import contextlib
 import dataclasses
 import os
 import stat
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
 import numpy as np
 import soundfile
@@ -20,11 +19,15 @@ from bigcodec_cli.audio.pcm import RawFormat
 from bigcodec_cli.audio.resampling import resample
 from bigcodec_cli.audio.wav_stream import WavSamples, read_frames, read_header
 from bigcodec_cli.console.messages import CliError
+from bigcodec_cli.console.streams import standard_input
 from bigcodec_models.audio.audio_file import AudioFile, reason_of
 
 __all__ = ["Audio", "AudioInput", "Samples", "open_audio", "read_audio", "resample"]
 
 _MAX_SAMPLES = 1 << 33
+_MOST_AT_ONCE, _MOST_A_BYTE = 1 << 25, 64
+"""Samples that `read_audio` holds of any file, or for each byte of a file: as many as Opus has at
+6 kbit/s and 48 kHz."""
 _COPY_BYTES = 1 << 20
 
 
@@ -90,12 +93,19 @@ def read_audio(path: Path) -> Audio:
     """All of an audio file.
 
     Raises:
-        CliError: missing, unreadable, in no known format, too large, or not finite.
+        CliError: missing, unreadable, in no known format, not finite, or too long to be held in
+            memory: a small file may stand for days of silence.
     """
+    most = max(_MOST_AT_ONCE, _MOST_A_BYTE * path.stat().st_size if path.is_file() else 0)
     with open_audio(path) as source:
+        blocks, count = [np.zeros((source.channels, 0), np.float32)], 0
+        for block in source.blocks:
+            count += block.size
+            if count > most:
+                raise CliError(f"{path}: holds more than {most} samples, too many at once")
+            blocks.append(block)
         try:
-            empty = np.zeros((source.channels, 0), np.float32)
-            samples = np.concatenate([empty, *source.blocks], axis=1)
+            samples = np.concatenate(blocks, axis=1)
         except MemoryError:
             raise CliError(f"{path}: does not fit into memory") from None
         return Audio(samples, source.rate, source.fault())
@@ -110,13 +120,13 @@ def _open(
             raise CliError(f"{path}: is a folder; use -r for the audio files in it")
         if stat.S_ISREG(mode) and raw is None:
             return _open_file(path, name, stack)
-    file = sys.stdin.buffer if path is None else stack.enter_context(path.open("rb"))
+    file = standard_input() if path is None else stack.enter_context(path.open("rb"))
     if raw is not None:
         blocks = read_frames(file, raw.encoding, raw.channels, None)
         return AudioInput(
             name=name, rate=raw.rate, channels=raw.channels, frames=None, blocks=blocks
         )
-    return _open_stream(cast(BinaryIO, file), name, stack)
+    return _open_stream(file, name, stack)
 
 
 def _open_stream(file: BinaryIO, name: str, stack: contextlib.ExitStack) -> AudioInput:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import os
 import shutil
-import sys
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
@@ -17,8 +16,11 @@ from bigcodec_cli.audio.channels import Samples
 from bigcodec_cli.audio.pcm import Encoding, encode
 from bigcodec_cli.audio.wav_stream import WavFormat, WavWriter
 from bigcodec_cli.console.messages import CliError
+from bigcodec_cli.console.streams import standard_output
 
 _SUBTYPES = {Encoding.S16: "PCM_16", Encoding.S24: "PCM_24"}
+# libvorbis has no mode above it, and libsndfile 1.2.2 then crashes.
+_MAX_VORBIS_RATE = 200_000
 # libsndfile 1.2.2 crashes on one Vorbis write of many samples (seen with 20 million).
 _MAX_VORBIS_BLOCK = 1 << 14
 
@@ -67,7 +69,7 @@ def open_sink(path: Path | None, form: AudioForm) -> AudioSink:
 class _PcmSink:
     def __init__(self, path: Path | None, form: AudioForm) -> None:
         self._form, self._path = form, path
-        self._file: BinaryIO = sys.stdout.buffer if path is None else path.open("wb")
+        self._file: BinaryIO = standard_output() if path is None else path.open("wb")
         self._wav: WavWriter | None = None
         if form.kind == "wav":
             self._wav = WavWriter(
@@ -104,6 +106,8 @@ class _SoundfileSink:
     def __init__(self, path: Path, form: AudioForm) -> None:
         self._path, self._form = path, form
         subtype = "VORBIS" if form.kind == "ogg" else _SUBTYPES.get(form.encoding)
+        if form.kind == "ogg" and form.rate > _MAX_VORBIS_RATE:
+            raise _cannot_hold(form)
         try:
             self._file = soundfile.SoundFile(
                 os.fsencode(path),
@@ -115,10 +119,7 @@ class _SoundfileSink:
             )
         except soundfile.LibsndfileError as error:
             path.unlink(missing_ok=True)
-            raise CliError(
-                f"{form.kind} cannot hold {form.channels} channels at {form.rate} Hz; "
-                "use --format wav"
-            ) from error
+            raise _cannot_hold(form) from error
         for name, text in form.tags:
             if hasattr(self._file, name):
                 setattr(self._file, name, text)
@@ -155,6 +156,12 @@ class _SoundfileSink:
         return integers.astype(np.int32) << (32 - bits)
 
 
+def _cannot_hold(form: AudioForm) -> CliError:
+    return CliError(
+        f"{form.kind} cannot hold {form.channels} channels at {form.rate} Hz; use --format wav"
+    )
+
+
 def copy_to_stdout(path: Path) -> None:
     """Copy a finished file to standard output.
 
@@ -162,5 +169,5 @@ def copy_to_stdout(path: Path) -> None:
         OSError: it cannot be written to.
     """
     with path.open("rb") as file:
-        shutil.copyfileobj(file, sys.stdout.buffer)
-    sys.stdout.buffer.flush()
+        shutil.copyfileobj(file, standard_output())
+    standard_output().flush()

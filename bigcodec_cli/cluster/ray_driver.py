@@ -81,7 +81,7 @@ def compress_on_ray(address: str, config: CompressConfig, batch: Batch) -> None:
     if not batch.options.quiet:
         note(encoder.description)
     with _without_ray_messages():
-        batch.run(lambda jobs: _run(ray, address, list(jobs), config, encoder, batch))
+        batch.run(lambda jobs: _run(ray, address, list(jobs), config, encoder, batch), prompt=False)
 
 
 def _load_ray() -> Any:

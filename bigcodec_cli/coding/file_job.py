@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 import bcdc
 from bigcodec_cli.console.messages import CliError
-from bigcodec_cli.files.atomic import AtomicOutput
+from bigcodec_cli.console.streams import standard_output
+from bigcodec_cli.files.atomic import AtomicOutput, SourceFile
 from bigcodec_cli.files.batch import OutputOptions, make_folder
 from bigcodec_cli.files.inputs import Job
 from bigcodec_cli.files.reporting import Reporter
@@ -24,6 +24,7 @@ class FileJob:
 
     def __init__(self, job: Job, outputs: OutputOptions, reporter: Reporter) -> None:
         self.job, self.reporter, self._outputs = job, reporter, outputs
+        self._source = None if job.source is None else SourceFile(job.source)
         self.stack = contextlib.ExitStack()
         self._output: AtomicOutput | None = None
 
@@ -41,7 +42,7 @@ class FileJob:
         self._output = AtomicOutput(
             job.target,
             overwrite=self._outputs.force,
-            source=job.source,
+            source=self._source,
             mark=self._outputs.mark,
         )
         self.stack.callback(self._output.discard)
@@ -55,7 +56,7 @@ class FileJob:
         """
         temporary = self.create_output()
         if temporary is None:
-            return sys.stdout.buffer
+            return standard_output()
         return self.stack.enter_context(temporary.open("wb"))
 
     @property
@@ -70,7 +71,10 @@ class FileJob:
             self.stack.close()
             return None
         size = self._output.temporary.stat().st_size
-        self._output.commit(remove_source=self._outputs.remove and not keep_source)
+        remove = self._outputs.remove and not keep_source and self._source is not None
+        self._output.commit(remove_source=remove)
+        if remove and self._source is not None and not self._source.is_regular:
+            self.reporter.remark(f"{self.job.name}: is no regular file, and was not removed")
         self.stack.close()
         return size
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -17,6 +16,7 @@ from bigcodec_cli.coding.file_job import FileJob
 from bigcodec_cli.coding.recording import Recording, recording_of_tokens
 from bigcodec_cli.coding.scheduler import without_model
 from bigcodec_cli.console.messages import CliError
+from bigcodec_cli.console.streams import standard_input
 from bigcodec_cli.files.batch import OutputOptions
 from bigcodec_cli.files.containers import open_container
 from bigcodec_cli.files.inputs import Job
@@ -119,17 +119,27 @@ class ExtractJob(FileJob):
             if self._kind == "npy":
                 np.save(out, tokens)
             else:
-                record = as_record(self.job.name, container, tokens)
-                out.write(json.dumps(record).encode() + b"\n")
+                line = json.dumps(as_record(self.job.name, container, tokens)).encode()
+                self._check(line, tokens)
+                out.write(line + b"\n")
             out.flush()
             self.commit()
         facts = {"frames": container.frames, "channels": len(tokens)}
         self.reporter.succeeded(self.job, f"{self.job.name}: {container.frames} frames", **facts)
 
+    def _check(self, line: bytes, tokens: bcdc.Tokens) -> None:
+        """That `pack` gives the container back, whose file may be removed."""
+        _, header, samples, packed = from_record(line)
+        container = self._container
+        names = ("fingerprint", "sample_rate", "channels", "geometry", "tags")
+        same = all(getattr(header, n) == getattr(container.header, n) for n in names)
+        if not (same and samples == container.num_samples and np.array_equal(packed, tokens)):
+            raise CliError(f"{self.job.name}: cannot be written as a line that gives it back")
+
 
 def _read_record(job: Job) -> tuple[bcdc.Header, int, Array]:
     """Header, samples and tokens of a .jsonl file of one line."""
-    lines = list(sys.stdin.buffer if job.source is None else lines_of(job.source))
+    lines = list(standard_input() if job.source is None else lines_of(job.source))
     if len(lines) != 1:
         raise CliError(f"{job.name}: has {len(lines)} lines; give each a file of its own")
     _, header, samples, tokens = from_record(lines[0])

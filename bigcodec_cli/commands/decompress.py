@@ -85,6 +85,8 @@ def command(
     _check_pcm(form, pcm)
     if recover and how.outputs.remove:
         raise click.UsageError("--recover leaves the damaged file where it is; leave --rm out")
+    if how.outputs.remove and (start or duration is not None):
+        raise click.UsageError("--rm removes what is restored in full; leave --start or --rm out")
     batch = Batch(plan(where, f".{form}", frozenset([".bcdc"])), how, "decompress")
     check_stdout(batch)
     if where.output_dir is not None:

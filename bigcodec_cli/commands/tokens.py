@@ -32,6 +32,8 @@ def extract(where: InputOptions, how: BatchOptions, kind: str | None) -> None:
     fingerprint, sample rate and length, so that 'tokens pack' restores the very file.
     """
     chosen = kind or ("jsonl" if (where.output or "").endswith(".jsonl") else "npy")
+    if how.outputs.remove and chosen == "npy":
+        raise click.UsageError("an array alone does not give the file back; leave --rm out")
     batch = Batch(plan(where, f".{chosen}", frozenset([".bcdc"])), how, "tokens")
     check_stdout(batch)
     from bigcodec_cli.coding.decompress_files import decompress_files

@@ -7,14 +7,52 @@ import os
 import re
 import secrets
 import stat
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
 from bigcodec_cli.console.messages import CliError
 
+try:
+    import fcntl
+except ImportError:  # Windows, where the leftovers of killed processes stay
+    fcntl = None  # type: ignore[assignment]
+
 _READ_WRITE = stat.S_IRUSR | stat.S_IWUSR
 _SHARED = 0o066
 """What group and others may be allowed to do, before the umask takes its part away."""
+_TEMPORARY = re.compile(r"\..{0,40}\.bigcodec-[0-9a-z]{8,16}\.tmp", re.DOTALL)
+_swept: set[Path] = set()
+_live: weakref.WeakSet[AtomicOutput] = weakref.WeakSet()
+
+
+class SourceFile:
+    """An input file as it is when this is created: before it is read."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._link = _status(path, follow_symlinks=False)
+        self._file = _status(path, follow_symlinks=True)
+
+    @property
+    def mode(self) -> int:
+        """Its permissions; all of them where there is no regular file."""
+        return 0o777 if self._file is None else self._file.st_mode
+
+    @property
+    def is_regular(self) -> bool:
+        """Whether it is a file itself, and no link, pipe or device."""
+        return self._link is not None and stat.S_ISREG(self._link.st_mode)
+
+    @property
+    def has_changed(self) -> bool:
+        """Whether another file is there now, or it was written to."""
+        return _identity(_status(self.path, follow_symlinks=False)) != _identity(self._link)
+
+    def copy_times_to(self, path: Path) -> None:
+        """Give its times to another file, if it is a regular file or a link to one."""
+        if self._file is not None and stat.S_ISREG(self._file.st_mode):
+            os.utime(path, ns=(self._file.st_atime_ns, self._file.st_mtime_ns))
 
 
 class AtomicOutput:
@@ -23,7 +61,8 @@ class AtomicOutput:
     Write to `temporary`, which exists and is empty, then `commit`; `discard` removes what was not
     committed. Group and others may do with it no more than they may with `source` and with a file
     that it replaces, from the first byte on. `mark` becomes part of the temporary name, by which
-    `discard_marked` finds it.
+    `discard_marked` finds it. Temporary files of processes that were killed are removed when the
+    first output of a process in their folder is created.
 
     Raises:
         CliError: `path` exists and `overwrite` is false, or cannot be replaced by a file.
@@ -31,41 +70,57 @@ class AtomicOutput:
     """
 
     def __init__(
-        self, path: Path, *, overwrite: bool, source: Path | None = None, mark: str = ""
+        self, path: Path, *, overwrite: bool, source: SourceFile | None = None, mark: str = ""
     ) -> None:
         _refuse_existing(path, overwrite)
-        self.path, self._overwrite = path, overwrite
-        self._source = source if source is not None and source.is_file() else None
-        self.temporary = path.with_name(f".{path.name[:40]}.{mark}{secrets.token_hex(4)}.tmp")
-        mode = _READ_WRITE | (_SHARED & _mode(self._source) & _mode(path))
-        os.close(os.open(self.temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode))
+        _sweep(path.parent)
+        self.path, self._overwrite, self._source = path, overwrite, source
+        name = f".{path.name[:40]}.bigcodec-{mark}{secrets.token_hex(4)}.tmp"
+        self.temporary = path.with_name(name)
+        replaced = _status(path, follow_symlinks=True)
+        allowed = _SHARED if source is None else _SHARED & source.mode
+        mode = _READ_WRITE | (allowed if replaced is None else allowed & replaced.st_mode)
+        self._lock: int | None = _create_locked(self.temporary, mode)
+        _live.add(self)
 
     def commit(self, *, remove_source: bool = False) -> None:
         """Give the file its name, with the modification time of its source.
 
-        With `remove_source` the source goes, once the file is sure to be on disk.
+        With `remove_source` the source goes, once the file is sure to be on disk, unless it is no
+        regular file.
 
         Raises:
-            CliError: the name was taken meanwhile.
+            CliError: the name was taken meanwhile, or the source is not the file any more that it
+                was; then it stays.
             OSError: the file cannot be renamed, or the source not be removed.
         """
-        remove_source = remove_source and self._source is not None
+        source = self._source if remove_source else None
         if self._source is not None:
-            times = self._source.stat()
-            os.utime(self.temporary, ns=(times.st_atime_ns, times.st_mtime_ns))
-        if remove_source:
+            self._source.copy_times_to(self.temporary)
+        if source is not None:
             _sync(self.temporary)
         if self._overwrite:
             os.replace(self.temporary, self.path)
         else:
             _place_new(self.temporary, self.path)
-        if remove_source and self._source is not None:
-            _sync(self.path.parent)
-            self._source.unlink()
+        self._unlock()
+        if source is None or not source.is_regular:
+            return
+        _sync(self.path.parent)
+        if source.has_changed:
+            raise CliError(f"{source.path}: changed while it was read, and was not removed")
+        source.path.unlink()
 
     def discard(self) -> None:
         """Remove the temporary file, if it is still there."""
         self.temporary.unlink(missing_ok=True)
+        self._unlock()
+
+    def _unlock(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+        _live.discard(self)
 
 
 @contextlib.contextmanager
@@ -84,20 +139,67 @@ def atomic_output(path: Path, *, overwrite: bool) -> Iterator[Path]:
         output.discard()
 
 
+def discard_all() -> None:
+    """Remove every temporary file of this process, which is about to end."""
+    for output in list(_live):
+        with contextlib.suppress(OSError):
+            output.temporary.unlink(missing_ok=True)
+
+
 def discard_marked(folder: Path, mark: str) -> None:
     """Remove temporary files of other processes, which have ended before they could."""
     with contextlib.suppress(OSError):
         for path in folder.iterdir():
-            if path.name.startswith(".") and re.search(rf"\.{mark}[0-9a-f]{{8}}\.tmp$", path.name):
+            if _TEMPORARY.fullmatch(path.name) and f".bigcodec-{mark}" in path.name:
                 path.unlink(missing_ok=True)
 
 
-def _mode(path: Path | None) -> int:
-    """The permissions of a file; all of them if there is none."""
+def _sweep(folder: Path) -> None:
+    """Remove temporary files in a folder whose processes are gone: nobody holds their lock."""
+    if fcntl is None or folder in _swept:
+        return
+    _swept.add(folder)
+    with contextlib.suppress(OSError):
+        for path in folder.iterdir():
+            if _TEMPORARY.fullmatch(path.name):
+                _remove_if_unlocked(path)
+
+
+def _remove_if_unlocked(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
+        try:
+            if stat.S_ISREG(os.fstat(descriptor).st_mode):
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                path.unlink()
+        finally:
+            os.close(descriptor)
+
+
+def _create_locked(path: Path, mode: int) -> int:
+    """Create a file, and lock it as long as the descriptor is open, where there are locks."""
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, mode)
+        if fcntl is None:
+            return descriptor
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if os.fstat(descriptor).st_nlink:
+            return descriptor
+        os.close(descriptor)  # another process took it for a leftover before it was locked
+
+
+def _status(path: Path, *, follow_symlinks: bool) -> os.stat_result | None:
     try:
-        return 0o777 if path is None else path.stat().st_mode
-    except FileNotFoundError:
-        return 0o777
+        return os.stat(path, follow_symlinks=follow_symlinks)
+    except OSError:
+        return None
+
+
+def _identity(status: os.stat_result | None) -> tuple[int, ...] | None:
+    if status is None:
+        return None
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _sync(path: Path) -> None:

@@ -13,8 +13,10 @@ from typing import Any
 
 import click
 
+from bigcodec_cli.console.interrupts import prompt_interrupts
 from bigcodec_cli.console.messages import CliError, error_line, note
 from bigcodec_cli.console.progress import Advance, files_bar, seconds_bar
+from bigcodec_cli.files.atomic import discard_all
 from bigcodec_cli.files.inputs import Job
 from bigcodec_cli.files.reporting import Facts, explain_failure
 
@@ -53,14 +55,19 @@ class Batch:
         self._skipped = 0
         self._advance: Callable[[float], None] = lambda _: None
 
-    def run(self, work: Callable[[Iterator[Job]], None]) -> None:
+    def run(self, work: Callable[[Iterator[Job]], None], *, prompt: bool = True) -> None:
         """Hand the jobs to `work`, with a bar over them; then print the summary.
+
+        With `prompt` a signal ends the process soon, wherever it is; see `prompt_interrupts`.
 
         Raises:
             click.exceptions.Exit: with code 1, if any failed.
         """
         options = self.options
-        with files_bar(len(self.jobs), self._label, options.progress) as advance:
+        with (
+            prompt_interrupts(discard_all) if prompt else contextlib.nullcontext(),
+            files_bar(len(self.jobs), self._label, options.progress) as advance,
+        ):
             self._advance = advance
             try:
                 work(self._pending())

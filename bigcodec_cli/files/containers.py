@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import stat
-import sys
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import BinaryIO, Protocol
 
 import bcdc
 from bigcodec_cli.console.messages import CliError
+from bigcodec_cli.console.streams import standard_input
 
 MAX_BYTES = 1 << 30
 """The largest container that is read, for it is held in memory: some 2000 hours of speech."""
@@ -62,7 +62,7 @@ def read_bytes(path: Path | None, *, check: bool = True) -> bytes:
     name = "stdin" if path is None else str(path)
     try:
         if path is None:
-            return _read(sys.stdin.buffer, name, check)
+            return _read(standard_input(), name, check)
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
             raise CliError(f"{path}: is a folder, not a .bcdc file")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import click
 
 from bigcodec_cli.console.messages import CliError
+from bigcodec_cli.console.streams import standard_input
 
 _Input = tuple[Path | None, Path | None]
 """A file, None for stdin; and its place below the folder that was walked, None if none was."""
@@ -115,7 +115,7 @@ def _listed(options: InputOptions) -> list[str]:
         return []
     try:
         if options.filelist == "-":
-            content = sys.stdin.buffer.read()
+            content = standard_input().read()
         else:
             content = Path(options.filelist).read_bytes()
     except OSError as error:

@@ -78,8 +78,9 @@ def read_array(path: Path) -> Array:
         raise CliError(f"{path}: no such file") from None
     except OSError as error:
         raise CliError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except (ValueError, EOFError, SyntaxError) as error:
-        raise CliError(f"{path}: not a .npy array: {error}") from error
+    except Exception as error:  # numpy evaluates the header, and a bad one may raise anything
+        reason = str(error).partition("\n")[0]
+        raise CliError(f"{path}: not a .npy array: {reason}") from error
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "iu":
         raise CliError(f"{path}: not an array of integers")
     if array.ndim not in (1, 3):

@@ -7,6 +7,7 @@ results of a row of a batch depend neither on the other rows nor on the number o
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
@@ -15,6 +16,8 @@ import numba
 import numpy as np
 import numpy.typing as npt
 from numba.extending import overload
+
+from bigcodec_models.kernels.cache import SafeCache
 
 Floats = npt.NDArray[np.float32]
 Packed = npt.NDArray[np.float32] | npt.NDArray[np.uint32]
@@ -88,10 +91,10 @@ def _inner(function: Function) -> Function:
 
 def _compiled(function: Function) -> Function:
     """Compile on first use, then take it from numba's cache."""
-    try:
-        return cast(Function, _compiler(cache=True)(function))
-    except RuntimeError:  # no folder that a cache could be written to
-        return cast(Function, _compiler()(function))
+    dispatcher: Any = _compiler()(function)
+    with contextlib.suppress(RuntimeError):  # no folder that a cache could be written to
+        dispatcher._cache = SafeCache(function)  # type: ignore[no-untyped-call]
+    return cast(Function, dispatcher)
 
 
 @_inner

@@ -29,6 +29,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bigcodec_models.kernels.cache import forget
 from bigcodec_models.kernels.low_pass import LOW_PASS
 
 numba: Any = import_module("numba")  # its annotations do not cover what is used here
@@ -95,7 +96,8 @@ def _kernel(function: Callable[[Any], None]) -> Callable[[], int]:
     def address() -> int:
         try:
             kernel = numba.cfunc(signature, cache=True, error_model="numpy")(function)
-        except (RuntimeError, OSError):  # no folder that a cache could be written to
+        except Exception:  # no folder for a cache, or damaged files in it: see `kernels.cache`
+            forget(function)
             kernel = numba.cfunc(signature, error_model="numpy")(function)
         _compiled.append(kernel)
         return int(kernel.address)

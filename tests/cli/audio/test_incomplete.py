@@ -186,3 +186,14 @@ def test_eval_and_compare_go_as_far_as_the_recording(
     ran = here("compare", "in/a.wav", "in/c.wav", "--metrics", "mcd")
     assert ran.code == 1 and ran.stdout
     assert "in/c.wav: was cut short" in ran.stderr and "compared as far as it goes" in ran.stderr
+
+
+def test_a_small_file_of_endless_silence_is_not_loaded(
+    here: Here, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    soundfile.write(tmp_path / "long.flac", np.zeros(400_000), 16000)
+    soundfile.write(tmp_path / "a.wav", np.zeros(16000), 16000)
+    monkeypatch.setattr("bigcodec_cli.audio.reader._MOST_AT_ONCE", 100_000)
+    assert (tmp_path / "long.flac").stat().st_size * 64 < 400_000
+    ran = here("compare", "a.wav", "long.flac", "--metrics", "mcd")
+    assert ran.code == 1 and "long.flac: holds more than" in ran.stderr

@@ -16,8 +16,10 @@ import soundfile
 
 import bcdc
 from bigcodec_cli.reference import reference
+from bigcodec_models import Codec
 
 Here = Callable[..., Any]
+Run = Callable[..., subprocess.CompletedProcess[str]]
 ROOT = Path(__file__).parents[3]
 
 
@@ -151,6 +153,46 @@ def test_arrays_of_objects_run_no_code(here: Here, tmp_path: Path, toy_model: Pa
     assert ran.code == 1 and "a.npy: not a .npy array" in ran.stderr
     assert "b.npy: a token is outside its codebook" in ran.stderr
     assert "c.npy: not an array of integers" in ran.stderr
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"{'descr': '<i4', 'fortran_order': False, 'shape': (1, 2",
+        b"{'descr': '<i4', 'fortran_order': False, 'shape': " + b"(" * 9000,
+        b"{'descr': [1], 'fortran_order': False, 'shape': (2,)}",
+        b"{'descr': '<i4', 'fortran_order': 3, 'shape': (-1,)}",
+        b"{'descr': '<i4', 'fortran_order': False, 'shape': (1 << 90,)}",
+        b"{'descr': '<i4', 'fortran_order': False, 'shape': (4611686018427387904, 9)}",
+        b"{3: 4, 5: None}",
+        b"\xff\xfe\x00",
+    ],
+)
+def test_bad_array_headers_fail_alone(
+    here: Here, tmp_path: Path, toy_model: Path, header: bytes
+) -> None:
+    np.save(tmp_path / "good.npy", np.zeros((1, 4, 1), np.int32))
+    length = len(header).to_bytes(2, "little")
+    (tmp_path / "bad.npy").write_bytes(b"\x93NUMPY\x01\x00" + length + header)
+    ran = here("tokens", "pack", "bad.npy", "good.npy", "--output-dir", "o", "--model", toy_model)
+    assert ran.code == 1 and "bad.npy: not a .npy array: " in ran.stderr
+    assert [path.name for path in (tmp_path / "o").iterdir()] == ["good.bcdc"]
+
+
+@pytest.mark.parametrize("rate", [1, 200_000, 200_001, 768_000])
+def test_rates_of_ogg_vorbis(bigcodec: Run, tmp_path: Path, toy_model: Path, rate: int) -> None:
+    """It crashed above 200 kHz; a process of its own, so that a crash is an exit code."""
+    fingerprint = Codec.load(toy_model).fingerprint[:6]
+    geometry = bcdc.Geometry(codebook_sizes=(1024,))
+    header = bcdc.Header(fingerprint=fingerprint, sample_rate=rate, geometry=geometry)
+    with (tmp_path / "a.bcdc").open("wb") as file, bcdc.Writer(file, header) as writer:
+        writer.write(np.zeros((1, 80, 1), np.int32))
+        writer.finish(rate)
+    ran = bigcodec("decompress", "a.bcdc", "-o", "a.ogg", "--model", toy_model)
+    assert ran.returncode in (0, 1)
+    if ran.returncode:
+        assert f"ogg cannot hold 1 channels at {rate} Hz; use --format wav" in ran.stderr
+    assert [path.name for path in tmp_path.glob("*a.ogg*")] == ["a.ogg"] * (1 - ran.returncode)
 
 
 @pytest.mark.parametrize(

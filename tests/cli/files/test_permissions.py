@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from bigcodec_cli.files.atomic import AtomicOutput
+from bigcodec_cli.files.atomic import AtomicOutput, SourceFile
 
 Here = Callable[..., Any]
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="permissions of POSIX")
@@ -58,7 +58,8 @@ def test_permissions_hold_from_the_first_byte_on(
     if replaced is not None:
         write(path, replaced)
     origin = None if source is None else write(tmp_path / "source", source)
-    output = AtomicOutput(path, overwrite=True, source=origin)
+    known = None if origin is None else SourceFile(origin)
+    output = AtomicOutput(path, overwrite=True, source=known)
     assert mode(output.temporary) == expected and output.temporary.stat().st_size == 0
     output.temporary.write_bytes(b"new")
     output.commit()
