@@ -69,7 +69,7 @@ def save_checkpoint(run: Path, checkpoint: Checkpoint) -> Path:
     save_model(partial / "ema.safetensors", checkpoint.ema, checkpoint.model, info)
     for name in ("discriminators", "optimizer"):
         tensors = {key: value.contiguous() for key, value in getattr(checkpoint, name).items()}
-        safetensors.torch.save_file(tensors, partial / f"{name}.safetensors")
+        save_tensors(tensors, partial / f"{name}.safetensors")
     state = {
         "step": checkpoint.step,
         "model": config_to_dict(checkpoint.model),
@@ -81,6 +81,20 @@ def save_checkpoint(run: Path, checkpoint: Checkpoint) -> Path:
     partial.rename(folder)
     _drop_old(run, checkpoint.train.checkpoints.keep_every)
     return folder
+
+
+def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Write tensors to a new file, which has the permissions of any file that is created.
+
+    safetensors lets nobody but the owner read what it writes.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    path.touch(exist_ok=False)
+    mode = path.stat().st_mode
+    safetensors.torch.save_file(dict(tensors), path)
+    path.chmod(mode)
 
 
 def find_checkpoints(run: Path) -> list[Path]:

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from bigcodec_models.config import build_dataclass, config_from_dict, config_to_dict
 from bigcodec_models.errors import ModelFileError
-from bigcodec_models.training.checkpoint import Checkpoint
+from bigcodec_models.training.checkpoint import Checkpoint, save_tensors
 from bigcodec_models.training.config import TrainConfig
 
 _PIECE_BYTES = (15 << 20) - (1 << 18)  # room for the header of a piece
@@ -38,7 +38,7 @@ def save_portable(folder: Path, checkpoint: Checkpoint) -> list[Path]:
     files: list[Path] = []
     for piece in _pieces(checkpoint):
         files.append(folder / f"piece-{len(files):02d}.safetensors")
-        safetensors.torch.save_file(piece, files[-1])
+        save_tensors(piece, files[-1])
     manifest = {
         "step": checkpoint.step,
         "model": config_to_dict(checkpoint.model),

@@ -113,6 +113,17 @@ def test_resuming_is_exact(
         assert torch.equal(value, resumed.codec_loss.state_dict()[name]), name
 
 
+def test_files_of_a_run_have_the_same_permissions(folder: Path, tmp_path: Path) -> None:
+    """Those that the umask gives, whoever writes them: safetensors writes for the owner alone."""
+    trainer = train("toy-lite", folder, tmp_path / "run", 1)
+    checkpoint = load_checkpoint(trainer.run_folder)
+    assert checkpoint is not None
+    save_portable(tmp_path / "portable", checkpoint)
+    files = [path for path in tmp_path.rglob("*") if path.is_file() and folder not in path.parents]
+    assert len(files) > 6
+    assert len({path.stat().st_mode for path in files}) == 1
+
+
 def test_discriminators_step_as_often_as_configured(folder: Path, tmp_path: Path) -> None:
     chosen = config("toy-lite", adversarial={"every": 2, "start_step": 1})
     trainer = Trainer(PRESETS["toy-lite"], chosen, source(folder), tmp_path, "cpu")
