@@ -12,7 +12,7 @@ import torch
 from bigcodec_models.training.process_group import SINGLE_PROCESS, ProcessGroup
 
 _GRADIENTS = """
-import sys, torch
+import os, sys, torch
 import torch.distributed as dist
 from bigcodec_models.quantization.codebooks import EMACodebook
 from bigcodec_models.config import PRESETS, QuantizerConfig
@@ -66,6 +66,7 @@ if group.is_main:
 if not alone:  # none leaves while another may still be sending
     dist.barrier()
     dist.destroy_process_group()
+    os._exit(0)  # gloo now and then aborts when an interpreter ends (torch 2.13, a busy machine)
 """
 
 
