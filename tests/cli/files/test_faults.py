@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import pty
 import resource
@@ -149,6 +150,25 @@ def test_a_full_disk_leaves_nothing(
     assert process.returncode == 1
     assert f"cannot write out.{suffix}".encode() in stderr and b"Traceback" not in stderr
     assert names(tmp_path) == before
+
+
+def test_a_batch_goes_on_where_a_file_was_too_large_for_the_disk(
+    start: Start, tmp_path: Path, toy_model: Path, packed: bytes
+) -> None:
+    """It is named, the others are done, and every file has its row of JSON."""
+    for name in ("a", "c"):
+        noise(tmp_path / f"{name}.wav", 0.3)
+    assert start("compress", "a.wav", "c.wav", "--model", str(toy_model)).wait(120) == 0
+    (tmp_path / "b.bcdc").write_bytes(packed)
+    options = ["--output-dir", "out", "--json", "--model", str(toy_model)]
+    files = ["a.bcdc", "b.bcdc", "c.bcdc"]
+    streams = {"stdout": subprocess.PIPE, "preexec_fn": limited(20_000)}
+    process = start("decompress", *files, *options, **streams)
+    stdout, stderr = process.communicate(timeout=120)
+    assert process.returncode == 1 and b"b.bcdc: cannot write out/b.wav: File too large" in stderr
+    rows = [json.loads(line) for line in stdout.splitlines()]
+    assert [row["status"] for row in rows] == ["ok", "failed", "ok"]
+    assert names(tmp_path / "out") == ["a.wav", "c.wav"]
 
 
 def without_privileges() -> None:
