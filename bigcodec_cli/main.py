@@ -7,6 +7,7 @@ and SIGTERM, as shells have it.
 from __future__ import annotations
 
 import contextlib
+import difflib
 import importlib
 import os
 import signal
@@ -35,6 +36,21 @@ _COMMANDS = {
     "compare": "Measure how much one audio file differs from another.",
     "completion": "Print a script that completes commands in a shell.",
 }
+_SYNONYMS = {
+    "encode": "compress",
+    "pack": "compress",
+    "decode": "decompress",
+    "unpack": "decompress",
+    "extract": "decompress",
+    "restore": "decompress",
+    "verify": "test",
+    "check": "test",
+    "list": "models list",
+    "show": "info",
+    "evaluate": "eval",
+    "benchmark": "eval",
+    "diff": "compare",
+}
 INTERRUPTED = 130
 TERMINATED = 143
 
@@ -52,9 +68,25 @@ class _LazyGroup(click.Group):
         command: click.Command = module.command
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in _COMMANDS and not args[0].startswith("-"):
+            ctx.fail(f"No such command '{args[0]}'.{_guess(args[0])}")
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(_COMMANDS.items()))
+
+
+def _guess(name: str) -> str:
+    """Which command was probably meant."""
+    lower = name.lower()
+    close = difflib.get_close_matches(lower, [*_COMMANDS, *_SYNONYMS], n=1)
+    if not close:
+        return ""
+    return f" Did you mean '{_SYNONYMS.get(close[0], close[0])}'?"
 
 
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

@@ -85,6 +85,10 @@ def open_audio(path: Path | None, raw: RawFormat | None = None) -> Iterator[Audi
             # TypeError: a name that ends in .raw, for which soundfile needs the rate
             if path is not None and not os.path.lexists(path):
                 raise CliError(f"{name}: no such file") from None
+            if path is not None and _begins_with(path, b"BCDC"):
+                raise CliError(
+                    f"{name}: is a .bcdc file; 'bigcodec decompress' restores it"
+                ) from None
             raise CliError(f"{name}: cannot be read as audio: {reason_of(error)}") from error
         yield dataclasses.replace(source, blocks=_checked(source))
 
@@ -177,3 +181,11 @@ def _checked(source: AudioInput) -> Iterator[Samples]:
         raise CliError(f"{source.name}: {error}") from error
     except (soundfile.LibsndfileError, OSError, ValueError) as error:
         raise CliError(f"{source.name}: cannot be read as audio: {reason_of(error)}") from error
+
+
+def _begins_with(path: Path, magic: bytes) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(len(magic)) == magic
+    except OSError:
+        return False

@@ -55,6 +55,7 @@ def plan(options: InputOptions, suffix: str, accepted: frozenset[str]) -> list[J
         CliError: a list or a folder cannot be read, or a folder has nothing for this command.
     """
     names, inputs = _gather(options, accepted)
+    _check_for_output(options.inputs, suffix)
     if options.output is not None:
         if len(inputs) > 1:
             raise click.UsageError("-o names one file; for several inputs use --output-dir DIR")
@@ -69,6 +70,12 @@ def plan(options: InputOptions, suffix: str, accepted: frozenset[str]) -> list[J
         for path, inside in inputs
         if path is not None
     ]
+
+
+def _check_for_output(names: Sequence[str], suffix: str) -> None:
+    """Refuse what looks like the output of a single input, named as other programs take it."""
+    if len(names) == 2 and Path(names[1]).suffix == suffix and not os.path.lexists(names[1]):
+        raise click.UsageError(f"{names[1]}: no such file; to name the output: -o {names[1]}")
 
 
 def sources(options: InputOptions, accepted: frozenset[str]) -> list[Path | None]:
@@ -146,10 +153,16 @@ def _walk(folder: Path, accepted: frozenset[str]) -> Iterator[Path]:
     def failed(error: OSError) -> None:
         raise CliError(f"{error.filename}: cannot be read: {error.strerror}") from error
 
-    for root, folders, files in os.walk(folder, onerror=failed):
-        folders.sort()
+    visited: set[tuple[int, int]] = set()
+    for root, folders, files in os.walk(folder, onerror=failed, followlinks=True):
+        status = os.stat(root)
+        if (status.st_dev, status.st_ino) in visited:  # links can lead in a circle
+            folders.clear()
+            continue
+        visited.add((status.st_dev, status.st_ino))
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
         for file in sorted(files):
-            if Path(file).suffix.lower() in accepted:
+            if Path(file).suffix.lower() in accepted and not file.startswith("."):
                 yield Path(root, file)
 
 

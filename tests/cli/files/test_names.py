@@ -90,3 +90,47 @@ def test_folders_with_the_same_file_names_do_not_collide(
     assert names(tmp_path / "many") == ["c.bcdc", "d1/a.bcdc", "d1/deep/b.bcdc", "d2/a.bcdc"]
     assert here("compress", "-r", "d1", "c.wav", *options, "one").code == 0
     assert names(tmp_path / "one") == ["a.bcdc", "c.bcdc", "deep/b.bcdc"]
+
+
+def test_folders_are_walked_through_links_and_without_hidden_files(
+    here: Here, tmp_path: Path, toy_model: Path
+) -> None:
+    """Links that lead in a circle too; `._a.wav` is what macOS leaves on other disks."""
+    for name in ("in/a.wav", "in/deep/b.wav", "elsewhere/c.wav", "in/.trash/d.wav", "in/._a.wav"):
+        silence(tmp_path / name)
+    (tmp_path / "in" / "link").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "back").symlink_to(tmp_path / "in")
+    ran = here("compress", "-r", "in", "--output-dir", "o", "--model", toy_model)
+    assert ran.code == 0, ran.stderr
+    assert names(tmp_path / "o") == ["a.bcdc", "deep/b.bcdc", "link/c.bcdc"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["encode", "a.wav"], "No such command 'encode'. Did you mean 'compress'?"),
+        (["decode", "a.wav"], "No such command 'decode'. Did you mean 'decompress'?"),
+        (["comprss", "a.wav"], "No such command 'comprss'. Did you mean 'compress'?"),
+        (["evaluate", "."], "No such command 'evaluate'. Did you mean 'eval'?"),
+        (["frobnicate"], "No such command 'frobnicate'.\n"),
+        (["compress", "a.wav", "x.bcdc"], "x.bcdc: no such file; to name the output: -o x.bcdc"),
+        (["decompress", "a.bcdc", "x.wav"], "x.wav: no such file; to name the output: -o x.wav"),
+        (["compress", "a.wav", "--coder", "prio"], "'prio' is not one of 'auto', 'raw'"),
+    ],
+)
+def test_wrong_turns(here: Here, tmp_path: Path, arguments: list[str], words: str) -> None:
+    silence(tmp_path / "a.wav")
+    ran = here(*arguments)
+    assert ran.code == 2 and words in ran.stderr
+
+
+def test_a_container_is_no_audio_and_audio_no_container(
+    here: Here, tmp_path: Path, packed: bytes
+) -> None:
+    (tmp_path / "a.bcdc").write_bytes(packed)
+    ran = here("compress", "a.bcdc", "-o", "b.bcdc")
+    assert ran.code == 1
+    assert ran.stderr.endswith("a.bcdc: is a .bcdc file; 'bigcodec decompress' restores it\n")
+    silence(tmp_path / "a.wav")
+    ran = here("decompress", "a.wav", "-o", "b.wav")
+    assert ran.code == 1 and "a.wav: not a .bcdc file" in ran.stderr
