@@ -103,7 +103,10 @@ _BATCH = [
     click.option("-v", "--verbose", is_flag=True, help="A line for every file."),
     click.option("--no-progress", is_flag=True, help="No progress bar."),
     click.option(
-        "--json", "as_json", is_flag=True, help="One JSON object a file, in order, on stdout."
+        "--json",
+        "as_json",
+        is_flag=True,
+        help="One JSON object a file, in order, on stdout; after several, one of their totals.",
     ),
 ]
 

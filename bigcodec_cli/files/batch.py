@@ -19,6 +19,7 @@ from bigcodec_cli.console.progress import Advance, files_bar, seconds_bar
 from bigcodec_cli.files.atomic import discard_all
 from bigcodec_cli.files.inputs import Job
 from bigcodec_cli.files.reporting import Facts, explain_failure
+from bigcodec_cli.files.totals import Totals
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -53,6 +54,7 @@ class Batch:
         self._rows: dict[int, str] = {}  # of jobs that end before one that comes before them
         self._next_row = 0
         self._skipped = 0
+        self._totals = Totals()
         self._advance: Callable[[float], None] = lambda _: None
 
     def run(self, work: Callable[[Iterator[Job]], None], *, prompt: bool = True) -> None:
@@ -79,6 +81,7 @@ class Batch:
     def succeeded(self, job: Job, summary: str, **facts: Any) -> None:
         """See `Reporter`."""
         self._advance(1)
+        self._totals.add(job, facts.get("seconds") or 0.0)
         self._add_row(job, "ok", **facts)
         if self.options.verbose or (len(self.jobs) == 1 and not self.options.quiet):
             note(summary)
@@ -118,6 +121,7 @@ class Batch:
                 if self.options.verbose:
                     note(f"{job.name}: {job.target_name} exists; skipped")
             else:
+                self._totals.begin(job)
                 yield job
 
     def _check(self, job: Job) -> bool:
@@ -146,12 +150,27 @@ class Batch:
     def _summary(self) -> None:
         if self._skipped and not self.options.quiet:
             note(f"{self._skipped} of {len(self.jobs)} files skipped: their outputs exist")
+        if len(self.jobs) > 1:
+            self._print_totals()
         if self._failures and len(self.jobs) > 1:
             error_line(f"{len(self._failures)} of {len(self.jobs)} files failed:")
             for number in sorted(self._failures):
                 error_line(f"  {self.jobs[number].name}")
         if self._failures:
             raise click.exceptions.Exit(1)
+
+    def _print_totals(self) -> None:
+        if self.options.as_json:
+            counts = {"failed": len(self._failures), "skipped": self._skipped}
+            click.echo(json.dumps({"total": self._totals.facts() | counts}))
+        if self._totals.files and not self.options.quiet:
+            note(
+                self._totals.line(
+                    to_container=any(
+                        job.target is not None and job.target.suffix == ".bcdc" for job in self.jobs
+                    )
+                )
+            )
 
 
 def check_stdout(batch: Batch) -> None:

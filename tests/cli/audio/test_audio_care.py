@@ -56,8 +56,8 @@ def test_any_rate_depth_and_channel_count(
 ) -> None:
     wave = np.random.default_rng(0).uniform(-0.5, 0.5, (samples, channels))
     soundfile.write(tmp_path / "a.wav", wave, rate, subtype=subtype)
-    found = there_and_back("a.wav")
-    assert found.shape == (samples, channels)
+    restored = there_and_back("a.wav")
+    assert restored.shape == (samples, channels)
     assert soundfile.info(tmp_path / "x.wav").samplerate == rate
 
 
@@ -66,8 +66,8 @@ def test_silence_and_constants(
     there_and_back: Callable[..., Wave], tmp_path: Path, level: float
 ) -> None:
     soundfile.write(tmp_path / "a.wav", np.full(16000, level), 16000, subtype="FLOAT")
-    found = there_and_back("a.wav", "--pcm", "float")
-    assert found.shape == (16000, 1) and np.isfinite(found).all()
+    restored = there_and_back("a.wav", "--pcm", "float")
+    assert restored.shape == (16000, 1) and np.isfinite(restored).all()
 
 
 def test_samples_beyond_full_scale_are_coded_as_they_are(

@@ -35,12 +35,12 @@ def through(pieces: list[Samples], rate: int, new_rate: int) -> Samples:
 def test_it_is_what_soxr_gives_in_one_piece(rate: int, new_rate: int, seconds: float) -> None:
     samples = max(1, int(rate * seconds))
     wave = noise(2, samples)
-    made = through([wave], rate, new_rate)
+    resampled = through([wave], rate, new_rate)
     whole = soxr.resample(wave.T, rate, new_rate, quality="VHQ").T
-    assert made.shape == (2, -(-samples * new_rate // rate))
-    common = min(made.shape[1], whole.shape[1])
-    assert made.shape[1] - common <= 1
-    assert np.abs(made[:, :common] - whole[:, :common]).max(initial=0) < 3e-5
+    assert resampled.shape == (2, -(-samples * new_rate // rate))
+    common = min(resampled.shape[1], whole.shape[1])
+    assert resampled.shape[1] - common <= 1
+    assert np.abs(resampled[:, :common] - whole[:, :common]).max(initial=0) < 3e-5
 
 
 @settings(max_examples=15, deadline=None)
@@ -60,17 +60,17 @@ def test_a_start_in_the_middle_gives_the_same_samples(rate: int, new_rate: int) 
     for window in (1, 2, 3):
         resampler = Resampler(grid, window)
         rest = wave[:, grid.input_start(window) :]
-        made = np.concatenate([*resampler.push(rest), *resampler.finish()], axis=1)
-        assert np.array_equal(made, whole[:, window * grid.window * new_rate :])
+        resampled = np.concatenate([*resampler.push(rest), *resampler.finish()], axis=1)
+        assert np.array_equal(resampled, whole[:, window * grid.window * new_rate :])
 
 
 def test_a_tone_keeps_its_pitch_and_level() -> None:
     """At any place in the file, across the seams of windows too."""
     seconds = np.arange(44100 * 20) / 44100
     tone = (0.5 * np.sin(2 * np.pi * 1000 * seconds)).astype(np.float32)
-    made = resample(tone, 44100, 16000, 320000)
+    resampled = resample(tone, 44100, 16000, 320000)
     expected = 0.5 * np.sin(2 * np.pi * 1000 * np.arange(320000) / 16000)
-    assert np.abs(made - expected)[1000:-1000].max() < 1e-5
+    assert np.abs(resampled - expected)[1000:-1000].max() < 1e-5
 
 
 def test_length_is_cut_or_filled() -> None:

@@ -57,28 +57,28 @@ def test_soundfile_reads_what_is_written(encoding: Encoding, channels: int) -> N
     with soundfile.SoundFile(io.BytesIO(written(wave, encoding))) as file:
         assert (file.samplerate, file.frames, file.subtype) == (44100, 1001, SUBTYPES[encoding])
         assert (file.title, file.artist) == ("Träume", "x")
-        found = file.read(dtype="float64", always_2d=True).T
+        samples_read = file.read(dtype="float64", always_2d=True).T
     step = 0 if encoding.is_float else 0.5 / (1 << (8 * encoding.size - 1))
-    assert np.abs(found - wave).max() <= step + 1e-7
+    assert np.abs(samples_read - wave).max() <= step + 1e-7
 
 
 @pytest.mark.parametrize("encoding", list(Encoding))
 def test_it_reads_what_soundfile_writes(encoding: Encoding) -> None:
     file = io.BytesIO()
     soundfile.write(file, noise(3).T, 22050, format="WAV", subtype=SUBTYPES[encoding])
-    form, found = read(file.getvalue())
+    form, samples_read = read(file.getvalue())
     file.seek(0)
     assert (form.rate, form.channels, form.frames) == (22050, 3, 1001)
-    assert np.array_equal(found, soundfile.read(file, dtype="float32")[0].T)
+    assert np.array_equal(samples_read, soundfile.read(file, dtype="float32")[0].T)
 
 
 @pytest.mark.parametrize("size", [0, 0x7FFFFFFF, 0xFFFFFFFF, 0x7FFFF000])
 def test_an_unknown_length_means_to_the_end(size: int) -> None:
     data = written(noise(1), Encoding.S16)
     start = data.index(b"data") + 4
-    form, found = read(data[:start] + struct.pack("<I", size) + data[start + 4 :])
+    form, samples_read = read(data[:start] + struct.pack("<I", size) + data[start + 4 :])
     assert form.frames is None and form.tags == TAGS
-    assert found.shape == (1, 1001)
+    assert samples_read.shape == (1, 1001)
 
 
 def test_nothing_after_the_samples_is_taken_for_samples() -> None:

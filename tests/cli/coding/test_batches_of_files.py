@@ -47,7 +47,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def rows(ran: Any) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in ran.stdout.splitlines()]
+    return [json.loads(line) for line in ran.stdout.splitlines()[:-1]]
 
 
 @pytest.mark.parametrize("size", ["1", "3"])

@@ -64,8 +64,8 @@ def test_either_kind_goes_through_real_processes(
     assert container.header.geometry == GEOMETRIES[f0]
     tokens = codec.encode(wave)
     assert np.array_equal(container.tokens()[0], tokens.reshape(len(tokens), -1))
-    found, _ = soundfile.read(tmp_path / "a.wav", dtype="float32")
-    assert np.abs(found - Codec.load(f0_model).decode(tokens, len(wave))).max() < 1e-4
+    restored, _ = soundfile.read(tmp_path / "a.wav", dtype="float32")
+    assert np.abs(restored - Codec.load(f0_model).decode(tokens, len(wave))).max() < 1e-4
 
 
 @pytest.mark.parametrize("f0", F0_MODES)
@@ -82,9 +82,9 @@ def test_channels_and_parts(
     assert (whole.shape, rate) == ((len(samples), 2), 22050)
     part = ["--start", "1.5", "--duration", "0.7", "-o", "part.wav"]
     assert here("decompress", "a.bcdc", *part, *model).code == 0
-    found, _ = soundfile.read(tmp_path / "part.wav", dtype="int16")
+    restored, _ = soundfile.read(tmp_path / "part.wav", dtype="int16")
     first = round(1.5 * rate)
-    assert np.array_equal(found, whole[first : first + round(0.7 * rate)])
+    assert np.array_equal(restored, whole[first : first + round(0.7 * rate)])
 
 
 @pytest.mark.parametrize("f0", F0_MODES)
@@ -165,9 +165,9 @@ def test_test_and_recover(
     ran = here("decompress", "--recover", "--json", "bad.bcdc", *model)
     assert ran.code == 1 and json.loads(ran.stdout)["lost_seconds"] == [[2.0, 4.0]]
     whole, rate = soundfile.read(tmp_path / "a.wav", dtype="int16")
-    found, _ = soundfile.read(tmp_path / "bad.wav", dtype="int16")
-    assert len(found) == len(whole) and not found[2 * rate : 4 * rate].any()
-    assert np.array_equal(found[:rate], whole[:rate])
+    restored, _ = soundfile.read(tmp_path / "bad.wav", dtype="int16")
+    assert len(restored) == len(whole) and not restored[2 * rate : 4 * rate].any()
+    assert np.array_equal(restored[:rate], whole[:rate])
 
 
 @pytest.mark.parametrize("f0", F0_MODES)
@@ -250,8 +250,8 @@ def test_tokens_that_the_model_does_not_make_are_refused(
         writer.finish(4 * geometry.hop)
     ran = here("decompress", "a.bcdc", "--model", f0_model)
     known = "hop 200, codebook 1024 or hop 200, codebook 1024 + 154 (F0)"
-    told = f"bigcodec: a.bcdc: its model does not decode such tokens ({words}), only {known}\n"
-    assert (ran.code, ran.stderr) == (1, told)
+    message = f"bigcodec: a.bcdc: its model does not decode such tokens ({words}), only {known}\n"
+    assert (ran.code, ran.stderr) == (1, message)
     assert not (tmp_path / "a.wav").exists()
 
 

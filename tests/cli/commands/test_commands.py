@@ -60,8 +60,8 @@ def test_speech_goes_through(
     assert np.array_equal(container.tokens()[0, :, 0], codec.encode(original))
     assert container.header.fingerprint == codec.fingerprint[:6]
     expected = codec.decode(codec.encode(original), len(original))
-    found, _ = soundfile.read(tmp_path / "speech.wav", dtype="float32")
-    assert np.abs(found - expected.clip(-1, 1)).max() < 1e-4
+    restored, _ = soundfile.read(tmp_path / "speech.wav", dtype="float32")
+    assert np.abs(restored - expected.clip(-1, 1)).max() < 1e-4
 
 
 @pytest.mark.parametrize(
@@ -80,8 +80,8 @@ def test_rate_channels_and_length_come_back(
     tone(tmp_path / f"a{suffix}", rate, channels, samples)
     ok(bigcodec("compress", f"a{suffix}", "--model", toy_model))
     ok(bigcodec("decompress", "a.bcdc", "-o", "out.wav", "--model", toy_model))
-    found = soundfile.info(tmp_path / "out.wav")
-    assert (found.samplerate, found.channels, found.frames) == (rate, channels, samples)
+    info = soundfile.info(tmp_path / "out.wav")
+    assert (info.samplerate, info.channels, info.frames) == (rate, channels, samples)
 
 
 @pytest.mark.parametrize("samples", [0, 1])

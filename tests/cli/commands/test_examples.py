@@ -35,8 +35,10 @@ def test_batch(tmp_path: Path, speech: Path) -> None:
     shutil.copy(speech, tmp_path / "in" / "one.flac")
     shutil.copy(speech, tmp_path / "in" / "deep er" / "zwei drei.flac")
     run(tmp_path, "batch.sh", "in", "out")
-    found = sorted(str(path.relative_to(tmp_path / "out")) for path in tmp_path.rglob("*.bcdc"))
-    assert found == ["deep er/zwei drei.bcdc", "one.bcdc"]
+    containers = sorted(
+        str(path.relative_to(tmp_path / "out")) for path in tmp_path.rglob("*.bcdc")
+    )
+    assert containers == ["deep er/zwei drei.bcdc", "one.bcdc"]
     assert bcdc.read((tmp_path / "out" / "one.bcdc").read_bytes()).header.sample_rate == 16000
 
 

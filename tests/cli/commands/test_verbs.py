@@ -76,10 +76,10 @@ def test_recover_restores_what_is_whole(
         "6.00 s of them silence for what is lost (seconds 10.00-14.00, 18.00-20.00)" in ran.stderr
     )
     whole, rate = soundfile.read(tmp_path / "a.wav", dtype="int16")
-    found, _ = soundfile.read(tmp_path / "bad.wav", dtype="int16")
-    assert len(found) == len(whole)
-    assert not found[10 * rate : 14 * rate].any() and not found[18 * rate : 20 * rate].any()
-    assert np.array_equal(found[: 9 * rate], whole[: 9 * rate])
+    restored, _ = soundfile.read(tmp_path / "bad.wav", dtype="int16")
+    assert len(restored) == len(whole)
+    assert not restored[10 * rate : 14 * rate].any() and not restored[18 * rate : 20 * rate].any()
+    assert np.array_equal(restored[: 9 * rate], whole[: 9 * rate])
     assert here("decompress", "--recover", "--rm", "bad.bcdc", *options).code == 2
 
 
@@ -253,5 +253,5 @@ def test_completion(here: Here, shell: str) -> None:
         "COMP_CWORD": "1" if shell != "fish" else "decom",
     }
     program = Path(sys.executable).parent / "bigcodec"
-    found = subprocess.check_output([program], env=environment, text=True)
-    assert "decompress" in found and "compare" not in found
+    completions = subprocess.check_output([program], env=environment, text=True)
+    assert "decompress" in completions and "compare" not in completions

@@ -58,8 +58,8 @@ def test_a_prior_is_fitted_installed_and_found(  # type: ignore[no-untyped-def]
     assert again.code == 0, again.stderr
     newer = prior_for_model(model, geometry)
     assert newer is not None and newer.name != prior.name
-    found = prior_of_container(bcdc.read(coded(prior)))
-    assert found is not None and found.name == prior.name
+    stored = prior_of_container(bcdc.read(coded(prior)))
+    assert stored is not None and stored.name == prior.name
 
 
 def test_files_with_f0_and_without_have_a_prior_each(  # type: ignore[no-untyped-def]
@@ -121,8 +121,8 @@ def test_a_missing_prior_is_refused_by_name(  # type: ignore[no-untyped-def]
         prior_of_container(bcdc.read(coded(prior)))
     (tmp_path / "home" / "priors").mkdir(parents=True)
     (tmp_path / "home" / "priors" / "own.bcdp").write_bytes(file.read_bytes())
-    found = prior_of_container(bcdc.read(coded(prior)))
-    assert found is not None and found.name == prior.name
+    stored = prior_of_container(bcdc.read(coded(prior)))
+    assert stored is not None and stored.name == prior.name
     refused = here("train-prior", *options)
     assert refused.code == 1 and "already exists" in refused.stderr
 

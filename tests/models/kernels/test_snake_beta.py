@@ -281,9 +281,9 @@ from bigcodec_models.layers.lstm import ResidualLSTM
 torch.manual_seed(0)
 x, grad, scales = torch.randn(2, 16, 4000), torch.randn(2, 16, 4000), torch.rand(16, 2) + 0.5
 lstm = FastResidualLSTM(ResidualLSTM(64, 2).requires_grad_(False))
-found = [snake_beta_numba.forward(x, scales), *snake_beta_numba.backward(x, grad, scales)]
-found.append(lstm(torch.randn(1, 64, 50)))
-print(*(hashlib.sha256(tensor.numpy().tobytes()).hexdigest() for tensor in found))
+results = [snake_beta_numba.forward(x, scales), *snake_beta_numba.backward(x, grad, scales)]
+results.append(lstm(torch.randn(1, 64, 50)))
+print(*(hashlib.sha256(tensor.numpy().tobytes()).hexdigest() for tensor in results))
 """
 
 

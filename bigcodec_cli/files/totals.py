@@ -1,0 +1,78 @@
+"""What a batch did, all in all."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from bigcodec_cli.files.inputs import Job
+
+
+class Totals:
+    """Sums over the files of a batch: `seconds` of audio, bytes read and written."""
+
+    def __init__(self) -> None:
+        self._start = time.monotonic()
+        self.files = self.bytes_in = self.bytes_out = 0
+        self.seconds = 0.0
+        self._sizes: dict[int, int] = {}
+
+    def begin(self, job: Job) -> None:
+        """A job is about to be done; its source may be gone after that."""
+        if job.source is not None and job.source.is_file():
+            self._sizes[id(job)] = job.source.stat().st_size
+
+    def add(self, job: Job, seconds: float) -> None:
+        """A job is done."""
+        self.files += 1
+        self.seconds += seconds
+        self.bytes_in += self._sizes.get(id(job), 0)
+        if job.target is not None and job.target.is_file():
+            self.bytes_out += job.target.stat().st_size
+
+    def facts(self) -> dict[str, Any]:
+        """The sums for a program; times in seconds."""
+        return {
+            "files": self.files,
+            "elapsed": round(time.monotonic() - self._start, 3),
+            "seconds": round(self.seconds, 3),
+            "bytes_in": self.bytes_in,
+            "bytes_out": self.bytes_out,
+        }
+
+    def line(self, to_container: bool) -> str:
+        """The sums for a reader, such as "40 files, 3:15 of audio to 25.1 kB, 1.03 kbit/s, 9.3x
+        real time"; with the size and the rate of the containers."""
+        files = f"{self.files} file{'s' * (self.files != 1)}"
+        size = self.bytes_out if to_container else self.bytes_in
+        if not self.seconds:
+            return f"{files}, {size_text(self.bytes_in)} to {size_text(self.bytes_out)}"
+        elapsed = max(time.monotonic() - self._start, 1e-3)
+        parts = [
+            files,
+            f"{duration_text(self.seconds)} of audio {'to' if to_container else 'from'} "
+            f"{size_text(size)}",
+            f"{size * 8 / self.seconds / 1000:.2f} kbit/s",
+            f"{self.seconds / elapsed:.1f}x real time",
+        ]
+        return ", ".join(parts)
+
+
+def size_text(count: int) -> str:
+    """Bytes with three digits and a unit: 999 bytes, 25.1 kB, 1.50 MB."""
+    if count < 1000:
+        return f"{count} bytes"
+    value, units = count / 1000, ["kB", "MB", "GB", "TB"]
+    while value >= 999.5 and len(units) > 1:
+        value, units = value / 1000, units[1:]
+    digits = 2 if value < 9.995 else 1 if value < 99.95 else 0
+    return f"{value:.{digits}f} {units[0]}"
+
+
+def duration_text(seconds: float) -> str:
+    """Seconds as 9.25 s, 3:15 or 1:02:03."""
+    if seconds < 59.995:
+        return f"{seconds:.2f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
