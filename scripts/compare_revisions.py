@@ -46,7 +46,8 @@ class Revision:
 
     def run(self, *arguments: str | Path) -> str:
         """What a command prints; its failure is ours."""
-        command = [sys.executable, "-P", "-m", "bigcodec_cli", *map(str, arguments)]
+        start = "from bigcodec_cli.main import main; main()"
+        command = [sys.executable, "-P", "-c", start, *map(str, arguments)]
         result = subprocess.run(
             command, env=self._environment, cwd=self._work, capture_output=True, text=True
         )
