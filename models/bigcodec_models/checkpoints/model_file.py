@@ -25,6 +25,7 @@ from bigcodec_models.errors import ConfigError, ModelFileError
 
 _FORMAT = "bigcodec-model 1"
 _MAX_HEADER_BYTES = 16 << 20
+_MAX_MESSAGE = 300
 _DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
 
@@ -86,7 +87,7 @@ def load_model(path: Path) -> LoadedModel:
             tensors = {name: file.get_tensor(name) for name in shapes}
         check_dtypes(tensors)
     except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
-        raise ModelFileError(f"{path}: not a usable model file: {error}") from error
+        raise ModelFileError(f"{path}: not a usable model file: {shortened(error)}") from error
     return LoadedModel(config=config, info=info, tensors=tensors)
 
 
@@ -119,6 +120,12 @@ def check_dtypes(tensors: Mapping[str, Tensor]) -> None:
             raise ConfigError(f"tensor {name} has unsupported type {tensor.dtype}")
         if not bool(torch.isfinite(tensor).all()):
             raise ConfigError(f"tensor {name} holds values that are not finite")
+
+
+def shortened(error: Exception) -> str:
+    """The message of an error about a file; of what it quotes from the file there may be much."""
+    message = str(error)
+    return message if len(message) <= _MAX_MESSAGE else f"{message[:_MAX_MESSAGE]}..."
 
 
 def build_network(model: LoadedModel) -> CodecNetwork:
