@@ -110,7 +110,8 @@ def _check_archive(path: Path) -> None:
             raise ConfigError("its members are compressed, or larger than the file")
         content = archive.read(pickles[0])
     with path.open("rb") as file:  # torch could find another directory in the file
-        file.seek(torch._C.PyTorchFileReader(str(path)).get_record_offset("data.pkl"))
+        reader = torch._C.PyTorchFileReader(str(path))
+        file.seek(reader.get_record_offset("data.pkl"))  # type: ignore[attr-defined]
         if file.read(len(content)) != content:
             raise ConfigError("it holds two directories of members")
     _check_pickle(content)
