@@ -10,14 +10,13 @@ import json
 import sys
 from pathlib import Path
 
-from bigcodec_models.checkpoints.fingerprint import fingerprint
 from bigcodec_models.checkpoints.model_file import load_model
 
 folder, name, summary = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
 table = folder / "models.json"
 rows = [row for row in json.loads(table.read_text()) if row["name"] != name]
-tensors = load_model(folder / f"{name}.safetensors").tensors
-row = {"name": name, "file": f"{name}.safetensors", "fingerprint": fingerprint(tensors).hex()}
-rows.append({**row, "license": "MIT", "summary": summary})
+model = load_model(folder / f"{name}.safetensors")
+row = {"name": name, "file": f"{name}.safetensors", "fingerprint": model.fingerprint.hex()}
+rows.append({**row, "digest": model.digest.hex(), "license": "MIT", "summary": summary})
 table.write_text(json.dumps(rows, indent=1) + "\n")
 PY

@@ -18,7 +18,7 @@ from bigcodec_cli.commands.options import (
 from bigcodec_cli.console.messages import note
 from bigcodec_cli.files.batch import Batch, BatchOptions, check_stdout, make_folder
 from bigcodec_cli.files.inputs import InputOptions, plan
-from bigcodec_cli.model_store.store import default_model
+from bigcodec_cli.model_store.store import check_restorable, default_model
 from bigcodec_models.audio.suffixes import AUDIO_SUFFIXES
 
 _CODERS = [coder.name.lower() for coder in bcdc.Coder]
@@ -83,6 +83,8 @@ def command(
     command runs; 'auto' is the one that this machine belongs to. For a cluster that asks for a
     token, set RAY_AUTH_MODE=token. Files whose worker was lost count as failed; --skip-existing
     does the rest.
+
+    --rm needs a model that 'models list' shows: decompress must find it by itself.
     """
     if how.outputs.remove and no_verify:
         raise click.UsageError("--rm removes what is verified; leave --no-verify out")
@@ -98,6 +100,8 @@ def command(
         raw=raw,
         verify=not no_verify,
     )
+    if how.outputs.remove:
+        check_restorable(config.model)
     if ray_address is not None:
         check_request(ray_address, batch, where, config)
     if where.output_dir is not None:

@@ -11,7 +11,7 @@ import click
 
 from bigcodec_cli.commands.metric_options import list_option, metrics_option
 from bigcodec_cli.commands.options import device_option, f0_option
-from bigcodec_cli.console.messages import CliError, error_line, note
+from bigcodec_cli.console.messages import CliError, error_line, note, visible
 from bigcodec_cli.evaluation.config import (
     BaselineError,
     BaselineName,
@@ -156,7 +156,7 @@ def _write(evaluation: Evaluation, files: Mapping[str, Path]) -> None:
 
     for name, reason in evaluation.unread.items():
         error_line(f"{name}: {reason}")
-    click.echo(to_text(evaluation), nl=False)
+    click.echo("\n".join(map(visible, to_text(evaluation).split("\n"))), nl=False)
     formats = {"html": to_html, "json": to_json, "csv": to_csv}
     for kind, path in files.items():
         path.write_text(formats[kind](evaluation), encoding="utf-8")

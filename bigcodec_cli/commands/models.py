@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,23 +11,26 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bigcodec_cli.console.messages import CliError, note
+from bigcodec_cli.console.messages import CliError, note, visible
 from bigcodec_cli.model_store.store import (
     ModelEntry,
     all_models,
     check_name,
     default_model,
+    find_by_fingerprint,
     find_model,
     home,
     imported_path,
     locked,
+    read_stored,
     register,
     set_default,
     unregister,
 )
+from bigcodec_models.errors import ModelFileError
 
 if TYPE_CHECKING:
-    from bigcodec_models.checkpoints.model_file import LoadedModel, ModelInfo
+    from bigcodec_models.checkpoints.model_file import LoadedModel
 
 
 @click.group()
@@ -42,11 +47,13 @@ def list_models() -> None:
     from rich.console import Console
     from rich.table import Table
 
-    entry = find_model(default_model())
+    entry = None
+    with contextlib.suppress(CliError):  # the default model is not here
+        entry = find_model(default_model())
     table = Table("", "name", "fingerprint", "what it is", box=None, pad_edge=False)
     for model in all_models():
         star = "*" if entry is not None and model.name == entry.name else ""
-        table.add_row(star, model.name, model.fingerprint[:6].hex(), model.summary)
+        table.add_row(star, model.name, model.fingerprint[:6].hex(), visible(model.summary))
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 200
     Console(width=width, markup=False, highlight=False).print(table)
 
@@ -62,7 +69,7 @@ def show(name: str, as_json: bool) -> None:
         return
     for key, value in facts.items():
         shown = json.dumps(value) if isinstance(value, dict | list) else value
-        click.echo(f"{key:<12} {shown}")
+        click.echo(visible(f"{key:<12} {shown}"))
 
 
 @command.command("import")
@@ -94,7 +101,7 @@ def pull(name: str) -> None:
 def default(name: str | None) -> None:
     """Show or set the default model. The environment variable BIGCODEC_MODEL overrides it."""
     if name is None:
-        click.echo(default_model())
+        click.echo(visible(default_model()))
     else:
         set_default(name)
 
@@ -119,7 +126,6 @@ def store(file: Path, name: str | None, origin: Mapping[str, str]) -> None:
         CliError: no such file, or a bad or taken name.
         ModelFileError: not a usable model.
     """
-    from bigcodec_models.checkpoints.fingerprint import fingerprint
     from bigcodec_models.checkpoints.model_file import ModelInfo
     from bigcodec_models.codec import read_model
 
@@ -128,32 +134,38 @@ def store(file: Path, name: str | None, origin: Mapping[str, str]) -> None:
     model = read_model(file)
     chosen = name or model.info.name or file.stem
     check_name(chosen)
-    digest = fingerprint(model.tensors)
     training = {**model.info.training, **origin}
     info = ModelInfo(name=chosen, license=model.info.license, training=training)
+    stored = dataclasses.replace(model, info=info)
     size = sum(tensor.numel() for tensor in model.tensors.values()) / 1e6
     summary = f"{size:.1f} M parameters, from {origin.get('source', file.name)}"
     with locked():
-        _refuse_taken(chosen, digest)
-        _save(model, info)
-        register(chosen, digest, info.license, summary)
-    note(f"imported as {chosen}, fingerprint {digest[:6].hex()}")
+        _refuse_taken(chosen, model)
+        _save(stored)
+        register(chosen, stored, summary)
+    note(f"imported as {chosen}, fingerprint {model.fingerprint[:6].hex()}")
 
 
-def _save(model: LoadedModel, info: ModelInfo) -> None:
+def _save(model: LoadedModel) -> None:
     from bigcodec_models.checkpoints.model_file import save_model
 
-    target = imported_path(info.name)
+    target = imported_path(model.info.name)
     try:
-        save_model(target, model.tensors, model.config, info)
+        save_model(target, model.tensors, model.config, model.info)
     except OSError as error:
         raise CliError(f"{target}: cannot be written: {error.strerror}") from error
 
 
-def _refuse_taken(name: str, digest: bytes) -> None:
+def _refuse_taken(name: str, model: LoadedModel) -> None:
     entry = find_model(name)
-    if entry is not None and entry.fingerprint != digest:
+    if entry is not None and entry.fingerprint != model.fingerprint:
         raise CliError(f"{name}: another model has this name; choose one with --name")
+    same = find_by_fingerprint(model.fingerprint)
+    if same is None:
+        return
+    with contextlib.suppress(ModelFileError):  # it is damaged, and about to be replaced
+        if read_stored(same.name).config != model.config:
+            raise CliError(f"{name}: has the weights of {same.name} with another configuration")
 
 
 def _need(name: str) -> ModelEntry:
@@ -164,10 +176,9 @@ def _need(name: str) -> ModelEntry:
 
 
 def _facts(model: ModelEntry) -> dict[str, Any]:
-    from bigcodec_models.checkpoints.model_file import load_model
     from bigcodec_models.config import config_to_dict
 
-    loaded = load_model(model.path)
+    loaded = read_stored(model.name)
     return {
         "name": model.name,
         "summary": model.summary,

@@ -11,7 +11,7 @@ import click
 from bigcodec_cli.commands.options import f0_option
 from bigcodec_cli.console.messages import CliError, note
 from bigcodec_cli.files.atomic import atomic_output
-from bigcodec_cli.model_store.store import default_model, model_path
+from bigcodec_cli.model_store.store import default_model, model_path, read_stored
 
 if TYPE_CHECKING:
     from bigcodec_models.prior import FitReport
@@ -69,13 +69,12 @@ def command(
     if output is not None and output.exists() and not force:
         raise CliError(f"{output}: already exists; use -f to overwrite it")
     name = model or default_model()
-    path = model_path(name)
+    model_path(name)
     import bcdc
     from bigcodec_cli.coding.audio_encoder import AudioEncoder
     from bigcodec_cli.coding.config import CompressConfig
     from bigcodec_cli.model_store.priors import store_prior
     from bigcodec_cli.training.prior import bits_per_token_of, fitted_file, gather
-    from bigcodec_models.codec import read_model
     from bigcodec_models.prior import FitConfig, PriorConfig
     from bigcodec_models.prior.dataset import code_vectors
 
@@ -88,7 +87,7 @@ def command(
     count = sum(tokens.size for tokens in gathered.fitted)
     note(f"{count} tokens of {len(gathered.fitted)} recordings; {len(gathered.held_out)} held out")
     config = FitConfig(epochs=epochs, seed=seed, network=PriorConfig(width=width))
-    codes = code_vectors(read_model(path), codec.f0)
+    codes = code_vectors(read_stored(name), codec.f0)
     stored = fitted_file(codec, codes, gathered, config, _report)
     prior = bcdc.read_prior(stored)
     bits = bits_per_token_of(prior, gathered.held_out)

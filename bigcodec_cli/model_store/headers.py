@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import bcdc
-from bigcodec_cli.model_store.store import model_path
-from bigcodec_models.checkpoints.fingerprint import fingerprint
-from bigcodec_models.codec import Codec, read_model
+from bigcodec_cli.model_store.store import read_stored
+from bigcodec_models.codec import Codec
 from bigcodec_models.config import ModelConfig
 
 
@@ -32,11 +31,10 @@ def headers_of_model(name_or_path: str) -> dict[int, bcdc.Header]:
         CliError: there is no such model.
         ModelFileError: it cannot be used.
     """
-    model = read_model(model_path(name_or_path))
-    name = fingerprint(model.tensors)[:6]
+    model = read_stored(name_or_path)
     return {
         geometry.codebooks: bcdc.Header(
-            fingerprint=name, sample_rate=bcdc.MODEL_RATE, geometry=geometry
+            fingerprint=model.fingerprint[:6], sample_rate=bcdc.MODEL_RATE, geometry=geometry
         )
         for geometry in geometries_of(model.config)
     }

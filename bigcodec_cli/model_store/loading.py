@@ -10,8 +10,8 @@ import bcdc
 from bigcodec_cli.console.messages import CliError
 from bigcodec_cli.files.containers import WithHeader
 from bigcodec_cli.model_store.headers import geometries_of
-from bigcodec_cli.model_store.store import find_by_fingerprint, find_model, model_path
-from bigcodec_models.codec import Codec, read_model
+from bigcodec_cli.model_store.store import find_by_fingerprint, find_model, read_stored
+from bigcodec_models.codec import Codec
 from bigcodec_models.config import ModelConfig
 
 PULL_HINT = "for the paper's quality: bigcodec models pull bigcodec, then --model bigcodec"
@@ -46,7 +46,7 @@ def load_codec(
         ModelFileError: it cannot be used.
     """
     entry = find_model(name_or_path)
-    model = read_model(model_path(name_or_path))
+    model = read_stored(name_or_path)
     _check_f0(f0, name_or_path, model.config)
     codec = Codec(model, choose_device(device), precision, f0)
     if entry is None:
@@ -104,7 +104,7 @@ class CodecCache:
                 "not here; give its file with --model FILE, or 'bigcodec models import FILE' once "
                 "('bigcodec models pull bigcodec' fetches the published one)"
             )
-        return Codec.load(entry.path, self._device, self._precision)
+        return Codec(read_stored(entry.name), self._device, self._precision)
 
 
 def _described(geometry: bcdc.Geometry) -> str:

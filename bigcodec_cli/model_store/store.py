@@ -1,25 +1,30 @@
 """The models on this machine, and the default one. Loads no torch.
 
 Imported models are in BIGCODEC_HOME (a folder of the user, chosen by platformdirs unless the
-environment variable names one) as NAME.safetensors, with their fingerprints in `models.json`.
-The folder is changed only inside `locked`. Reading needs no lock, since files are replaced
-atomically.
+environment variable names one) as NAME.safetensors, with their fingerprints and digests in
+`models.json`. The folder is changed only inside `locked`. Reading needs no lock, since files are
+replaced atomically. A damaged file is renamed, and what it held is all that is lost.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
+import itertools
 import json
 import os
 import re
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bigcodec_cli.console.messages import CliError, note
 from bigcodec_models.registry import ALIASES, builtin_models, find_builtin
+
+if TYPE_CHECKING:
+    from bigcodec_models.checkpoints.model_file import LoadedModel
 
 FALLBACK_MODEL = "lite"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -29,11 +34,12 @@ _RESERVED = re.compile(r"lite(-\d+)?", re.IGNORECASE)
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ModelEntry:
-    """A model on this machine."""
+    """A model on this machine; `digest` is that of `LoadedModel`, as it was shipped or imported."""
 
     name: str
     path: Path
     fingerprint: bytes
+    digest: bytes
     license: str
     summary: str
     builtin: bool
@@ -79,23 +85,21 @@ def locked() -> Iterator[None]:
 
 
 def all_models() -> list[ModelEntry]:
-    """Built-in models, then imported ones in order of name.
-
-    Raises:
-        CliError: the index of imported models is damaged.
-    """
+    """Built-in models, then imported ones in order of name."""
     builtin = [
         ModelEntry(
             name=model.name,
             path=model.path,
             fingerprint=model.fingerprint,
+            digest=model.digest,
             license=model.license,
             summary=model.summary,
             builtin=True,
         )
         for model in builtin_models()
     ]
-    return builtin + [_imported(name, row) for name, row in sorted(_index().items())]
+    imported = (_imported(name, row) for name, row in sorted(_index().items()))
+    return builtin + [entry for entry in imported if entry is not None]
 
 
 def find_model(name: str) -> ModelEntry | None:
@@ -127,9 +131,57 @@ def model_path(name_or_path: str) -> Path:
     )
 
 
+def read_stored(name_or_path: str) -> LoadedModel:
+    """Read the model for a value of `--model`; one of the store is compared with what was shipped
+    or imported under its name.
+
+    Raises:
+        CliError: no model of this name and no file of this path.
+        ModelFileError: it cannot be used, or is not what was stored.
+    """
+    from bigcodec_models.codec import read_model
+
+    entry, path = find_model(name_or_path), model_path(name_or_path)
+    model = read_model(path)
+    if entry is not None:
+        model.check_digest(path, entry.digest)
+    return model
+
+
+def check_restorable(name_or_path: str) -> None:
+    """Refuse a model that `decompress` would not find by the fingerprint in a container.
+
+    Raises:
+        CliError: it is a file that was not imported.
+        ModelFileError: it cannot be used, or is not what was stored.
+    """
+    if find_model(name_or_path) is not None:
+        return
+    model = read_stored(name_or_path)
+    entry = find_by_fingerprint(model.fingerprint[:6])
+    if entry is None or read_stored(entry.name).config != model.config:
+        raise CliError(
+            f"--rm: decompress would not find the model {name_or_path} by itself; "
+            "'bigcodec models import' it first, or leave --rm out"
+        )
+
+
 def default_model() -> str:
-    """The model to use when none is named: that of BIGCODEC_MODEL, of the settings, or lite."""
-    return os.environ.get("BIGCODEC_MODEL") or _settings().get("default") or FALLBACK_MODEL
+    """The model to use when none is named: that of BIGCODEC_MODEL, of the settings, or lite.
+
+    Raises:
+        CliError: that of the settings is not here.
+    """
+    name = os.environ.get("BIGCODEC_MODEL")
+    if name:
+        return name
+    name = _settings().get("default", FALLBACK_MODEL)
+    if not isinstance(name, str) or find_model(name) is None:
+        raise CliError(
+            f"{home() / 'settings.json'}: the default model {name} is not here; import it, "
+            "or choose another: 'bigcodec models default lite'"
+        )
+    return name
 
 
 def set_default(name: str) -> None:
@@ -161,13 +213,18 @@ def check_name(name: str) -> None:
         )
 
 
-def register(name: str, fingerprint: bytes, license: str, summary: str) -> None:
-    """Add a weights file at `imported_path(name)` to the index; call it inside `locked`.
+def register(name: str, model: LoadedModel, summary: str) -> None:
+    """Add the model that is now at `imported_path(name)` to the index; call it inside `locked`.
 
     Raises:
         CliError: the index cannot be written.
     """
-    row = {"fingerprint": fingerprint.hex(), "license": license, "summary": summary}
+    row = {
+        "fingerprint": model.fingerprint.hex(),
+        "digest": model.digest.hex(),
+        "license": model.info.license,
+        "summary": summary,
+    }
     _write_json(home() / "models.json", {**_index(), name: row})
 
 
@@ -196,18 +253,48 @@ def imported_path(name: str) -> Path:
     return home() / f"{name}.safetensors"
 
 
-def _imported(name: str, row: Any) -> ModelEntry:
+def set_aside(path: Path, reason: object) -> None:
+    """Rename a damaged file of the store to NAME.damaged-N, and say so."""
+    numbers = itertools.count(1)
+    aside = next(
+        p for n in numbers if not (p := path.with_name(f"{path.name}.damaged-{n}")).exists()
+    )
     try:
-        return ModelEntry(
-            name=name,
-            path=imported_path(name),
-            fingerprint=bytes.fromhex(row["fingerprint"]),
-            license=str(row["license"]),
-            summary=str(row["summary"]),
-            builtin=False,
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise CliError(f"{home() / 'models.json'}: damaged; remove it and import again") from error
+        path.rename(aside)
+    except OSError as error:
+        note_once(f"{path}: damaged ({reason}) and left out; cannot be renamed: {error.strerror}")
+    else:
+        note_once(f"{path}: damaged ({reason}); it is now {aside.name}, and left out")
+
+
+@functools.cache
+def note_once(message: str) -> None:
+    """Print a line, unless this process has printed it before."""
+    note(message)
+
+
+def _imported(name: str, row: Any) -> ModelEntry | None:
+    """The model of a row of the index; None, and a line on stderr, if the row is wrong."""
+    try:
+        check_name(name)
+        fingerprint, digest = (bytes.fromhex(row[key]) for key in ("fingerprint", "digest"))
+        if not len(fingerprint) == len(digest) == 32:
+            raise ValueError("a digest has another length")
+        texts = [row["license"], row["summary"]]
+        if not all(isinstance(text, str) for text in texts):
+            raise TypeError("a text is of another type")
+    except (CliError, KeyError, TypeError, ValueError) as error:
+        note_once(f"{home() / 'models.json'}: the entry {name} is damaged and left out: {error}")
+        return None
+    return ModelEntry(
+        name=name,
+        path=imported_path(name),
+        fingerprint=fingerprint,
+        digest=digest,
+        license=texts[0],
+        summary=texts[1],
+        builtin=False,
+    )
 
 
 def _index() -> dict[str, Any]:
@@ -219,15 +306,26 @@ def _settings() -> dict[str, Any]:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
+    """What a file of the store holds; a damaged one is set aside and counts as missing.
+
+    Raises:
+        CliError: it cannot be read, which need not be its fault.
+    """
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_bytes()
+        data = json.loads(text)
     except (FileNotFoundError, NotADirectoryError):
         return {}
-    except (OSError, ValueError) as error:
-        raise CliError(f"{path}: cannot be read: {error}") from error
-    if not isinstance(data, dict):
-        raise CliError(f"{path}: damaged; remove it")
-    return data
+    except (IsADirectoryError, PermissionError):
+        data = None
+    except OSError as error:
+        raise CliError(f"{path}: cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError):
+        data = None
+    if isinstance(data, dict):
+        return data
+    set_aside(path, "no JSON object that can be read")
+    return {}
 
 
 def _write_json(path: Path, data: dict[str, Any]) -> None:

@@ -12,14 +12,13 @@ from types import FrameType
 import torch
 
 from bigcodec_cli.console.messages import CliError, note
-from bigcodec_cli.model_store.store import model_path
+from bigcodec_cli.model_store.store import model_path, read_stored
 from bigcodec_cli.training.distributed import agreed, joined, main_process_first
 from bigcodec_cli.training.log import RunLog
 from bigcodec_cli.training.plan import Plan
 from bigcodec_cli.training.summary import write_summary
 from bigcodec_models.checkpoints.model_file import check_shapes
 from bigcodec_models.checkpoints.published import load_upstream_discriminators
-from bigcodec_models.codec import read_model
 from bigcodec_models.config import SAMPLE_RATE
 from bigcodec_models.data.crops import Clip, CropSource, excerpts, scan, split
 from bigcodec_models.errors import ConfigError, ModelsError
@@ -209,8 +208,7 @@ def _start_from(init: str, trainer: Trainer) -> None:
     if checkpoint is not None:
         weights, discriminators, name = checkpoint.ema, checkpoint.discriminators, folder.name
     else:
-        path = model_path(init)
-        model = read_model(path)
+        path, model = model_path(init), read_stored(init)
         weights, discriminators = model.tensors, load_upstream_discriminators(path)
         name = model.info.name or path.name
     _check_weights(trainer, init, weights)

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from bigcodec_models.arrays import AnyTokens, Tokens, Wave
-from bigcodec_models.checkpoints.fingerprint import fingerprint
 from bigcodec_models.checkpoints.model_file import (
     LoadedModel,
     ModelInfo,
@@ -65,7 +64,7 @@ class Codec:
     ) -> None:
         self.config: ModelConfig = model.config
         self.info: ModelInfo = model.info
-        self.fingerprint = fingerprint(model.tensors)
+        self.fingerprint = model.fingerprint
         self.num_parameters = sum(tensor.numel() for tensor in model.tensors.values())
         self.device = torch.device(device)
         if precision not in PRECISIONS:
@@ -330,7 +329,8 @@ def _checked(wave: Wave) -> Wave:
 def read_model(name_or_path: str | Path) -> LoadedModel:
     """Read a built-in model by name, or a model file or published checkpoint by its path.
 
-    A `Path` is always a file; a string is first looked up among the built-in models.
+    A `Path` is always a file; a string is first looked up among the built-in models, whose content
+    is compared with what was shipped.
 
     Raises:
         ModelFileError: no such built-in model or file, or the file is not a usable model.
@@ -339,6 +339,13 @@ def read_model(name_or_path: str | Path) -> LoadedModel:
     path = builtin.path if builtin is not None else Path(name_or_path)
     if not path.is_file():
         raise ModelFileError(f"{name_or_path}: no built-in model and no file of this name")
+    model = _read_file(path)
+    if builtin is not None:
+        model.check_digest(path, builtin.digest)
+    return model
+
+
+def _read_file(path: Path) -> LoadedModel:
     try:
         with path.open("rb") as file:
             start = file.read(2)

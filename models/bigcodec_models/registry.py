@@ -15,11 +15,13 @@ ALIASES = {"lite": "lite-"}
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BuiltinModel:
-    """A shipped model: its name, weights file, SHA-256 fingerprint, license and one line on it."""
+    """A shipped model: its name, weights file, SHA-256 fingerprint, digest of all that the file
+    holds (see `LoadedModel`), license and one line on it."""
 
     name: str
     path: Path
     fingerprint: bytes
+    digest: bytes
     license: str
     summary: str
 
@@ -33,6 +35,7 @@ def builtin_models() -> tuple[BuiltinModel, ...]:
             name=row["name"],
             path=_FOLDER / row["file"],
             fingerprint=bytes.fromhex(row["fingerprint"]),
+            digest=bytes.fromhex(row["digest"]),
             license=row["license"],
             summary=row["summary"],
         )

@@ -89,6 +89,18 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Here:
     return started
 
 
+@pytest.fixture
+def imported(
+    here: Here,
+    toy_model: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The toy model is in the store, which lies outside of the folder of the test."""
+    monkeypatch.setenv("BIGCODEC_HOME", str(tmp_path_factory.mktemp("home")))
+    assert here("models", "import", toy_model).code == 0
+
+
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 

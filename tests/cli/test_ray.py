@@ -115,6 +115,7 @@ def test_a_cluster_of_this_machine(bigcodec: Run, clips: Path, toy_model: Path) 
     options = ["-r", "in/deep", "--model", toy_model, "--output-dir", "out", "--json"]
     env = {**QUIET, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(clips / "token")}
     (clips / "token").write_text("0123456789abcdef" * 4)
+    assert bigcodec("models", "import", toy_model).returncode == 0
     ran = bigcodec("compress", *options, "--ray", "local", "--skip-existing", "--rm", **env)
     assert ran.returncode == 0, ran.stderr
     rows = [json.loads(line)["status"] for line in ran.stdout.splitlines()[:-1]]

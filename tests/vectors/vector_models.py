@@ -181,10 +181,32 @@ def _checkpoints() -> Iterator[Vector]:
     doubled = b"".join(b"q%ch%c\x86" % (k, k) for k in range(40))
     tuples = {"data.pkl": b"\x80\x02})" + doubled + b"Ns."}
     yield "bad-tuples.pt", zipped(tuples), BAD, "a key of 40 tuples, each twice in the next"
+    for name, body, words in _printed_and_copied():
+        yield f"bad-{name}.pt", zipped({"data.pkl": b"\x80\x02" + body + b"."}), BAD, words
     lie = zipped({"data.pkl": bomb})
     at = lie.index(b"PK\1\2") + 20
     lie = lie[:at] + struct.pack("<II", 0xFFFFFF00, 0xFFFFFF00) + lie[at + 8 :]
     yield "bad-size-claim.pt", lie, BAD, "a pickle of 4 GiB declared"
+
+
+def _printed_and_copied() -> Iterator[tuple[str, bytes, str]]:
+    """Pickles that torch takes long to load or refuse, or makes something large of."""
+    doubled = b"]q\0" + b"".join(b"](h%ch%ceq%c" % (k - 1, k - 1, k) for k in range(1, 40))
+    ordered, names = b"ccollections\nOrderedDict\n", ("get", "items", "keys", "__len__")
+    yield "printed-function", doubled + b")R", "a call of 39 lists, each twice in the next"
+    yield "printed-class", doubled + b")\x81", "a new object of such lists"
+    key = b"(" + _text("storage") + b"ctorch\nFloatStorage\n" + doubled + _text("cpu") + b"K\1tQ"
+    yield "printed-storage", key, "a storage of such a name"
+    some = b"}q\0(" + b"".join(b"K%cN" % k for k in range(100)) + b"u"
+    yield "copies", b"](" + ordered + b"q\1" + some + b"h\1h\0\x85R" * 9 + b"e", "copies of a dict"
+    attributes = b"](" + some + ordered + b"q\1)Rh\0b" + b"h\1)Rh\0b" * 9 + b"e"
+    yield "attributes", attributes, "attributes of several objects from one dict"
+    longs = ((k * ((1 << 61) - 1)).to_bytes(9, "little") for k in (1, 2))
+    hashes = b"".join(b"\x8a\x09" + digits + b"N" for digits in longs)
+    yield "equal-hashes", b"}(" + hashes + b"u", "keys of one hash"
+    yield "sets", b"](" + b"\x8f" * 50 + b"e", "sets, of 216 bytes for one"
+    methods = b"".join(_text(name) + b"N" for name in names)
+    yield "methods", ordered + b")R}(" + methods + b"ub", "a dict with get and items of its own"
 
 
 def _text(text: str) -> bytes:

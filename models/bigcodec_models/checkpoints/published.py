@@ -4,15 +4,12 @@ configuration.
 Two layouts hold the same tensors: the release file, a dict with the state dicts `CodecEnc` and
 `generator`, and a Lightning checkpoint, whose `state_dict` has them under the prefix `model.`.
 
-`torch.load(weights_only=True)` reads both, so that no code of the file runs. What could still take
-unbounded memory or time is checked before it, and tensors are measured before they are copied.
+`archive.load_pickled` reads both; tensors are measured before they are copied.
 """
 
 from __future__ import annotations
 
-import pickletools
 import re
-import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -21,11 +18,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bigcodec_models.checkpoints.archive import load_pickled, text_items
 from bigcodec_models.checkpoints.model_file import (
     LoadedModel,
     ModelInfo,
     check_dtypes,
     check_shapes,
+    shortened,
 )
 from bigcodec_models.config import BigCodecConfig, QuantizerConfig
 from bigcodec_models.discriminators import adapt_discriminators
@@ -37,34 +36,6 @@ _DISCRIMINATORS = ("discriminator.", "spec_discriminator.")
 _FILTER_SUFFIXES = (".upsample.filter", ".downsample.lowpass.filter")
 _DILATIONS = (1, 3, 9)  # cannot be read off the tensors; every published model has these
 _LICENSE = "MIT (weights of the BigCodec authors)"
-
-_TENSOR_PARTS = re.compile(
-    r"collections\.OrderedDict|torch\._utils\._rebuild_(tensor_v2|parameter)"
-    r"|torch\.(Float|Double|Half|BFloat16|Long|Int|Short|Char|Byte|Bool)Storage"
-)
-"""What torch builds tensors and state dicts of."""
-_HYPERPARAMETER_PARTS = (
-    *(f"builtins.{name}" for name in ("bool", "dict", "float", "int", "list", "long", "str")),
-    *(f"omegaconf.base.{name}" for name in ("ContainerMetadata", "Metadata")),
-    "omegaconf.dictconfig.DictConfig",
-    "omegaconf.listconfig.ListConfig",
-    "omegaconf.nodes.AnyNode",
-    "collections.defaultdict",
-    "typing.Any",
-)
-"""What the omegaconf objects in Lightning checkpoints are built of; see `_Inert`."""
-_MAX_PICKLE_BYTES = 2 << 20  # that of a checkpoint with optimizers has about 0.6 MB
-_MAX_TUPLE_ITEMS = 1000
-
-
-class _Inert:
-    """Stands for an object of a class that is not loaded, and ignores all that it is given."""
-
-    def __init__(self, *_: Any) -> None:
-        pass
-
-    def __setstate__(self, _: Any) -> None:
-        pass
 
 
 def load_upstream(path: Path) -> LoadedModel:
@@ -78,7 +49,9 @@ def load_upstream(path: Path) -> LoadedModel:
         tensors = _copies(tensors, path)
         check_dtypes(tensors)
     except ConfigError as error:
-        raise ModelFileError(f"{path}: not a usable BigCodec checkpoint: {error}") from error
+        raise ModelFileError(
+            f"{path}: not a usable BigCodec checkpoint: {shortened(error)}"
+        ) from error
     return LoadedModel(
         config=config, info=ModelInfo(name=path.stem, license=_LICENSE), tensors=tensors
     )
@@ -97,87 +70,15 @@ def load_upstream_discriminators(path: Path) -> dict[str, Tensor]:
         return {}
     try:
         state = load_pickled(path).get("state_dict", {})
-        tensors = {name: v for name, v in _items(state) if isinstance(v, Tensor)}
+        tensors = {name: v for name, v in text_items(state) if isinstance(v, Tensor)}
         tensors = {name: v for name, v in tensors.items() if "discriminator." in name}
         tensors = _copies(tensors, path)
     except ConfigError as error:
-        raise ModelFileError(f"{path}: {error}") from error
+        raise ModelFileError(f"{path}: {shortened(error)}") from error
     try:
         return adapt_discriminators(tensors)
     except ConfigError:  # some other discriminators, which the caller may compare with its own
         return tensors
-
-
-def load_pickled(path: Path) -> dict[Any, Any]:
-    """The dict that `torch.save` wrote into a zip file; its tensors are views of the mapped file.
-
-    Raises:
-        ConfigError: it is no such file, is damaged, or holds more than tensors and settings.
-    """
-    try:
-        _check_archive(path)
-        with (
-            warnings.catch_warnings(action="ignore"),
-            torch.serialization.safe_globals([(_Inert, name) for name in _HYPERPARAMETER_PARTS]),
-        ):
-            # Storages of a mapped file cannot grow, whatever shape a tensor declares.
-            loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        return dict(_items(loaded))
-    except ConfigError:
-        raise
-    except Exception as error:  # damaged zip files and pickles raise nearly anything
-        reason = f"it is damaged, or not written by torch.save ({type(error).__name__})"
-        raise ConfigError(reason) from error
-
-
-def _check_archive(path: Path) -> None:
-    """Refuse zip files of which reading would take more memory than they are long."""
-    with zipfile.ZipFile(path) as archive:
-        members = archive.infolist()
-        pickles = [member for member in members if member.filename.endswith("/data.pkl")]
-        if len(pickles) != 1 or pickles[0].file_size > _MAX_PICKLE_BYTES:
-            raise ConfigError("it holds no single pickle of at most 2 MiB")
-        compressed = any(member.compress_type != zipfile.ZIP_STORED for member in members)
-        if compressed or sum(member.file_size for member in members) > path.stat().st_size:
-            raise ConfigError("its members are compressed, or larger than the file")
-        _check_pickle(archive.read(pickles[0]))
-
-
-def _check_pickle(content: bytes) -> None:
-    """Refuse a pickle that names other classes than published checkpoints do, or a tuple that
-    would take long to hash: tuples of shared tuples hold exponentially many items."""
-    stack: list[int] = []  # how many items each object has that are hashed with it
-    marks: list[int] = []
-    memo: dict[Any, int] = {}
-    for opcode, argument, _ in pickletools.genops(content):
-        if opcode.name == "GLOBAL":
-            name = str(argument).replace(" ", ".").replace("__builtin__.", "builtins.")
-            if name not in _HYPERPARAMETER_PARTS and not _TENSOR_PARTS.fullmatch(name):
-                raise ConfigError(f"it refers to {name!r}, unlike the published ones")
-        if opcode.name == "MARK":
-            marks.append(len(stack))
-        elif opcode.name in ("BINGET", "LONG_BINGET"):
-            stack.append(memo[argument])
-        elif opcode.name in ("BINPUT", "LONG_BINPUT"):
-            memo[argument] = stack[-1]
-        else:
-            items = _popped(opcode, stack, marks)
-            count = 1 + sum(items) if "TUPLE" in opcode.name else 1
-            if count > _MAX_TUPLE_ITEMS:
-                raise ConfigError(f"it holds a tuple of more than {_MAX_TUPLE_ITEMS} items")
-            stack += [count] * len(opcode.stack_after)
-
-
-def _popped(opcode: pickletools.OpcodeInfo, stack: list[int], marks: list[int]) -> list[int]:
-    """Take from the stack what an opcode takes."""
-    before = opcode.stack_before
-    if pickletools.markobject in before:
-        first = marks.pop() - before.index(pickletools.markobject)
-    else:
-        first = len(stack) - len(before)
-    items = stack[first:]
-    del stack[first:]
-    return items
 
 
 def _copies(tensors: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
@@ -225,9 +126,9 @@ def name_pairs(config: BigCodecConfig) -> Iterator[tuple[str, str]]:
 def _generator_tensors(loaded: Mapping[Any, Any]) -> dict[str, Tensor]:
     """Tensors of either layout under the names of the release file, joined by a dot."""
     if all(part in loaded for part in _PARTS):
-        flat = {f"{part}.{name}": v for part in _PARTS for name, v in _items(loaded[part])}
+        flat = {f"{part}.{name}": v for part in _PARTS for name, v in text_items(loaded[part])}
     elif "state_dict" in loaded:
-        stripped = {name.removeprefix("model."): v for name, v in _items(loaded["state_dict"])}
+        stripped = {name.removeprefix("model."): v for name, v in text_items(loaded["state_dict"])}
         flat = {name: v for name, v in stripped.items() if not name.startswith(_DISCRIMINATORS)}
     else:
         raise ConfigError("it has neither CodecEnc and generator nor a state_dict")
@@ -235,14 +136,6 @@ def _generator_tensors(loaded: Mapping[Any, Any]) -> dict[str, Tensor]:
         if not isinstance(tensor, Tensor):
             raise ConfigError(f"{name!r} is not a tensor")
     return flat
-
-
-def _items(state: Any) -> Iterator[tuple[str, Any]]:
-    """Entries of a dict from the file whose names are text."""
-    if not isinstance(state, dict):
-        raise ConfigError("it holds another object where a dict should be")
-    # Not by `state.items`, which the file can set on an OrderedDict.
-    return ((name, value) for name, value in dict.items(state) if isinstance(name, str))
 
 
 def _infer_config(upstream: Mapping[str, Tensor]) -> BigCodecConfig:

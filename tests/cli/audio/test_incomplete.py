@@ -44,6 +44,7 @@ def with_data_size(wav: bytes, size: int) -> bytes:
 
 @pytest.mark.parametrize("kind", ["wav", "flac", "mp3", "opus", "aiff"])
 @pytest.mark.parametrize("piped", [False, True])
+@pytest.mark.usefixtures("imported")
 def test_a_recording_cut_short_is_coded_and_kept(
     here: Here,
     tmp_path: Path,
@@ -126,6 +127,7 @@ def test_samples_beyond_the_declared_size_are_named(
     assert length(tmp_path / "a.bcdc") == SAMPLES // 2
 
 
+@pytest.mark.usefixtures("imported")
 def test_the_others_of_a_batch_go_on(
     here: Here, tmp_path: Path, recordings: dict[str, bytes], toy_model: Path
 ) -> None:

@@ -98,6 +98,7 @@ def test_what_exists_is_skipped(compress: Here, tmp_path: Path) -> None:
     assert compress("a.wav", "-f", "--skip-existing").code == 2
 
 
+@pytest.mark.usefixtures("imported")
 def test_times_are_kept_and_inputs_removed(
     here: Here, compress: Here, tmp_path: Path, toy_model: Path
 ) -> None:
@@ -113,6 +114,7 @@ def test_times_are_kept_and_inputs_removed(
     assert compress("a.wav", "--rm", "--no-verify").code == 2
 
 
+@pytest.mark.usefixtures("imported")
 def test_what_does_not_read_back_gets_no_name(
     compress: Here, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

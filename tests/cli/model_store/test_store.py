@@ -17,7 +17,7 @@ Here = Callable[..., Any]
 
 # Another process has half a second to come between reading the index and writing it.
 REGISTER = """
-import sys, time
+import sys, time, types
 from bigcodec_cli.model_store import store
 
 read = store._index
@@ -29,8 +29,10 @@ def slow_index():
 print("ready", flush=True)
 sys.stdin.readline()
 store._index = slow_index
+info = types.SimpleNamespace(license="CC0-1.0")
+model = types.SimpleNamespace(fingerprint=bytes(32), digest=bytes(32), info=info)
 with store.locked():
-    store.register(sys.argv[1], bytes(32), "CC0-1.0", "nothing")
+    store.register(sys.argv[1], model, "nothing")
 """
 
 

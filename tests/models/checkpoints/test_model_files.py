@@ -18,11 +18,11 @@ from torch import Tensor
 
 from bigcodec_models import PRESETS, Codec, ModelFileError
 from bigcodec_models.architectures.network import CodecNetwork
+from bigcodec_models.checkpoints.archive import load_pickled
 from bigcodec_models.checkpoints.fingerprint import fingerprint
 from bigcodec_models.checkpoints.model_file import ModelInfo, load_model, save_model
 from bigcodec_models.checkpoints.published import (
     adapt,
-    load_pickled,
     load_upstream,
     load_upstream_discriminators,
     name_pairs,
@@ -302,15 +302,6 @@ def test_a_hand_made_pickle_loads(tmp_path: Path) -> None:
 def test_tensors_cannot_reach_outside_the_file(tmp_path: Path, body: bytes) -> None:
     with pytest.raises(ConfigError):
         load_pickled(_torch_file(tmp_path / "t.pt", body))
-
-
-def test_shared_tuples_cannot_take_exponential_time(tmp_path: Path) -> None:
-    """A dict hashes its keys: here a tuple that holds the one before twice, 24 times over."""
-    doubled = b"".join(b"q%ch%c\x86" % (k, k) for k in range(24))
-    body = b"\x80\x02})" + doubled + b"Ns."
-    path = _torch_file(tmp_path / "t.pt", body)
-    with pytest.raises(ConfigError, match="a tuple of more than 1000 items"):
-        load_pickled(path)
 
 
 @pytest.mark.parametrize("fault", ["compressed", "twice"])
