@@ -21,7 +21,7 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "tests" / "format"))
 
 with atheris.instrument_imports(include=["bcdc"]):
-    from repair import repaired, with_header_checks, with_last_check
+    from repair import repaired, with_header_checks, with_trailer_check
 
     import bcdc
     from bcdc.recover import salvage
@@ -92,7 +92,7 @@ def size_of(header: bcdc.Header, frames: int) -> int:
     return frames * header.channels * header.geometry.codebooks
 
 
-REPAIRS = [bytes, with_header_checks, with_last_check, repaired, repaired, repaired, repaired]
+REPAIRS = [bytes, with_header_checks, with_trailer_check, repaired, repaired, repaired, repaired]
 
 
 def mutate(data: bytes, max_size: int, seed: int) -> bytes:

@@ -15,6 +15,7 @@ from repair import (  # type: ignore[import-not-found]
     with_header_checks,
     with_last_check,
     with_payloads,
+    with_trailer_check,
 )
 
 import bcdc
@@ -175,13 +176,13 @@ def _damaged() -> Iterator[Vector]:
     swapped = data[: first.code] + data[second.code : second.end] + data[first.code : first.end]
     yield (
         "bad-blocks-swapped.bcdc",
-        with_last_check(swapped + data[second.end :]),
+        with_trailer_check(swapped + data[second.end :]),
         corrupt,
         "two blocks have changed places; the last checksum is right",
     )
     yield (
         "bad-block-missing.bcdc",
-        with_last_check(data[: blocks[-1].code] + data[blocks[-1].end :]),
+        with_trailer_check(data[: blocks[-1].code] + data[blocks[-1].end :]),
         corrupt,
         "the last block is gone; the last checksum is right",
     )
@@ -231,8 +232,8 @@ def _impossible_trailers() -> list[tuple[str, bytes, str]]:
     table = bytearray(stored(PLAIN, walk(1, 40), 40 * 16000))
     table[-6] ^= 1
     return [
-        ("samples", with_last_check(longer), "nine seconds declared, one block stored"),
-        ("seek-table", with_last_check(bytes(table)), "an entry is wrong"),
+        ("samples", with_trailer_check(longer), "nine seconds declared, one block stored"),
+        ("seek-table", with_trailer_check(bytes(table)), "an entry is wrong"),
     ]
 
 
@@ -265,14 +266,14 @@ def _extended(extension: bytes, flags: int) -> bytes:
     data = stored(plain, np.zeros((1, 0, 1), np.int32), 0)
     start = data[:7] + bytes([flags]) + data[8:18]
     body = put_varint(len(extension)) + extension + check16(extension)
-    container: bytes = with_last_check(with_header_checks(start + body) + data[18:])
+    container: bytes = with_trailer_check(with_header_checks(start + body) + data[18:])
     return container
 
 
 def _changed(at: int, new: bytes) -> bytes:
     data = _base()
     changed = data[:at] + new + data[at + len(new) :]
-    container: bytes = with_last_check(with_header_checks(changed))
+    container: bytes = with_trailer_check(with_header_checks(changed))
     return container
 
 
@@ -293,16 +294,16 @@ def _unsupported() -> Iterator[Vector]:
     yield "unsupported-extension.bcdc", start + put_varint(65537), limit, "65537 bytes of tags"
     wide = put_varint(1) + bytes([32]) + put_varint(65536) * 32
     large = _extended(wide, 4)
-    large = with_last_check(with_header_checks(large[:17] + b"\xff" + large[18:]))
+    large = with_trailer_check(with_header_checks(large[:17] + b"\xff" + large[18:]))
     yield "unsupported-block.bcdc", large, limit, "a block of more than 16 MiB"
     many = bytearray(_extended(put_varint(1) + bytes([32]) + put_varint(2) * 32, 4))
     many[7], many[17] = 4 | bcdc.Coder.ADAPTIVE << 4, 2
-    data = with_last_check(with_header_checks(bytes(many)))
+    data = with_trailer_check(with_header_checks(bytes(many)))
     yield "unsupported-tokens.bcdc", data, limit, "a coded block of more than 2^22 tokens"
     fine = dataclasses.replace(PLAIN, geometry=bcdc.Geometry(hop=1, codebook_sizes=(2,)))
     nothing = stored(fine, np.zeros((1, 0, 1), np.int32), 0)
     body = put_varint((1 << 56) - 1) + bytes(2)
-    data = with_last_check(nothing[:-8] + body + put_varint(len(body)) + bytes(4))
+    data = with_trailer_check(nothing[:-8] + body + put_varint(len(body)) + bytes(4))
     yield "unsupported-length.bcdc", data, limit, "2^56 - 1 samples declared, none stored"
 
 
