@@ -76,7 +76,8 @@ def restore(data: bytes, tokens: bcdc.Tokens | None) -> None:
     """What `--recover` does; of an undamaged file it loses nothing."""
     try:
         salvaged = salvage(data)
-        if size_of(salvaged.header, salvaged.frames) > MAX_TOKENS:
+        frames = max(salvaged.frames, salvaged.whole_frames)
+        if size_of(salvaged.header, frames) > MAX_TOKENS:
             return
         restored = salvaged.decode(PRIOR)
     except bcdc.BcdcError:
@@ -84,7 +85,8 @@ def restore(data: bytes, tokens: bcdc.Tokens | None) -> None:
         assert tokens is None or not tokens.size, "an undamaged file cannot be restored"
         return
     if tokens is not None:
-        assert not restored.lost and np.array_equal(restored.tokens(), tokens)
+        assert restored.has_trailer and not restored.lost
+        assert np.array_equal(restored.tokens(), tokens)
 
 
 def size_of(header: bcdc.Header, frames: int) -> int:

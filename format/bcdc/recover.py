@@ -29,6 +29,8 @@ _MAX_TOKENS = 1 << 25
 """Tokens that are restored at once: 100 hours of one channel. A block of a few bytes may stand for
 millions."""
 _AT_ONCE = 64
+_MAX_TRIED = 1 << 12
+"""Tokens of a block whose number of frames is found by trying: it is decoded a dozen times."""
 _MAX_TRAILER = 1 << 10
 """Longest trailer in which one damaged bit is searched for: that of 4000 blocks or more."""
 
@@ -51,6 +53,12 @@ class Salvage:
     has_trailer: bool
     header_repaired: bool
     data: bytes = dataclasses.field(repr=False)
+
+    @property
+    def whole_frames(self) -> int:
+        """The most frames of a channel that `decode` decodes."""
+        blocks = len(self.blocks) + (self.last is not None)
+        return blocks * self.header.block_frames
 
     def decode(self, prior: Prior | None = None) -> Restored:
         """Tokens of the blocks that are whole and do not need one that is not.
@@ -95,19 +103,26 @@ class Salvage:
         nothing = np.zeros((header.channels, 0, header.geometry.codebooks), np.int32)
         if block is None or header.channels > 1 or block.index % header.coder.run_blocks:
             return nothing  # the frames of a channel, or the context, are not known
+        if header.block_frames * header.geometry.codebooks > _MAX_TRIED:
+            return nothing
         payload = self.data[block.start : block.end]
         if header.raw_bytes(_least_frames(header, len(payload))) == len(payload):
             return nothing  # it may be that many frames, packed raw
+
+        def first(frames: int) -> Tokens:
+            return Coding(header, prior).decode([payload], frames)[0]
+
+        def impossible_or_whole(frames: int) -> bool:
+            try:
+                return Coding(header, prior).encode_coded([first(frames)]) == [payload]
+            except CorruptError:
+                return True
+
+        counts = range(header.block_frames + 1)
         try:
-            tokens = Coding(header, prior).decode([payload], header.block_frames)[0]
+            return first(bisect.bisect_left(counts, True, key=impossible_or_whole))
         except CorruptError:
             return nothing
-
-        def complete(frames: int) -> bool:
-            return Coding(header, prior).encode_coded([tokens[:, :frames]]) == [payload]
-
-        frames = bisect.bisect_left(range(header.block_frames + 1), True, key=complete)
-        return tokens[:, :frames] if frames <= header.block_frames else nothing
 
     def _decoded(self, prior: Prior | None) -> Iterator[tuple[int, Tokens]]:
         """First frame and tokens (channels, frames, codebooks) of each whole block, in order."""
@@ -165,6 +180,11 @@ class Restored:
         """Duration."""
         return self.num_samples / self.header.sample_rate
 
+    @property
+    def whole_frames(self) -> int:
+        """Frames of a channel that are not lost."""
+        return self.frames - sum(stop - start for start, stop in self.lost)
+
     def tokens(self, first: int = 0, last: int | None = None, prior: Prior | None = None) -> Tokens:
         """Tokens of frames `first` up to but not including `last`; they need no prior any more."""
         return self.table[:, first:last]
@@ -208,10 +228,13 @@ def _salvage(data: bytes, start: _Start) -> Salvage:
         frames, samples, last = header.frames_of(trailer.samples), trailer.samples, None
     elif last is not None:
         frames = last.index * header.block_frames
-        if header.coder is Coder.RAW:
-            frames, last = frames + _least_frames(header, last.end - last.start), None
+        size = last.end - last.start
+        raw = header.coder is Coder.RAW or size == header.full_block_bytes
+        if raw and (more := _raw_frames(header, size)) is not None:
+            frames, last = frames + more, None
         else:
             del blocks[last.index]
+            last = None if raw else last
         samples = _samples_of(header, frames)
     return Salvage(
         header=header,
@@ -233,6 +256,14 @@ def _least_frames(header: Header, size: int) -> int:
     """The fewest frames whose tokens, packed raw, fill `size` bytes."""
     bits = header.channels * sum(header.geometry.token_bits)
     return min(header.block_frames, 8 * (size - 1) // bits + 1) if size else 0
+
+
+def _raw_frames(header: Header, size: int) -> int | None:
+    """Frames of one channel that are sure to be in `size` bytes, packed raw; of more channels,
+    whose frames follow each other, their number, or None if it is not sure."""
+    frames = _least_frames(header, size)
+    more = frames < header.block_frames and header.raw_bytes(frames + 1) == size
+    return None if header.raw_bytes(frames) != size or more and header.channels > 1 else frames
 
 
 def _gaps(whole: list[tuple[int, int]], frames: int) -> tuple[tuple[int, int], ...]:

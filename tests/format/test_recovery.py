@@ -87,8 +87,9 @@ def test_without_its_end_a_file_has_no_more_frames_than_its_blocks_show(
 def test_a_last_block_shows_how_many_frames_it_has_at_least(toy_prior: ToyPrior) -> None:
     """But for a few whose bits lie in bytes that the frames before them need, and unless it may
     be fewer frames, packed raw."""
-    prior = toy_prior(GEOMETRY)
-    header = bcdc.Header(fingerprint=prior.model, sample_rate=16000, geometry=GEOMETRY)
+    geometry = bcdc.Geometry(hop=400, codebook_sizes=(64, 256))
+    prior = toy_prior(geometry)
+    header = bcdc.Header(fingerprint=prior.model, sample_rate=16000, geometry=geometry)
     header = bcdc.header_for(header, bcdc.Coder.PRIOR, prior)
     likely = bcdc.Coding(header, prior).decode([np.random.default_rng(0).bytes(300)], 320)[0]
     shown = []
@@ -100,7 +101,7 @@ def test_a_last_block_shows_how_many_frames_it_has_at_least(toy_prior: ToyPrior)
         missing = frames - check_true(out.getvalue()[:-6], likely, prior)
         assert missing in (*range(5), frames)
         shown.append(missing < 5)
-    assert sum(shown) >= 3
+    assert sum(shown) >= 2
 
 
 @pytest.mark.parametrize("coder", bcdc.Coder)
