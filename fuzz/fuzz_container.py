@@ -21,7 +21,7 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "tests" / "format"))
 
 with atheris.instrument_imports(include=["bcdc"]):
-    from repair import repaired, with_header_checks, with_last_check
+    from repair import repaired, with_header_checks, with_trailer_check
 
     import bcdc
     from bcdc.recover import salvage
@@ -76,7 +76,8 @@ def restore(data: bytes, tokens: bcdc.Tokens | None) -> None:
     """What `--recover` does; of an undamaged file it loses nothing."""
     try:
         salvaged = salvage(data)
-        if size_of(salvaged.header, salvaged.frames) > MAX_TOKENS:
+        frames = max(salvaged.frames, salvaged.whole_frames)
+        if size_of(salvaged.header, frames) > MAX_TOKENS:
             return
         restored = salvaged.decode(PRIOR)
     except bcdc.BcdcError:
@@ -84,7 +85,8 @@ def restore(data: bytes, tokens: bcdc.Tokens | None) -> None:
         assert tokens is None or not tokens.size, "an undamaged file cannot be restored"
         return
     if tokens is not None:
-        assert not restored.lost and np.array_equal(restored.tokens(), tokens)
+        assert restored.has_trailer and not restored.lost
+        assert np.array_equal(restored.tokens(), tokens)
 
 
 def size_of(header: bcdc.Header, frames: int) -> int:
@@ -92,7 +94,7 @@ def size_of(header: bcdc.Header, frames: int) -> int:
     return frames * header.channels * header.geometry.codebooks
 
 
-REPAIRS = [bytes, with_header_checks, with_last_check, repaired, repaired, repaired, repaired]
+REPAIRS = [bytes, with_header_checks, with_trailer_check, repaired, repaired, repaired, repaired]
 
 
 def mutate(data: bytes, max_size: int, seed: int) -> bytes:

@@ -67,7 +67,7 @@ class Resampler:
         grid = self._grid
         while self._start + self._count >= grid.input_stop(self._window):
             stop = grid.input_stop(self._window)
-            yield self._resample(stop)[:, : grid.window * grid.new_rate]
+            yield self._resample(stop)
             self._window += 1
             self._forget(grid.input_start(self._window))
 
@@ -94,12 +94,18 @@ class Resampler:
         """The result from the current window's first sample on, from inputs before `stop`."""
         grid = self._grid
         piece = self._joined()[:, : stop - self._start]
-        resampled = [
-            soxr.resample(np.ascontiguousarray(wave), grid.rate, grid.new_rate, quality="VHQ")
-            for wave in piece
-        ]
         before = self._window * grid.window - self._start // grid.rate
-        return np.stack(resampled).astype(np.float32, copy=False)[:, before * grid.new_rate :]
+        cut = slice(before * grid.new_rate, (before + grid.window) * grid.new_rate)
+        resampled: Samples | None = None
+        for channel, wave in enumerate(piece):  # one by one: at high rates they are large
+            whole = soxr.resample(
+                np.ascontiguousarray(wave), grid.rate, grid.new_rate, quality="VHQ"
+            )
+            if resampled is None:
+                resampled = np.empty((len(piece), len(whole[cut])), np.float32)
+            resampled[channel] = whole[cut]
+        assert resampled is not None, "a recording has a channel"
+        return resampled
 
     def _forget(self, before: int) -> None:
         rest = self._joined()[:, before - self._start :]

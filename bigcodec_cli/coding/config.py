@@ -34,7 +34,8 @@ class DecompressConfig:
     """How containers become audio files.
 
     `kind` is wav, flac, ogg or raw. `start` and `duration` are in seconds. `model` is one to use
-    where a container's own is not in the store.
+    where a container's own is not in the store. `allow_long` lets few bytes become hours of audio
+    unasked.
     """
 
     model: str | None = None
@@ -46,6 +47,7 @@ class DecompressConfig:
     start: float = 0.0
     duration: float | None = None
     recover: bool = False
+    allow_long: bool = False
 
     @property
     def whole(self) -> bool:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 import tempfile
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
+
+import click
 
 import bcdc
 from bcdc.recover import Restored, salvage
@@ -16,9 +19,15 @@ from bigcodec_cli.audio.writer import AudioForm, AudioSink, copy_to_stdout, open
 from bigcodec_cli.coding.config import DecompressConfig
 from bigcodec_cli.coding.decompressor import Decompressor, decode_part
 from bigcodec_cli.coding.file_job import FileJob
-from bigcodec_cli.console.messages import CliError
+from bigcodec_cli.console.messages import CliError, visible
 from bigcodec_cli.files.batch import OutputOptions
-from bigcodec_cli.files.containers import TokenSource, read_bytes, token_stretches
+from bigcodec_cli.files.containers import (
+    TokenSource,
+    read_bytes,
+    token_stretches,
+    too_many_tokens,
+    too_much_audio,
+)
 from bigcodec_cli.files.inputs import Job
 from bigcodec_cli.files.reporting import Reporter
 from bigcodec_cli.model_store.loading import CodecCache
@@ -26,13 +35,18 @@ from bigcodec_cli.model_store.priors import prior_of_container
 from bigcodec_models.codec import Codec
 
 _SHORT_SECONDS = 60
+_FEW_CHANNELS, _HELD_SECONDS = 8, 8000
+"""Of many channels, up to so many seconds, all of them together, are held while some after the
+others are decoded: 512 MB. All at once would take 16 MB each."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Input:
-    """An opened container: its tokens, the prior that they need, and what is lost of them."""
+    """An opened container of `size` bytes: its tokens, the prior that they need, and what is lost
+    of them."""
 
     container: TokenSource
+    size: int
     prior: bcdc.Prior | None
     damage: Restored | None = None
 
@@ -56,10 +70,11 @@ class DecompressJob(FileJob):
         reporter: Reporter,
     ) -> None:
         super().__init__(job, outputs, reporter)
-        opened = _open(job, config.recover)
+        opened = _open(job, config)
         container, self._damage = opened.container, opened.damage
         self.codec: Codec = codecs.codec_for(Path(job.name), container)
         first, last = _span(container, config, job)
+        _check_length(job, config, opened, last - first)
         self._seconds = (last - first) / container.header.sample_rate
         with self.opening():
             self._sink = self._open_sink(config, container.header, last - first)
@@ -80,7 +95,10 @@ class DecompressJob(FileJob):
     @property
     def lockstep(self) -> bool:
         """Whether the channels must keep pace: what one has given is held for the others."""
-        return self._decompressor.channels > 1 and self._seconds > _SHORT_SECONDS
+        channels = self._decompressor.channels
+        if 1 < channels <= _FEW_CHANNELS:
+            return self._seconds > _SHORT_SECONDS
+        return channels > 1 and self._seconds * channels > _HELD_SECONDS
 
     def take(self, channel: int, data: Any) -> None:
         """Write a channel's next samples."""
@@ -122,24 +140,68 @@ class DecompressJob(FileJob):
         return sink
 
 
-def _open(job: Job, recover: bool) -> _Input:
+def _open(job: Job, config: DecompressConfig) -> _Input:
     """The tokens of an input; with `recover`, those that are left of a damaged one."""
-    data = read_bytes(job.source, check=not recover)
+    data = read_bytes(job.source, check=not config.recover)
     try:
         container = bcdc.read(data)
         prior = prior_of_container(container)
-        if recover:
+        if config.recover:
+            reason = too_many_tokens(container.header, container.frames, len(data))
+            _check_allowed(job, config, reason)
             for _ in token_stretches(container, prior):
                 pass
-        return _Input(container=container, prior=prior)
+        return _Input(container=container, size=len(data), prior=prior)
     except bcdc.BcdcError as error:
-        if recover:
-            rest = salvage(data)
-            restored = rest.decode(prior_of_container(rest))
-            return _Input(container=restored, prior=None, damage=restored)
+        if config.recover:
+            restored = _restored(job, config, data, error)
+            return _Input(container=restored, size=len(data), prior=None, damage=restored)
         damaged = isinstance(error, bcdc.CorruptError | bcdc.TruncatedError)
         hint = "; --recover restores what is whole" if damaged else ""
         raise CliError(f"{job.name}: {error}{hint}") from error
+
+
+def _restored(job: Job, config: DecompressConfig, data: bytes, error: Exception) -> Restored:
+    """What is left of a damaged container.
+
+    Raises:
+        CliError: nothing is.
+    """
+    rest = salvage(data)
+    _check_allowed(job, config, too_many_tokens(rest.header, rest.whole_frames, len(data)))
+    restored = rest.decode(prior_of_container(rest))
+    if not restored.whole_frames:
+        raise CliError(f"{job.name}: {error}; nothing of it can be restored")
+    return restored
+
+
+def _check_length(job: Job, config: DecompressConfig, opened: _Input, samples: int) -> None:
+    """Few bytes may become gigabytes only if that was asked for.
+
+    Raises:
+        CliError: it was not.
+    """
+    header = opened.container.header
+    reason = too_much_audio(header, samples, opened.size)
+    if reason is None and opened.damage is None:
+        frames = min(opened.container.frames, header.frames_of(samples))
+        reason = too_many_tokens(header, frames, opened.size)
+    _check_allowed(job, config, reason)
+
+
+def _check_allowed(job: Job, config: DecompressConfig, reason: str | None) -> None:
+    if reason is None or config.allow_long:
+        return
+    if _asked_at_a_terminal(job):
+        question = visible(f"bigcodec: {job.name}: {reason}; decode it?")
+        if click.confirm(question, err=True):
+            return
+    raise CliError(f"{job.name}: {reason}; if that is right, use --allow-long")
+
+
+def _asked_at_a_terminal(job: Job) -> bool:
+    """Whether a question would be read and could be answered."""
+    return job.source is not None and sys.stdin.isatty() and sys.stderr.isatty()
 
 
 def _lost_samples(damage: Restored) -> list[tuple[int, int]]:
@@ -157,12 +219,16 @@ def _describe(damage: Restored, job: Job) -> tuple[CliError, dict[str, Any]]:
     rate = damage.header.sample_rate
     lost = [(start / rate, stop / rate) for start, stop in _lost_samples(damage)]
     gone = sum(stop - start for start, stop in lost)
-    where = ", ".join(f"{start:.2f}-{stop:.2f}" for start, stop in lost) or "none"
-    message = (
-        f"{job.name}: damaged; {damage.seconds:.2f} s written to {job.target_name}, "
-        f"{gone:.2f} s of them silence for what is lost (seconds {where})"
-    )
-    return CliError(message), {"lost_seconds": lost, "seconds": damage.seconds}
+    message = f"{job.name}: damaged; {damage.seconds:.2f} s written to {job.target_name}"
+    if lost:
+        where = ", ".join(f"{start:.2f}-{stop:.2f}" for start, stop in lost)
+        message += f", {gone:.2f} s of them silence for what is lost (seconds {where})"
+    if not damage.has_trailer:
+        message += "; the end is missing, and with it what may have followed"
+    elif not lost:
+        message += ", and nothing is lost"
+    facts = {"lost_seconds": lost, "end_missing": not damage.has_trailer}
+    return CliError(message), facts | {"seconds": damage.seconds}
 
 
 def _span(container: TokenSource, config: DecompressConfig, job: Job) -> tuple[int, int]:

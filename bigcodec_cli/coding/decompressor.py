@@ -14,6 +14,9 @@ from bigcodec_cli.console.progress import Advance
 from bigcodec_cli.files.containers import TokenSource, token_stretches
 from bigcodec_models.codec import Codec
 
+_WRITTEN_AT_ONCE = 1 << 21
+"""Samples that are written together, all channels counted; bounds memory."""
+
 
 class Decompressor:
     """Decodes a container, or samples `first` to `last` of it, into a sink.
@@ -97,10 +100,12 @@ class Decompressor:
         skipped = min(self._skip, samples.shape[1])
         self._skip -= skipped
         block = samples[:, skipped : skipped + max(self._left, 0)]
-        if block.shape[1]:
-            self._left -= block.shape[1]
-            self._sink.write(block)
-            self._progress(block.shape[1] / self.container.header.sample_rate)
+        step = max(1, _WRITTEN_AT_ONCE // self.channels)
+        for start in range(0, block.shape[1], step):
+            piece = block[:, start : start + step]
+            self._left -= piece.shape[1]
+            self._sink.write(piece)
+            self._progress(piece.shape[1] / self.container.header.sample_rate)
 
 
 def _model_span(grid: Grid, first: int, last: int, length: int) -> tuple[int, int, int]:

@@ -15,6 +15,8 @@ from bigcodec_models.errors import ModelsError
 
 FAULTS = (CliError, ModelsError, OSError, MemoryError, RuntimeError, ValueError, bcdc.BcdcError)
 """What can go wrong with one file. RuntimeError: torch's way to run out of memory."""
+_FEW_CHANNELS = 8
+"""Channels of a recording that go through the model together, unless all must: each takes 16 MB."""
 _SPARE_DESCRIPTORS = 12
 
 
@@ -104,7 +106,9 @@ class Scheduler(Generic[AnyTask]):
                 first = held.pop() if held else next((task for task in tasks if task), None)
                 if first is None:
                     return
-                width = max(self._widths[first.short], len(first.sources))
+                channels = len(first.sources)
+                together = channels if first.lockstep else min(channels, _FEW_CHANNELS)
+                width = max(self._widths[first.short], together)
                 self._run(first.codec, self._group(first, tasks, held), width)
         finally:
             for task in [*held, *(task for task, _ in self._open.values())]:

@@ -18,7 +18,7 @@ from bigcodec_cli.coding.scheduler import without_model
 from bigcodec_cli.console.messages import CliError
 from bigcodec_cli.console.streams import standard_input
 from bigcodec_cli.files.batch import OutputOptions
-from bigcodec_cli.files.containers import open_container
+from bigcodec_cli.files.containers import open_container, too_many_tokens
 from bigcodec_cli.files.inputs import Job
 from bigcodec_cli.files.reporting import Reporter
 from bigcodec_cli.files.token_files import Array, as_record, from_record, lines_of, read_array
@@ -81,13 +81,14 @@ class TokenExtractor:
     """Makes token files of containers; `kind` is npy or jsonl."""
 
     kind: str
+    allow_long: bool = False
 
     stream = staticmethod(without_model)
     width = 1
 
     def open_job(self, job: Job, outputs: OutputOptions, reporter: Reporter) -> ExtractJob:
         """A task for one container; see `ExtractJob`."""
-        return ExtractJob(job, self.kind, outputs, reporter)
+        return ExtractJob(job, self, outputs, reporter)
 
 
 class ExtractJob(FileJob):
@@ -102,9 +103,15 @@ class ExtractJob(FileJob):
     lockstep = short = False
     batch_fraction = 1.0
 
-    def __init__(self, job: Job, kind: str, outputs: OutputOptions, reporter: Reporter) -> None:
+    def __init__(
+        self, job: Job, extractor: TokenExtractor, outputs: OutputOptions, reporter: Reporter
+    ) -> None:
         super().__init__(job, outputs, reporter)
-        self._kind, self._container = kind, open_container(job.source)
+        self._kind, container = extractor.kind, open_container(job.source)
+        reason = too_many_tokens(container.header, container.frames, container.size)
+        if reason is not None and not extractor.allow_long:
+            raise CliError(f"{job.name}: {reason}; if that is right, use --allow-long")
+        self._container = container
         self._prior = prior_of_container(self._container)
 
     def take(self, channel: int, data: Any) -> None:

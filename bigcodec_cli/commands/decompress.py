@@ -10,6 +10,7 @@ from bigcodec_cli.audio.pcm import PCM_NAMES
 from bigcodec_cli.coding.config import DecompressConfig
 from bigcodec_cli.commands.options import (
     SECONDS,
+    allow_long_option,
     batch_options,
     batch_size_option,
     device_option,
@@ -56,8 +57,9 @@ _SUFFIXES = {".wav": "wav", ".flac": "flac", ".ogg": "ogg", ".oga": "ogg", ".raw
 @click.option(
     "--recover",
     is_flag=True,
-    help="Restore what is whole in damaged files, silence for the rest; exits 1 if any is lost.",
+    help="Restore what is whole in damaged files, silence for the rest; exits 1 if they are.",
 )
+@allow_long_option
 @batch_options
 def command(
     where: InputOptions,
@@ -72,6 +74,7 @@ def command(
     raw: bool,
     pcm: str,
     recover: bool,
+    allow_long: bool,
 ) -> None:
     """Restore audio from .bcdc files, with its original rate, channels and length.
 
@@ -80,6 +83,9 @@ def command(
 
     With --start and --duration (seconds, or [hours:]minutes:seconds) only that part is decoded,
     sample by sample as the whole file has it.
+
+    A small file that would become hours of audio is done only with --allow-long, or if a terminal
+    says yes.
     """
     form = _form(where.output, "raw" if raw else kind)
     _check_pcm(form, pcm)
@@ -101,6 +107,7 @@ def command(
         start=start,
         duration=duration,
         recover=recover,
+        allow_long=allow_long,
     )
     _decompress(config, batch)
 

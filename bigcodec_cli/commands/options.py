@@ -66,6 +66,13 @@ batch_size_option = click.option(
     help="How many recordings go through the model side by side. Results are the same.",
 )
 
+allow_long_option = click.option(
+    "--allow-long",
+    is_flag=True,
+    help="Decode files that become far more than speech of their size would: over 131072 tokens "
+    "and 8 a byte, or over an hour and less than 20 bytes a second and channel.",
+)
+
 f0_option = click.option(
     "--f0",
     type=click.Choice(F0_MODES),

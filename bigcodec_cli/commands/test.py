@@ -10,9 +10,14 @@ from typing import Any
 import click
 
 import bcdc
-from bigcodec_cli.commands.options import device_option, source_options
+from bigcodec_cli.commands.options import allow_long_option, device_option, source_options
 from bigcodec_cli.console.messages import CliError, error_line, visible
-from bigcodec_cli.files.containers import read_bytes, token_stretches
+from bigcodec_cli.files.containers import (
+    read_bytes,
+    token_stretches,
+    too_many_tokens,
+    too_much_audio,
+)
 from bigcodec_cli.files.inputs import InputOptions, sources
 from bigcodec_cli.files.reporting import explain
 from bigcodec_models.errors import ModelsError
@@ -25,6 +30,7 @@ Deep = Callable[[str, bcdc.Container], None]
 @click.option("--deep", is_flag=True, help="Decode the audio too; needs the model.")
 @click.option("--model", metavar="NAME|PATH", help="For --deep, if 'models list' lacks it.")
 @device_option
+@allow_long_option
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a file.")
 def command(
@@ -32,20 +38,22 @@ def command(
     deep: bool,
     model: str | None,
     device: str,
+    allow_long: bool,
     quiet: bool,
     as_json: bool,
 ) -> None:
     """Check that .bcdc files are undamaged; '-' is stdin.
 
     Every checksum is verified and every token decoded, without the model. Where tokens are coded
-    with a prior that is not at hand, that is said and the checksums stand alone.
+    with a prior that is not at hand, or of a small file are so many that it would take long, that
+    is said and the checksums stand alone.
     """
     decode = _decoder(model, device) if deep else None
     failures = 0
     paths = sources(where, frozenset([".bcdc"]))
     for path in paths:
         name = "stdin" if path is None else str(path)
-        facts = _facts(name, path, decode)
+        facts = _facts(name, path, decode, allow_long)
         failures += facts["status"] != "ok"
         if as_json:
             click.echo(json.dumps(facts))
@@ -59,22 +67,33 @@ def command(
         raise click.exceptions.Exit(1)
 
 
-def _facts(name: str, path: Path | None, decode: Deep | None) -> dict[str, Any]:
+def _facts(name: str, path: Path | None, decode: Deep | None, allow_long: bool) -> dict[str, Any]:
     """What is reported of a file, ready for JSON."""
     facts: dict[str, Any] = {"file": name, "status": "failed"}
     try:
         data = read_bytes(path)
         try:
             container = bcdc.read(data)
-            missing = _decode_tokens(container)
+            note = None if allow_long else _too_long(container, decode is not None)
+            deep = decode if note is None else None
+            note = note or _decode_tokens(container)
         except bcdc.BcdcError as error:
-            raise CliError(f"{name}: {error}{_recoverable(data)}") from error
-        if decode is not None:
-            decode(name, container)
+            raise CliError(f"{name}: {error}{_recoverable(data, allow_long)}") from error
+        if deep is not None:
+            deep(name, container)
     except (CliError, ModelsError, OSError, MemoryError) as error:
         return facts | {"error": explain(error)}
-    done = {"seconds": container.seconds, "tokens_decoded": missing is None, "note": missing}
-    return facts | {"status": "ok", "audio_decoded": decode is not None} | done
+    done = {"seconds": container.seconds, "tokens_decoded": note is None, "note": note}
+    return facts | {"status": "ok", "audio_decoded": deep is not None} | done
+
+
+def _too_long(container: bcdc.Container, deep: bool) -> str | None:
+    """Why a file is not to be decoded without --allow-long; None if it is."""
+    header, size = container.header, container.size
+    reason = too_many_tokens(header, container.frames, size)
+    if reason is None and deep:
+        reason = too_much_audio(header, container.num_samples, size)
+    return f"{reason}; --allow-long decodes them" if reason else None
 
 
 def _decode_tokens(container: bcdc.Container) -> str | None:
@@ -90,19 +109,23 @@ def _decode_tokens(container: bcdc.Container) -> str | None:
     return None
 
 
-def _recoverable(data: bytes) -> str:
+def _recoverable(data: bytes, allow_long: bool) -> str:
     """What can still be restored from a damaged file."""
     from bcdc.recover import salvage
     from bigcodec_cli.model_store.priors import prior_of_container
 
     try:
         rest = salvage(data)
+        if not allow_long and too_many_tokens(rest.header, rest.whole_frames, len(data)):
+            return ""
         restored = rest.decode(prior_of_container(rest))
     except (bcdc.BcdcError, CliError):
         return ""
-    lost = sum(stop - start for start, stop in restored.lost) / max(restored.frames, 1)
-    part = f"{(1 - lost) * restored.seconds:.2f} of {restored.seconds:.2f} s"
-    return f"; 'bigcodec decompress --recover' restores {part}"
+    if not restored.whole_frames:
+        return "; nothing of it can be restored"
+    part = restored.whole_frames / restored.frames * restored.seconds
+    of = f" of {restored.seconds:.2f} s" if restored.has_trailer else " s; its end is missing"
+    return f"; 'bigcodec decompress --recover' restores {part:.2f}{of}"
 
 
 def _decoder(model: str | None, device: str) -> Deep:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 import bcdc
-from bigcodec_cli.commands.options import batch_options, input_options
+from bigcodec_cli.commands.options import allow_long_option, batch_options, input_options
 from bigcodec_cli.files.batch import Batch, BatchOptions, check_stdout
 from bigcodec_cli.files.inputs import InputOptions, plan
 from bigcodec_models.config import SAMPLE_RATE
@@ -24,8 +24,9 @@ def command() -> None:
     type=click.Choice(["npy", "jsonl"]),
     help="Default: what the suffix of -o says, else npy.",
 )
+@allow_long_option
 @batch_options
-def extract(where: InputOptions, how: BatchOptions, kind: str | None) -> None:
+def extract(where: InputOptions, how: BatchOptions, kind: str | None, allow_long: bool) -> None:
     """Write the tokens of each .bcdc file: an int32 array (channels, frames, codebooks).
 
     npy: the array. jsonl: one line of JSON with the array as lists and with the model's
@@ -39,7 +40,7 @@ def extract(where: InputOptions, how: BatchOptions, kind: str | None) -> None:
     from bigcodec_cli.coding.decompress_files import decompress_files
     from bigcodec_cli.coding.token_jobs import TokenExtractor
 
-    extractor = TokenExtractor(kind=chosen)
+    extractor = TokenExtractor(kind=chosen, allow_long=allow_long)
     batch.run(lambda jobs: decompress_files(jobs, extractor, how.outputs, batch))
 
 

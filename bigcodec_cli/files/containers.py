@@ -21,6 +21,12 @@ _FIRST_FRAMES, _GROWTH = 2560, 4
 grow."""
 _STRETCH_TOKENS = 1 << 21
 """Tokens that are decoded at a time, though at least those of one block."""
+_FREE_TOKENS, _TOKENS_A_BYTE = 1 << 17, 8
+"""A file of few bytes that holds more tokens than this is not decoded unasked. Speech takes about a
+byte a token; only minutes of digital silence take so little."""
+_FREE_SECONDS, _FREE_SAMPLES = 3600, 3600 * 48000
+_BYTES_A_SECOND = 20
+"""Speech takes 60 and more, of each channel."""
 
 
 class WithHeader(Protocol):
@@ -89,6 +95,27 @@ def open_container(path: Path | None) -> bcdc.Container:
         return bcdc.read(data)
     except bcdc.BcdcError as error:
         raise CliError(f"{'stdin' if path is None else path}: {error}") from error
+
+
+def too_many_tokens(header: bcdc.Header, frames: int, size: int) -> str | None:
+    """Why the tokens of `frames` frames are not to be decoded from `size` bytes unasked: it could
+    take hours. None if they are."""
+    tokens = frames * header.channels * header.geometry.codebooks
+    if tokens <= _FREE_TOKENS + _TOKENS_A_BYTE * size:
+        return None
+    return f"{tokens} tokens in {size} bytes, far more than speech has"
+
+
+def too_much_audio(header: bcdc.Header, samples: int, size: int) -> str | None:
+    """Why `samples` samples a channel are not to be written from `size` bytes unasked: they last
+    over an hour, or are as many, and speech would take far more bytes; None if they are."""
+    seconds = samples / header.sample_rate
+    large = seconds > _FREE_SECONDS or samples * header.channels > _FREE_SAMPLES
+    if not large or size >= _BYTES_A_SECOND * seconds * header.channels:
+        return None
+    hours = seconds * header.channels / 3600
+    total = samples * header.channels
+    return f"{hours:.1f} hours of audio, {total} samples, in {size} bytes, far too few for speech"
 
 
 def token_stretches(

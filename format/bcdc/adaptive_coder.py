@@ -88,7 +88,7 @@ class _Codebook:
         else:
             followers = self._followers.setdefault(previous, _Followers(previous))
             counts = self._known[followers.age()]
-            known = coding.symbol(_flag(*counts), int(token in followers.tokens))
+            known = coding.symbol(_flag(*counts), int(token in followers))
             counts[known] += 2
             token = followers.code(coding, token) if known else coding.symbol_of(self._table, token)
             followers.add(token)
@@ -103,7 +103,11 @@ class _Followers:
     """Tokens that have followed a token, in order of their first time, and how often each."""
 
     def __init__(self, token: int) -> None:
-        self.tokens, self._counts, self._total = [token], [1], 1
+        self._tokens, self._places, self._total = [token], {token: 0}, 1
+        self._counts = np.ones(4, dtype=np.int64)  # with room at its end for more of them
+
+    def __contains__(self, token: int) -> bool:
+        return token in self._places
 
     def age(self) -> int:
         """How much is known, on a scale with two steps an octave."""
@@ -113,19 +117,21 @@ class _Followers:
 
     def code(self, coding: Coding, token: int) -> int:
         """Code a token that is one of them."""
-        if len(self.tokens) == 1:
-            return self.tokens[0]
-        index = self.tokens.index(token) if token in self.tokens else 0
-        return self.tokens[coding.symbol(count_frequencies(np.array(self._counts)), index)]
+        if len(self._tokens) == 1:
+            return self._tokens[0]
+        counts = self._counts[: len(self._tokens)]
+        return self._tokens[coding.symbol(count_frequencies(counts), self._places.get(token, 0))]
 
     def add(self, token: int) -> None:
         """Count one more follower."""
         self._total += 1
-        if token in self.tokens:
-            self._counts[self.tokens.index(token)] += 1
-        else:
-            self.tokens.append(token)
-            self._counts.append(1)
+        place = self._places.setdefault(token, len(self._tokens))
+        if place < len(self._tokens):
+            self._counts[place] += 1
+            return
+        self._tokens.append(token)
+        if len(self._tokens) > len(self._counts):
+            self._counts = np.concatenate([self._counts, np.ones_like(self._counts)])
 
 
 def _flag(new: int, known: int) -> Frequencies:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 
 from bcdc.errors import CorruptError
-from bcdc.varint import check16, get_varint, put_varint
+from bcdc.varint import check32, get_varint, put_varint
 
 END_CODE = 0
 _LONG_CODE = 240
 _LOW_STEPS = 256 - _LONG_CODE
+CHECK_BYTES = 4
 INDEX_BLOCKS = 16
 """Blocks that one entry of the seek table covers."""
 
@@ -42,7 +44,7 @@ def payload_size(data: bytes, at: int, full: int) -> tuple[int, int]:
 
 def stored_block(payload: bytes, index: int, full: int) -> bytes:
     """A block as it is in the file: length code, checksum, payload (SPEC section 4)."""
-    return length_code(len(payload), full) + check16(payload, index) + payload
+    return length_code(len(payload), full) + check32(payload, index) + payload
 
 
 def seek_entries(blocks: int) -> int:
@@ -55,3 +57,9 @@ def seek_table(sizes: Sequence[int]) -> list[int]:
     or not, needs no entry."""
     starts = range(0, seek_entries(len(sizes)) * INDEX_BLOCKS, INDEX_BLOCKS)
     return [sum(sizes[start : start + INDEX_BLOCKS]) for start in starts]
+
+
+def trailer_check(header: bytes, trailer: bytes) -> bytes:
+    """The file's last four bytes, from those of header and extension, and those of the trailer
+    before its checksum, end code included (SPEC section 5.5)."""
+    return zlib.crc32(trailer, zlib.crc32(header)).to_bytes(4, "little")

@@ -25,8 +25,10 @@ MODEL_RATE = 16000
 
 MAX_EXTENSION_BYTES = 1 << 16
 MAX_BLOCK_BYTES = 1 << 24
-MAX_CODED_TOKENS = 1 << 22
+MAX_CODED_TOKENS = 1 << 16
 MAX_RATE = 768_000
+MAX_SAMPLES_A_SECOND = 1 << 22
+"""Of all channels together: the memory for some seconds of audio has a bound."""
 F0_BINS = 154
 """Values of an F0 token: 0 for unvoiced, n above 0 for 55 * 2^((n - 1) / 48) Hz."""
 _FLAG_PRIOR, _FLAG_TAGS, _FLAG_GEOMETRY, _FLAG_F0 = 1, 2, 4, 8
@@ -130,6 +132,8 @@ class Header:
             raise ValueError(f"sample rate must be between 1 and {MAX_RATE}")
         if not 1 <= self.channels <= 255:
             raise ValueError("channels must be between 1 and 255")
+        if self.sample_rate * self.channels > MAX_SAMPLES_A_SECOND:
+            raise ValueError("there are too many channels for the sample rate")
         if not block_fits(self.geometry, self.channels, self.coder):
             raise ValueError("a block of this geometry would be too large")
 
@@ -222,6 +226,10 @@ def _build(
         raise CorruptError("the header declares no channels or a sample rate of 0")
     if rate > MAX_RATE:
         raise LimitError(f"the header declares {rate} Hz, above the limit of {MAX_RATE}")
+    if rate * channels > MAX_SAMPLES_A_SECOND:
+        raise LimitError(
+            f"{channels} channels of {rate} Hz are above the limit of 2^22 samples a second"
+        )
     if (fields.prior is not None) != coder.needs_prior:
         raise CorruptError("the header names a prior without need, or none where one is needed")
     if not block_fits(fields.geometry, channels, coder):

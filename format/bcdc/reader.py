@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import zlib
 from collections.abc import Sequence
 
 from bcdc.block_decoder import Decoding, decode_together
-from bcdc.blocks import END_CODE, payload_size, seek_entries, seek_table
+from bcdc.blocks import (
+    CHECK_BYTES,
+    END_CODE,
+    payload_size,
+    seek_entries,
+    seek_table,
+    trailer_check,
+)
 from bcdc.errors import BcdcError, CorruptError, LimitError, TruncatedError
 from bcdc.header import Coder, Header, read_header
 from bcdc.prior_file import Prior
 from bcdc.tokens import ENTROPY_UNIT, Tokens
-from bcdc.varint import check16, get_varint, put_varint
+from bcdc.varint import check32, get_varint, put_varint
 
 MAX_FRAMES = 1 << 40
 
@@ -92,16 +98,18 @@ def read(data: bytes) -> Container:
     Raises:
         NotBcdcError, UnsupportedError, CorruptError, TruncatedError, LimitError: see `errors`.
     """
-    header, at = read_header(data)
-    blocks, at = _walk(data, at, header)
-    trailer = _read_trailer(data, at, len(blocks))
+    header, first = read_header(data)
+    blocks, at = _walk(data, first, header)
+    trailer = read_trailer(data, at, len(blocks), data[:first])
+    if trailer.end != len(data):
+        raise CorruptError(f"{len(data) - trailer.end} bytes follow the end of the container")
     frames = header.frames_of(trailer.samples)
     if frames > MAX_FRAMES:
         raise LimitError(f"the file declares {frames} frames, above the limit of {MAX_FRAMES}")
     if -(-frames // header.block_frames) != len(blocks):
         raise CorruptError("the number of blocks does not fit the number of samples")
     _check_lengths(header, blocks, frames)
-    if trailer.index != seek_table([_stored_size(block) for block in blocks]):
+    if trailer.index != seek_table([block.end - block.code for block in blocks]):
         raise CorruptError("the seek table does not fit the blocks")
     return Container(
         header=header,
@@ -145,10 +153,10 @@ def _walk_block(data: bytes, at: int, index: int, full: int) -> tuple[Block, int
         raise TruncatedError(f"the file ends inside block {index}: it was cut short") from error
     except BcdcError as error:
         raise CorruptError(f"block {index} is damaged: {error}", index) from error
-    start, end = at + 2, at + 2 + size
+    start, end = at + CHECK_BYTES, at + CHECK_BYTES + size
     if end > len(data):
         raise TruncatedError(f"the file ends inside block {index}: it was cut short")
-    if check16(data[start:end], index) != data[at:start]:
+    if check32(data[start:end], index) != data[at:start]:
         raise CorruptError(f"block {index} is damaged: its checksum does not match", index)
     return Block(index, code, start, end), end
 
@@ -163,15 +171,24 @@ def _check_lengths(header: Header, blocks: list[Block], frames: int) -> None:
             raise CorruptError(f"block {block.index} has the wrong length for its tokens")
 
 
-@dataclasses.dataclass(frozen=True)
-class _Trailer:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Trailer:
+    """The trailer of a container: `index` is its seek table, `end` the offset after it."""
+
     samples: int
     entropy_units: int
     index: list[int]
+    end: int
 
 
-def _read_trailer(data: bytes, start: int, blocks: int) -> _Trailer:
-    """The trailer whose body starts at `start`, trusted only once the file's checksum is right."""
+def read_trailer(data: bytes, start: int, blocks: int, header: bytes) -> Trailer:
+    """The trailer whose body starts at offset `start`, after an end code and that many blocks;
+    `header` are the bytes of header and extension.
+
+    Raises:
+        TruncatedError: the data end inside it.
+        CorruptError: its checksum does not match.
+    """
     try:
         samples, at = get_varint(data, start)
         entropy = int.from_bytes(data[at : at + 2], "little")
@@ -185,14 +202,7 @@ def _read_trailer(data: bytes, start: int, blocks: int) -> _Trailer:
     end = at + len(length)
     if end + 4 > len(data):
         raise TruncatedError("the file ends inside its trailer: it was cut short")
-    if data[at:end] != length or zlib.crc32(data[:end]) != int.from_bytes(
-        data[end : end + 4], "little"
-    ):
-        raise CorruptError("the file is damaged: its last checksum does not match")
-    if end + 4 != len(data):
-        raise CorruptError(f"{len(data) - end - 4} bytes follow the end of the container")
-    return _Trailer(samples, entropy, index)
-
-
-def _stored_size(block: Block) -> int:
-    return block.end - block.code
+    check = trailer_check(header, data[start - 1 : end])
+    if data[at:end] != length or data[end : end + 4] != check:
+        raise CorruptError("the trailer is damaged: the last checksum does not match")
+    return Trailer(samples=samples, entropy_units=entropy, index=index, end=end + 4)

@@ -1,59 +1,64 @@
-"""Finding every whole block of a damaged or truncated container.
+"""What can be restored of a damaged or truncated container (SPEC section 9.1).
 
-The checksum of a block is seeded with its number (SPEC section 4), so a block found anywhere can
-be identified. Where the chain of blocks breaks, the scan looks for the next place where two blocks
-in a row, or one block and the end, are valid: four bytes of checksum.
+A block is trusted by its checksum where the blocks before it lead to it, and elsewhere only if the
+next block or the end confirms it; the length of the recording only by the checksum of the trailer.
 """
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
 import math
-import zlib
 from collections.abc import Iterator
 
 import numpy as np
-import numpy.typing as npt
 
 from bcdc.block_coder import Coding
-from bcdc.blocks import END_CODE, payload_size, seek_entries
+from bcdc.block_search import BlockSearch
+from bcdc.blocks import END_CODE
 from bcdc.errors import BcdcError, CorruptError, LimitError, NotBcdcError, TruncatedError
 from bcdc.header import HEADER_BYTES, MAGIC, MODEL_RATE, Coder, Header, check_start, read_header
 from bcdc.prior_file import Prior
-from bcdc.reader import Block
+from bcdc.reader import MAX_FRAMES, Block, Trailer, read_trailer
 from bcdc.tokens import Tokens
 from bcdc.varint import check16, get_varint
 
-_MAX_BLOCKS = 1 << 16
-"""Block numbers that are tried after a break: 36 hours."""
 _MAX_REPAIRED = 64
 """Longest header or extension in which one damaged byte is searched for."""
-_SMALLEST_BLOCK = 4
-_MAX_KNOWN = 512
-_MAX_TOKENS = 1 << 26
-"""Tokens that are restored at once: 200 hours of one channel. A block of a few bytes may stand for
-millions, and a damaged trailer for as many blocks as there are bytes."""
+_MAX_TOKENS = 1 << 25
+"""Tokens that are restored at once: 100 hours of one channel. A block of a few bytes may stand for
+millions."""
 _AT_ONCE = 64
-_TRAILER_BYTES = 32  # the largest trailer without its seek table
+_MAX_TRIED = 1 << 12
+"""Tokens of a block whose number of frames is found by trying: it is decoded a dozen times."""
+_MAX_TRAILER = 1 << 10
+"""Longest trailer in which one damaged bit is searched for: that of 4000 blocks or more."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Salvage:
     """What is left of a container.
 
-    `blocks` are the whole ones, by number. `num_samples` is the length that the trailer declares,
-    or that of the recovered blocks if the trailer is lost (`has_trailer`). `header_repaired` means
-    that the header was damaged and that one byte, most likely the right one, was restored by the
-    checksum.
+    `blocks` are the whole ones, by number. `num_samples` and `frames` are those that the trailer
+    declares, or, if it is lost (`has_trailer`), those that the blocks are sure to have. `last` is
+    then a block after them of which it is not known how many frames it has. `header_repaired`
+    means that one damaged byte of the header was restored, which the trailer confirms.
     """
 
     header: Header
     num_samples: int
     frames: int
     blocks: dict[int, Block] = dataclasses.field(repr=False)
+    last: Block | None
     has_trailer: bool
     header_repaired: bool
     data: bytes = dataclasses.field(repr=False)
+
+    @property
+    def whole_frames(self) -> int:
+        """The most frames of a channel that `decode` decodes."""
+        blocks = len(self.blocks) + (self.last is not None)
+        return blocks * self.header.block_frames
 
     def decode(self, prior: Prior | None = None) -> Restored:
         """Tokens of the blocks that are whole and do not need one that is not.
@@ -63,27 +68,61 @@ class Salvage:
             CorruptError: the prior that the header names is of another model.
             LimitError: there are too many tokens to hold at once.
         """
-        shape = (self.header.channels, self.frames, self.header.geometry.codebooks)
+        end = self._decode_last(prior)
+        frames, samples = self.frames + end.shape[1], self.num_samples
+        if end.shape[1]:
+            samples = _samples_of(self.header, frames)
+        shape = (self.header.channels, frames, self.header.geometry.codebooks)
         if math.prod(shape) > _MAX_TOKENS:
             raise LimitError(f"what is left declares {math.prod(shape)} tokens, too many at once")
-        tokens, lost, end = np.zeros(shape, np.int32), list[tuple[int, int]](), 0
-        for start, decoded in self._decoded(prior):
-            if start > end:
-                lost.append((end, start))
-            end = start + decoded.shape[1]
-            tokens[:, start:end] = decoded
-        if end < self.frames:
-            lost.append((end, self.frames))
+        tokens, whole = np.zeros(shape, np.int32), list[tuple[int, int]]()
+        for start, decoded in [*self._decoded(prior), (self.frames, end)]:
+            stop = start + decoded.shape[1]
+            tokens[:, start:stop] = decoded
+            whole.append((start, stop))
+        lost = _gaps(whole, frames)
         for start, stop in lost:
             if start:
                 tokens[:, start:stop] = tokens[:, start - 1 : start]
         return Restored(
             header=self.header,
-            num_samples=self.num_samples,
-            frames=self.frames,
-            lost=tuple(lost),
+            num_samples=samples,
+            frames=frames,
+            lost=lost,
+            has_trailer=self.has_trailer,
             table=tokens,
         )
+
+    def _decode_last(self, prior: Prior | None) -> Tokens:
+        """The frames (channels, n, codebooks) that the block `last` is sure to have.
+
+        What follows a frame only makes the number that the range coder writes more exact. So no
+        fewer frames than the fewest that code to the whole payload can be in it.
+        """
+        header, block = self.header, self.last
+        nothing = np.zeros((header.channels, 0, header.geometry.codebooks), np.int32)
+        if block is None or header.channels > 1 or block.index % header.coder.run_blocks:
+            return nothing  # the frames of a channel, or the context, are not known
+        if header.block_frames * header.geometry.codebooks > _MAX_TRIED:
+            return nothing
+        payload = self.data[block.start : block.end]
+        if header.raw_bytes(_least_frames(header, len(payload))) == len(payload):
+            return nothing  # it may be that many frames, packed raw
+
+        def first(frames: int) -> Tokens:
+            return Coding(header, prior).decode([payload], frames)[0]
+
+        def impossible_or_whole(frames: int) -> bool:
+            try:
+                return Coding(header, prior).encode_coded([first(frames)]) == [payload]
+            except CorruptError:
+                return True
+
+        counts = range(header.block_frames + 1)
+        try:
+            return first(bisect.bisect_left(counts, True, key=impossible_or_whole))
+        except CorruptError:
+            return nothing
 
     def _decoded(self, prior: Prior | None) -> Iterator[tuple[int, Tokens]]:
         """First frame and tokens (channels, frames, codebooks) of each whole block, in order."""
@@ -126,18 +165,25 @@ class Salvage:
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Restored:
     """Tokens of a damaged container. `lost` are the ranges of frames that are gone; in `table`
-    (channels, frames, codebooks) the frame before them stands in for them."""
+    (channels, frames, codebooks) the frame before them stands in for them. Without a trailer
+    (`has_trailer`) more may have followed."""
 
     header: Header
     num_samples: int
     frames: int
     lost: tuple[tuple[int, int], ...]
+    has_trailer: bool
     table: Tokens = dataclasses.field(repr=False)
 
     @property
     def seconds(self) -> float:
         """Duration."""
         return self.num_samples / self.header.sample_rate
+
+    @property
+    def whole_frames(self) -> int:
+        """Frames of a channel that are not lost."""
+        return self.frames - sum(stop - start for start, stop in self.lost)
 
     def tokens(self, first: int = 0, last: int | None = None, prior: Prior | None = None) -> Tokens:
         """Tokens of frames `first` up to but not including `last`; they need no prior any more."""
@@ -150,49 +196,80 @@ def salvage(data: bytes) -> Salvage:
     Raises:
         BcdcError: the header is not that of a container, or is damaged beyond repair.
     """
-    best: Salvage | None = None
-    for header, at, repaired in _headers(data):
-        candidate = _salvage(data, header, at, repaired)
-        if best is None or _score(candidate) > _score(best):
-            best = candidate
-    if best is None or (best.header_repaired and not best.blocks):
-        read_header(data)  # raises the error that describes it
-        raise CorruptError("the header is damaged beyond repair")
-    return best
+    for start in _starts(data):
+        found = _salvage(data, start)
+        if found.has_trailer or not start.repaired:
+            return found
+    read_header(data)  # raises the error that describes it
+    raise CorruptError("the header is damaged beyond repair")
 
 
-def _score(candidate: Salvage) -> tuple[int, bool]:
-    return len(candidate.blocks), candidate.has_trailer
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Start:
+    """Header and extension, put right where that was needed, and their bytes."""
+
+    header: Header
+    stored: bytes
+    repaired: bool
 
 
-def _salvage(data: bytes, header: Header, at: int, repaired: bool) -> Salvage:
-    samples = _declared_samples(data, header, at)
-    known = None if samples is None else -(-header.frames_of(samples) // header.block_frames)
-    blocks = {block.index: block for block in _Scan(data, header, known).blocks(at)}
-    frames = header.frames_of(samples) if samples is not None else -1
-    full = header.block_frames
-    if samples is None or frames <= max(blocks, default=-1) * full:
-        frames, samples = 0, None
-        if blocks:
-            last = blocks[max(blocks)]
-            frames = last.index * full + _block_frames(header, last)
+def _salvage(data: bytes, start: _Start) -> Salvage:
+    header, first = start.header, len(start.stored)
+    trailer, stop = _find_trailer(data, start)
+    known = None if trailer is None else _blocks_of(header, trailer.samples)
+    search = BlockSearch(data, header, len(data) if stop is None else stop, known)
+    blocks = {block.index: block for block in search.run(first)}
+    last = blocks[max(blocks)] if blocks else None
+    if trailer is None and not start.repaired:
+        end, count = (first, 0) if last is None else (last.end, last.index + 1)
+        trailer = _trailer_at(data[end:], count, start)
+    frames = samples = 0
+    if trailer is not None:
+        frames, samples, last = header.frames_of(trailer.samples), trailer.samples, None
+    elif last is not None:
+        frames = last.index * header.block_frames
+        size = last.end - last.start
+        raw = header.coder is Coder.RAW or size == header.full_block_bytes
+        if raw and (more := _raw_frames(header, size)) is not None:
+            frames, last = frames + more, None
+        else:
+            del blocks[last.index]
+            last = None if raw else last
+        samples = _samples_of(header, frames)
     return Salvage(
         header=header,
-        num_samples=_samples_of(header, frames) if samples is None else samples,
+        num_samples=samples,
         frames=frames,
         blocks=blocks,
-        has_trailer=samples is not None,
-        header_repaired=repaired,
+        last=last,
+        has_trailer=trailer is not None,
+        header_repaired=start.repaired,
         data=data,
     )
 
 
-def _block_frames(header: Header, block: Block) -> int:
-    """Frames of a block, by the length of a raw one; any other is taken to be full."""
-    if header.coder is not Coder.RAW:
-        return header.block_frames
-    bits = 8 * (block.end - block.start)
-    return min(header.block_frames, bits // (header.channels * sum(header.geometry.token_bits)))
+def _blocks_of(header: Header, samples: int) -> int:
+    return -(-header.frames_of(samples) // header.block_frames)
+
+
+def _least_frames(header: Header, size: int) -> int:
+    """The fewest frames whose tokens, packed raw, fill `size` bytes."""
+    bits = header.channels * sum(header.geometry.token_bits)
+    return min(header.block_frames, 8 * (size - 1) // bits + 1) if size else 0
+
+
+def _raw_frames(header: Header, size: int) -> int | None:
+    """Frames of one channel that are sure to be in `size` bytes, packed raw; of more channels,
+    whose frames follow each other, their number, or None if it is not sure."""
+    frames = _least_frames(header, size)
+    more = frames < header.block_frames and header.raw_bytes(frames + 1) == size
+    return None if header.raw_bytes(frames) != size or more and header.channels > 1 else frames
+
+
+def _gaps(whole: list[tuple[int, int]], frames: int) -> tuple[tuple[int, int], ...]:
+    """What ranges in order leave out of so many frames."""
+    ends, starts = [0, *(stop for _, stop in whole)], [*(start for start, _ in whole), frames]
+    return tuple((a, b) for a, b in zip(ends, starts, strict=True) if a < b)
 
 
 def _samples_of(header: Header, frames: int) -> int:
@@ -200,29 +277,35 @@ def _samples_of(header: Header, frames: int) -> int:
     return frames * header.geometry.hop * header.sample_rate // MODEL_RATE
 
 
-def _headers(data: bytes) -> Iterator[tuple[Header, int, bool]]:
-    """Every header the data may begin with, the offset after it, and whether it was repaired."""
+def _starts(data: bytes) -> Iterator[_Start]:
+    """Every header and extension the data may begin with."""
     if data[:4] != MAGIC and data[4:6] != check16(data[6:HEADER_BYTES]):
         check_start(data)
     try:
-        yield *read_header(data), False
+        header, first = read_header(data)
+        yield _Start(header=header, stored=data[:first], repaired=False)
         return
     except (CorruptError, TruncatedError, NotBcdcError):
         pass
-    start = MAGIC + data[4:HEADER_BYTES]
-    if len(start) < HEADER_BYTES:
+    fixed = MAGIC + data[4:HEADER_BYTES]
+    if len(fixed) < HEADER_BYTES:
         raise TruncatedError("the data end inside the header")
-    for fixed in _repairs(start, 6, HEADER_BYTES, 4):
+    for candidate in _repairs(fixed, 6, HEADER_BYTES, 4):
         rest = data[HEADER_BYTES:]
         try:
-            yield *read_header(fixed + rest), True
+            yield _repaired(candidate + rest)
         except CorruptError:
-            yield from _extensions(fixed, rest)
+            yield from _extensions(candidate, rest)
         except BcdcError:
             continue
 
 
-def _extensions(fixed: bytes, rest: bytes) -> Iterator[tuple[Header, int, bool]]:
+def _repaired(data: bytes) -> _Start:
+    header, first = read_header(data)
+    return _Start(header=header, stored=data[:first], repaired=True)
+
+
+def _extensions(fixed: bytes, rest: bytes) -> Iterator[_Start]:
     """Headers whose extension has one damaged byte."""
     try:
         size, start = get_varint(rest, 0)
@@ -233,7 +316,7 @@ def _extensions(fixed: bytes, rest: bytes) -> Iterator[tuple[Header, int, bool]]
         return
     for extension in _repairs(rest[: stop + 2], start, stop, stop):
         try:
-            yield *read_header(fixed + extension + rest[stop + 2 :]), True
+            yield _repaired(fixed + extension)
         except BcdcError:
             continue
 
@@ -255,125 +338,43 @@ def _repairs(data: bytes, start: int, stop: int, check: int) -> Iterator[bytes]:
     yield bytes(whole)
 
 
-def _declared_samples(data: bytes, header: Header, first: int) -> int | None:
-    """Samples that the trailer at the end of the data declares; None if it is not whole.
-
-    Its checksum covers the damage too, so it cannot help: instead all fields must agree.
-    """
-    end = len(data) - 4
+def _find_trailer(data: bytes, start: _Start) -> tuple[Trailer | None, int | None]:
+    """The trailer at the end of the data, and the offset of its end code; None if it is not
+    whole."""
+    end, first = len(data) - 4, len(start.stored)
     try:
         length, digits = get_varint(data[max(first, end - 8) : end][::-1], 0)
+        at = end - digits - length
+        if at <= first or data[at - 1] != END_CODE:
+            return None, None
+        samples, _ = get_varint(data, at)
+        if start.header.frames_of(samples) > MAX_FRAMES:
+            return None, None
+        trailer = read_trailer(data, at, _blocks_of(start.header, samples), start.stored)
     except BcdcError:
-        return None
-    start = end - digits - length
-    if start <= first or data[start - 1] != END_CODE:
+        return None, None
+    return (trailer, at - 1) if trailer.end == len(data) else (None, None)
+
+
+def _trailer_at(data: bytes, blocks: int, start: _Start) -> Trailer | None:
+    """The trailer that follows so many blocks, whatever follows it, or with one bit put right."""
+    whole = _trailer_of(data, blocks, start)
+    if whole is not None or len(data) > _MAX_TRAILER:
+        return whole
+    for bit in range(8 * len(data)):
+        changed = bytearray(data)
+        changed[bit // 8] ^= 1 << bit % 8
+        trailer = _trailer_of(bytes(changed), blocks, start)
+        if trailer is not None and trailer.end == len(data):
+            return trailer
+    return None
+
+
+def _trailer_of(data: bytes, blocks: int, start: _Start) -> Trailer | None:
+    if data[:1] != bytes([END_CODE]):
         return None
     try:
-        samples, at = get_varint(data, start)
-        at, sizes = at + 2, 0
-        blocks = -(-header.frames_of(samples) // header.block_frames)
-        for _ in range(min(seek_entries(blocks), length)):
-            size, at = get_varint(data, at)
-            sizes += size
+        trailer = read_trailer(data, 1, blocks, start.stored)
     except BcdcError:
         return None
-    fits = at == end - digits and seek_entries(blocks) <= length and sizes <= len(data)
-    return samples if fits and blocks <= len(data) // _SMALLEST_BLOCK + 1 else None
-
-
-class _Scan:
-    """Searches the bytes of a container for its blocks; a trailer declares `known` blocks, or is
-    lost (None)."""
-
-    def __init__(self, data: bytes, header: Header, known: int | None) -> None:
-        self._data, self._full = data, header.full_block_bytes
-        count = min(len(data) // _SMALLEST_BLOCK + 64, _MAX_BLOCKS)
-        count = count if known is None else min(count, known)
-        seeds = [zlib.crc32(number.to_bytes(4, "little")) for number in range(count)]
-        self._seeds = np.array(seeds, np.uint32)
-        self._known: dict[int, npt.NDArray[np.uint16]] = {}
-
-    def blocks(self, at: int) -> Iterator[Block]:
-        """Whole blocks from offset `at` on, in order."""
-        index = 0
-        while at < len(self._data):
-            block = self._fits(at, index) or self._after(at, index) or self._next(at, index)
-            if block is None:
-                return
-            yield block
-            at, index = block.end, block.index + 1
-
-    def _after(self, at: int, index: int) -> Block | None:
-        """The block after a damaged one whose length code is intact."""
-        span = self._payload(at)
-        if span is None or span[1] >= len(self._data):
-            return None
-        return self._fits(span[1], index + 1)
-
-    def _next(self, at: int, index: int) -> Block | None:
-        """The first block from offset `at` on, of number `index` or above, that is confirmed."""
-        for place in range(at, len(self._data)):
-            for block in self._candidates(place, index):
-                if self._confirmed(block):
-                    return block
-        return None
-
-    def _confirmed(self, block: Block) -> bool:
-        at = block.end
-        if at >= len(self._data):
-            return False  # two bytes fit some number among thousands too easily
-        if self._fits(at, block.index + 1) is not None:
-            return True
-        most = _TRAILER_BYTES + 4 * seek_entries(block.index + 1)
-        return self._data[at] == END_CODE and len(self._data) - at <= most
-
-    def _fits(self, at: int, index: int) -> Block | None:
-        span = self._payload(at)
-        if span is None:
-            return None
-        start, end = span
-        good = check16(self._data[start:end], index) == self._data[start - 2 : start]
-        return Block(index, at, start, end) if good else None
-
-    def _candidates(self, at: int, index: int) -> Iterator[Block]:
-        """Blocks at an offset that have the checksum of some number from `index` on.
-
-        A CRC is linear: with another seed it differs by something that depends on the seed and
-        the length alone, so all numbers are tried at once.
-        """
-        span = self._payload(at)
-        if span is None:
-            return
-        start, end = span
-        stored = int.from_bytes(self._data[start - 2 : start], "little")
-        difference = (zlib.crc32(self._data[start:end]) & 0xFFFF) ^ stored
-        for number in np.flatnonzero(self._shifts(end - start)[index:] == difference):
-            yield Block(index + int(number), at, start, end)
-
-    def _payload(self, at: int) -> tuple[int, int] | None:
-        """Start and end of the payload of a block at an offset, if one is possible there."""
-        if self._data[at] == END_CODE:
-            return None
-        try:
-            size, start = payload_size(self._data, at, self._full)
-        except BcdcError:
-            return None
-        end = start + 2 + size
-        return (start + 2, end) if end <= len(self._data) else None
-
-    def _shifts(self, length: int) -> npt.NDArray[np.uint16]:
-        """How each number's seed changes the checksum of a payload of this length."""
-        if length not in self._known:
-            if len(self._known) > _MAX_KNOWN:
-                self._known.clear()
-            self._known[length] = self._make_shifts(length)
-        return self._known[length]
-
-    def _make_shifts(self, length: int) -> npt.NDArray[np.uint16]:
-        zeros = bytes(length)
-        nothing = zlib.crc32(zeros)
-        changed = np.zeros(len(self._seeds), np.uint32)
-        for bit in range(32):
-            effect = np.uint32(zlib.crc32(zeros, 1 << bit) ^ nothing)
-            changed ^= np.where(self._seeds >> np.uint32(bit) & np.uint32(1), effect, np.uint32(0))
-        return (changed & np.uint32(0xFFFF)).astype(np.uint16)
+    return trailer if _blocks_of(start.header, trailer.samples) == blocks else None

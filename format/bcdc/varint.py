@@ -1,4 +1,4 @@
-"""Variable-length integers and the short checksum (SPEC sections 2.2 and 2.3)."""
+"""Variable-length integers and checksums (SPEC sections 2.2 and 2.3)."""
 
 from __future__ import annotations
 
@@ -42,7 +42,11 @@ def get_varint(data: bytes, at: int) -> tuple[int, int]:
     raise CorruptError("a number is too long")
 
 
-def check16(data: bytes, seed: int = 0) -> bytes:
-    """The low 16 bits of the CRC-32 of `data` after the four bytes of `seed`, little-endian."""
-    start = zlib.crc32(seed.to_bytes(4, "little"))
-    return (zlib.crc32(data, start) & 0xFFFF).to_bytes(2, "little")
+def check16(data: bytes) -> bytes:
+    """The low 16 bits of the CRC-32 of four zero bytes and `data`, little-endian."""
+    return check32(data, 0)[:2]
+
+
+def check32(data: bytes, seed: int) -> bytes:
+    """The CRC-32 of the four bytes of `seed`, in [0, 2^32), and `data`, little-endian."""
+    return zlib.crc32(data, zlib.crc32(seed.to_bytes(4, "little"))).to_bytes(4, "little")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Sequence
 from types import TracebackType
 from typing import BinaryIO
@@ -12,7 +11,7 @@ import numpy.typing as npt
 
 from bcdc.block_coder import header_for
 from bcdc.block_encoder import BlockStream
-from bcdc.blocks import END_CODE
+from bcdc.blocks import END_CODE, trailer_check
 from bcdc.header import Coder, Header, write_header
 from bcdc.prior_file import Prior
 from bcdc.tokens import TokenCounts, check_tokens
@@ -38,14 +37,14 @@ class Writer:
     ) -> None:
         self.header = header
         self._file = file
-        self._crc = 0
         self._frames = 0
         self._counts = TokenCounts(header.geometry)
         self._finished = False
         if header_for(header, header.coder, prior) != header:
             raise ValueError("the header names another prior than the one given")
         self._stream = BlockStream(header, prior, hold)
-        self._put(write_header(header))
+        self._header_bytes = write_header(header)
+        file.write(self._header_bytes)
 
     def __enter__(self) -> Writer:
         return self
@@ -70,7 +69,7 @@ class Writer:
         checked = check_tokens(tokens, self.header.geometry, self.header.channels)
         self._frames += checked.shape[1]
         self._counts.add(checked)
-        self._put(b"".join(self._stream.push(checked)))
+        self._file.write(b"".join(self._stream.push(checked)))
 
     def finish(self, num_samples: int) -> None:
         """Write what is left and the trailer. `num_samples` is a channel's length, at the
@@ -87,17 +86,13 @@ class Writer:
             raise ValueError(
                 f"{num_samples} samples need {expected} frames, but {self._frames} were written"
             )
-        self._put(b"".join(self._stream.finish()))
+        self._file.write(b"".join(self._stream.finish()))
         body = put_varint(num_samples) + self._counts.units().to_bytes(2, "little")
         body += self._stream.seek_table()
         # The length is reversed so that it can be read backwards from the end of the file.
-        self._put(bytes([END_CODE]) + body + put_varint(len(body))[::-1])
-        self._file.write(self._crc.to_bytes(4, "little"))
+        trailer = bytes([END_CODE]) + body + put_varint(len(body))[::-1]
+        self._file.write(trailer + trailer_check(self._header_bytes, trailer))
         self._finished = True
-
-    def _put(self, data: bytes) -> None:
-        self._file.write(data)
-        self._crc = zlib.crc32(data, self._crc)
 
 
 def code_ahead(writers: Sequence[Writer]) -> None:

@@ -9,9 +9,16 @@ from __future__ import annotations
 import zlib
 
 import bcdc
-from bcdc.blocks import END_CODE, payload_size, seek_table, stored_block
+from bcdc.blocks import (
+    CHECK_BYTES,
+    END_CODE,
+    payload_size,
+    seek_table,
+    stored_block,
+    trailer_check,
+)
 from bcdc.header import Header, read_header, write_header
-from bcdc.varint import check16, get_varint, put_varint
+from bcdc.varint import check16, check32, get_varint, put_varint
 
 _EXTENSION_FLAGS = 15
 
@@ -24,10 +31,10 @@ def repaired(data: bytes) -> bytes:
     try:
         header, at = read_header(whole := with_header_checks(data))
     except bcdc.BcdcError:
-        return with_last_check(with_header_checks(data))
+        return with_trailer_check(with_header_checks(data))
     blocks, sizes, at = _blocks(whole, at, header.full_block_bytes)
     body = whole[: at - sum(sizes)] + blocks
-    return with_last_check(body + _trailer(whole[at:], header, sizes) + bytes(4))
+    return with_trailer_check(body + _trailer(whole[at:], header, sizes) + bytes(4))
 
 
 def with_header_checks(data: bytes) -> bytes:
@@ -46,8 +53,29 @@ def with_header_checks(data: bytes) -> bytes:
 
 
 def with_last_check(data: bytes) -> bytes:
-    """`data` with their last four bytes the CRC-32 of those before."""
+    """`data`, a prior, with their last four bytes the CRC-32 of those before."""
     return data[:-4] + zlib.crc32(data[:-4]).to_bytes(4, "little")
+
+
+def with_trailer_check(data: bytes) -> bytes:
+    """`data`, a container, with their last four bytes the CRC-32 of header and trailer."""
+    first = _header_end(data)
+    try:
+        at = _blocks(data, first, read_header(data)[0].full_block_bytes)[2]
+    except bcdc.BcdcError:
+        at = first
+    return data[:-4] + trailer_check(data[:first], data[at:-4])
+
+
+def _header_end(data: bytes) -> int:
+    """The offset after header and extension, as far as it can be known."""
+    if len(data) < bcdc.HEADER_BYTES or not data[7] & _EXTENSION_FLAGS:
+        return bcdc.HEADER_BYTES
+    try:
+        size, start = get_varint(data, bcdc.HEADER_BYTES)
+    except bcdc.BcdcError:
+        return bcdc.HEADER_BYTES
+    return start + size + 2
 
 
 def _blocks(data: bytes, at: int, full: int) -> tuple[bytes, list[int], int]:
@@ -58,11 +86,11 @@ def _blocks(data: bytes, at: int, full: int) -> tuple[bytes, list[int], int]:
             size, start = payload_size(data, at, full)
         except bcdc.BcdcError:
             break
-        end = start + 2 + size
+        end = start + CHECK_BYTES + size
         if end > len(data):
             break
-        payload = data[start + 2 : end]
-        stored = data[at:start] + check16(payload, len(sizes)) + payload
+        payload = data[start + CHECK_BYTES : end]
+        stored = data[at:start] + check32(payload, len(sizes)) + payload
         blocks += stored
         sizes.append(len(stored))
         at = end
@@ -94,4 +122,4 @@ def with_payloads(header: Header, payloads: list[bytes], samples: int) -> bytes:
     full = header.full_block_bytes
     blocks = [stored_block(data[:full], number, full) for number, data in enumerate(payloads)]
     trailer = _trailer(b"\0" + put_varint(samples), header, [len(block) for block in blocks])
-    return with_last_check(write_header(header) + b"".join(blocks) + trailer + bytes(4))
+    return with_trailer_check(write_header(header) + b"".join(blocks) + trailer + bytes(4))

@@ -78,18 +78,18 @@ def test_the_bytes_do_not_depend_on_how_tokens_were_handed_over() -> None:
 
 
 @pytest.mark.parametrize("rate", [8000, 16000, 22050, 44100, 48000, 96000, 192000])
-def test_one_second_carries_at_most_32_bytes_beside_its_tokens(rate: int) -> None:
+def test_one_second_carries_at_most_34_bytes_beside_its_tokens(rate: int) -> None:
     header = bcdc.Header(fingerprint=FINGERPRINT, sample_rate=rate)
     data = write(header, random_tokens(header, rate), rate)
-    assert len(data) - 80 * 13 // 8 <= 32
+    assert len(data) - 80 * 13 // 8 <= 34
 
 
-def test_ten_minutes_carry_at_most_1_5_percent_beside_their_tokens() -> None:
+def test_ten_minutes_carry_at_most_2_1_percent_beside_their_tokens() -> None:
     header = bcdc.Header(fingerprint=FINGERPRINT, sample_rate=44100)
     samples = 600 * 44100
     data = write(header, random_tokens(header, samples), samples)
     tokens = 600 * 80 * 13 // 8
-    assert (len(data) - tokens) / tokens <= 0.015
+    assert (len(data) - tokens) / tokens <= 0.021
 
 
 def test_golden_bytes() -> None:
@@ -104,8 +104,8 @@ def test_golden_bytes() -> None:
             "0102" + "0123456789ab"  # version 1; coder raw and flag tags; model
             "44ac00" + "01"  # 44100 Hz, one channel
             "0e" + "057469746c65" + "074772c3bcc39f65" + "d946"  # extension: name, value, check16
-            "fe00" + "8417" + "0007ffe0000010"  # block: 253 short of 260, check16, four tokens
-            "00" + "9d11" + "0020" + "04" + "9c4835e2"  # end, samples, 2 bits, length, CRC-32
+            "fe00" + "84172e77" + "0007ffe0000010"  # block: 253 short of 260, check32, four tokens
+            "00" + "9d11" + "0020" + "04" + "e616e0dd"  # end, samples, 2 bits, length, CRC-32
         )
     )
     container = bcdc.read(data)

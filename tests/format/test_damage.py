@@ -6,7 +6,6 @@ import importlib.util
 import io
 import resource
 import time
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -17,7 +16,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import bcdc
-from bcdc.varint import check16, get_varint, put_varint
+from bcdc.varint import check16, check32, get_varint, put_varint
 
 
 def make(seconds: float = 5.0, **fields: object) -> bytes:
@@ -40,7 +39,8 @@ def with_header_checksum(data: bytes) -> bytes:
 
 
 def with_last_checksum(data: bytes) -> bytes:
-    return data[:-4] + zlib.crc32(data[:-4]).to_bytes(4, "little")
+    container: bytes = repair.with_trailer_check(data)
+    return container
 
 
 def replaced(data: bytes, at: int, new: bytes) -> bytes:
@@ -128,17 +128,17 @@ def test_a_wrong_last_checksum_is_corrupt() -> None:
 
 def test_a_seek_table_that_does_not_fit_is_refused() -> None:
     data = make(40.0)
-    entry = put_varint(16 * 263)
+    entry = put_varint(16 * 265)
     at = data.rindex(entry)
     with pytest.raises(bcdc.CorruptError, match="seek table"):
-        bcdc.read(with_last_checksum(replaced(data, at, put_varint(16 * 263 + 1))))
+        bcdc.read(with_last_checksum(replaced(data, at, put_varint(16 * 265 + 1))))
 
 
 def test_padding_bits_must_be_zero() -> None:
     data = make(0.05)
     block = bcdc.read(data).blocks[0]
     payload = data[block.start : block.end - 1] + bytes([data[block.end - 1] | 1])
-    changed = replaced(data, block.start - 2, check16(payload, 0) + payload)
+    changed = replaced(data, block.start - 4, check32(payload, 0) + payload)
     container = bcdc.read(with_last_checksum(changed))
     with pytest.raises(bcdc.CorruptError, match="padding"):
         container.tokens()
@@ -148,7 +148,7 @@ def test_tokens_outside_the_codebook_are_corrupt() -> None:
     data = make(0.1, geometry=bcdc.Geometry(codebook_sizes=(300,)))
     block = bcdc.read(data).blocks[0]
     payload = b"\xff" * (block.end - block.start)
-    changed = replaced(data, block.start - 2, check16(payload, 0) + payload)
+    changed = replaced(data, block.start - 4, check32(payload, 0) + payload)
     container = bcdc.read(with_last_checksum(changed))
     with pytest.raises(bcdc.CorruptError, match="outside its codebook") as caught:
         container.tokens()

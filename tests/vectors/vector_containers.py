@@ -15,6 +15,7 @@ from repair import (  # type: ignore[import-not-found]
     with_header_checks,
     with_last_check,
     with_payloads,
+    with_trailer_check,
 )
 
 import bcdc
@@ -37,6 +38,7 @@ def vectors() -> Iterator[Vector]:
     yield from _damaged()
     yield from _impossible()
     yield from _unsupported()
+    yield from _hostile()
     yield from _priors()
 
 
@@ -88,13 +90,18 @@ def _good() -> Iterator[Vector]:
     )
     yield "good-empty.bcdc", stored(PLAIN, walk(1, 0), 0), outcome(walk(1, 0)), "no samples"
     yield "good-one-sample.bcdc", stored(PLAIN, walk(1, 1), 1), outcome(walk(1, 1)), "one sample"
-    wide = dataclasses.replace(PLAIN, channels=255, sample_rate=768_000)
-    tokens = walk(255, 1)
+    wide, fast = dataclasses.replace(PLAIN, channels=255), dataclasses.replace(PLAIN, channels=5)
     yield (
-        "good-largest-rate-and-channels.bcdc",
-        stored(wide, tokens, 1),
-        outcome(tokens),
-        "768 kHz, 255 channels",
+        "good-most-channels.bcdc",
+        stored(dataclasses.replace(wide, sample_rate=16448), walk(255, 1), 1),
+        outcome(walk(255, 1)),
+        "255 channels, at the highest rate for so many",
+    )
+    yield (
+        "good-highest-rate.bcdc",
+        stored(dataclasses.replace(fast, sample_rate=768_000), walk(5, 1), 1),
+        outcome(walk(5, 1)),
+        "768 kHz, the most channels at that rate",
     )
     tokens = walk(1, 80)
     yield (
@@ -175,13 +182,13 @@ def _damaged() -> Iterator[Vector]:
     swapped = data[: first.code] + data[second.code : second.end] + data[first.code : first.end]
     yield (
         "bad-blocks-swapped.bcdc",
-        with_last_check(swapped + data[second.end :]),
+        with_trailer_check(swapped + data[second.end :]),
         corrupt,
         "two blocks have changed places; the last checksum is right",
     )
     yield (
         "bad-block-missing.bcdc",
-        with_last_check(data[: blocks[-1].code] + data[blocks[-1].end :]),
+        with_trailer_check(data[: blocks[-1].code] + data[blocks[-1].end :]),
         corrupt,
         "the last block is gone; the last checksum is right",
     )
@@ -231,8 +238,8 @@ def _impossible_trailers() -> list[tuple[str, bytes, str]]:
     table = bytearray(stored(PLAIN, walk(1, 40), 40 * 16000))
     table[-6] ^= 1
     return [
-        ("samples", with_last_check(longer), "nine seconds declared, one block stored"),
-        ("seek-table", with_last_check(bytes(table)), "an entry is wrong"),
+        ("samples", with_trailer_check(longer), "nine seconds declared, one block stored"),
+        ("seek-table", with_trailer_check(bytes(table)), "an entry is wrong"),
     ]
 
 
@@ -265,14 +272,14 @@ def _extended(extension: bytes, flags: int) -> bytes:
     data = stored(plain, np.zeros((1, 0, 1), np.int32), 0)
     start = data[:7] + bytes([flags]) + data[8:18]
     body = put_varint(len(extension)) + extension + check16(extension)
-    container: bytes = with_last_check(with_header_checks(start + body) + data[18:])
+    container: bytes = with_trailer_check(with_header_checks(start + body) + data[18:])
     return container
 
 
 def _changed(at: int, new: bytes) -> bytes:
     data = _base()
     changed = data[:at] + new + data[at + len(new) :]
-    container: bytes = with_last_check(with_header_checks(changed))
+    container: bytes = with_trailer_check(with_header_checks(changed))
     return container
 
 
@@ -289,21 +296,48 @@ def _unsupported() -> Iterator[Vector]:
         "MissingPriorError",
         "undamaged, and its prior is nowhere",
     )
+    many = bytearray(_base())
+    many[14:18] = (16_449).to_bytes(3, "little") + b"\xff"
+    data = with_trailer_check(with_header_checks(bytes(many)))
+    yield "unsupported-channels-and-rate.bcdc", data, limit, "255 channels at 16449 Hz: over 2^22"
     start = with_header_checks(_base()[:7] + b"\2" + _base()[8:18])
     yield "unsupported-extension.bcdc", start + put_varint(65537), limit, "65537 bytes of tags"
     wide = put_varint(1) + bytes([32]) + put_varint(65536) * 32
     large = _extended(wide, 4)
-    large = with_last_check(with_header_checks(large[:17] + b"\xff" + large[18:]))
+    large = with_trailer_check(with_header_checks(large[:17] + b"\xff" + large[18:]))
     yield "unsupported-block.bcdc", large, limit, "a block of more than 16 MiB"
     many = bytearray(_extended(put_varint(1) + bytes([32]) + put_varint(2) * 32, 4))
     many[7], many[17] = 4 | bcdc.Coder.ADAPTIVE << 4, 2
-    data = with_last_check(with_header_checks(bytes(many)))
-    yield "unsupported-tokens.bcdc", data, limit, "a coded block of more than 2^22 tokens"
+    data = with_trailer_check(with_header_checks(bytes(many)))
+    yield "unsupported-tokens.bcdc", data, limit, "a coded block of more than 2^16 tokens"
     fine = dataclasses.replace(PLAIN, geometry=bcdc.Geometry(hop=1, codebook_sizes=(2,)))
     nothing = stored(fine, np.zeros((1, 0, 1), np.int32), 0)
     body = put_varint((1 << 56) - 1) + bytes(2)
-    data = with_last_check(nothing[:-8] + body + put_varint(len(body)) + bytes(4))
+    data = with_trailer_check(nothing[:-8] + body + put_varint(len(body)) + bytes(4))
     yield "unsupported-length.bcdc", data, limit, "2^56 - 1 samples declared, none stored"
+
+
+def _hostile() -> Iterator[Vector]:
+    """Much behind few bytes, or nothing at all behind a good start."""
+    many = bcdc.Geometry(hop=1600, codebook_sizes=(300, 5))
+    header = dataclasses.replace(PLAIN, geometry=many, coder=bcdc.Coder.ADAPTIVE)
+    frames = 30 * header.block_frames
+    data = with_payloads(header, [b""] * 30, frames * 1600)
+    yield (
+        "good-empty-payloads.bcdc",
+        data,
+        outcome(bcdc.read(data).tokens()),
+        "adaptive: four minutes in thirty blocks of no bytes",
+    )
+    data, noise = _base(), np.random.default_rng(6).bytes(2000)
+    first, *_, last = bcdc.read(data).blocks
+    yield "bad-noise.bcdc", data[: first.code] + noise, "CorruptError", "noise behind a header"
+    yield (
+        "bad-noise-at-end.bcdc",
+        data[: last.end] + noise,
+        "CorruptError",
+        "noise in place of the trailer",
+    )
 
 
 def _priors() -> Iterator[Vector]:

@@ -4,7 +4,6 @@ suffers from another. With a model that has a prior, for which there are batches
 from __future__ import annotations
 
 import json
-import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -15,7 +14,7 @@ import soundfile
 
 import bcdc
 from bcdc.prior_coder import NetworkCoder
-from bcdc.varint import check16
+from bcdc.varint import check32
 from bigcodec_cli.coding.verification import read_back
 
 Here = Callable[..., Any]
@@ -91,8 +90,7 @@ def impossible(data: bytes) -> bytes:
     """A container whose first payload stands for no tokens, every checksum being right."""
     block = bcdc.read(data).blocks[0]
     payload = b"\xff" * (block.end - block.start)
-    changed = data[: block.start - 2] + check16(payload, 0) + payload + data[block.end : -4]
-    return changed + zlib.crc32(changed).to_bytes(4, "little")
+    return data[: block.start - 4] + check32(payload, 0) + payload + data[block.end :]
 
 
 def cut(data: bytes) -> bytes:

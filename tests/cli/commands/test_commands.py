@@ -6,7 +6,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +14,7 @@ import pytest
 import soundfile
 
 import bcdc
-from bcdc.varint import check16
+from bcdc.varint import check32
 from bigcodec_models import Codec
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -311,8 +310,7 @@ def test_impossible_but_intact_containers_are_one_failed_file(
     data = bytearray((tmp_path / "bad.bcdc").read_bytes())
     block = bcdc.read(bytes(data)).blocks[0]
     data[block.start : block.end] = b"\xff" * (block.end - block.start)
-    data[block.start - 2 : block.start] = check16(bytes(data[block.start : block.end]), 0)
-    data[-4:] = zlib.crc32(data[:-4]).to_bytes(4, "little")
+    data[block.start - 4 : block.start] = check32(bytes(data[block.start : block.end]), 0)
     (tmp_path / "bad.bcdc").write_bytes(data)
     tone(tmp_path / "a.wav")
     ok(bigcodec("compress", "a.wav", "--model", toy_model))
