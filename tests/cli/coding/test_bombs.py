@@ -124,7 +124,7 @@ def test_memory_stays_below_a_gigabyte(
         "import resource, sys; from bigcodec_cli.main import run; code = run(sys.argv[1:]); "
         "print(code, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10)"
     )
-    command = ["decompress", "bomb.bcdc", "-o", "bomb.wav", "--model", toy_model]
+    command = ["decompress", "bomb.bcdc", "-o", "bomb.wav", "--model", str(toy_model)]
     ran = subprocess.run(
         [sys.executable, "-c", code, *command], cwd=tmp_path, capture_output=True, check=True
     )
