@@ -52,7 +52,7 @@ class LoadedModel:
 
     @functools.cached_property
     def fingerprint(self) -> bytes:
-        """That of the tensors, which containers name; takes some 2 ms a megabyte."""
+        """That of the tensors, which containers name; takes about 1 ms a megabyte."""
         return fingerprint(self.tensors)
 
     @functools.cached_property
