@@ -126,7 +126,10 @@ def test_memory_stays_below_a_gigabyte(
     )
     command = ["decompress", "bomb.bcdc", "-o", "bomb.wav", "--model", str(toy_model)]
     ran = subprocess.run(
-        [sys.executable, "-c", code, *command], cwd=tmp_path, capture_output=True, check=True
+        [sys.executable, "-c", code, *map(str, command)],
+        cwd=tmp_path,
+        capture_output=True,
+        check=True,
     )
     exit_code, megabytes = map(int, ran.stdout.split())
     assert exit_code == 0 and megabytes < 1000
