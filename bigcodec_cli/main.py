@@ -20,6 +20,7 @@ import click
 from bigcodec_cli import __version__
 from bigcodec_cli.console.messages import CliError, error_line
 from bigcodec_cli.console.streams import repair_standard_streams
+from bigcodec_cli.files.atomic import discard_all
 from bigcodec_models.errors import ModelsError
 
 _COMMANDS = {
@@ -103,6 +104,8 @@ def cli() -> None:
 def main() -> None:
     """Entry point of the `bigcodec` command."""
     repair_standard_streams()
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where it is ignored
+        signal.signal(signal.SIGINT, _interrupt)
     for name in ("SIGTERM", "SIGHUP"):  # Windows has no SIGHUP
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), _terminate)
@@ -138,5 +141,28 @@ def _abandon_stdout() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _terminate(_number: int, _frame: FrameType | None) -> None:
+def _interrupt(_number: int, frame: FrameType | None) -> None:
+    if _is_importing(frame):
+        error_line("interrupted")
+        _end_now(INTERRUPTED)
+    raise KeyboardInterrupt
+
+
+def _terminate(_number: int, frame: FrameType | None) -> None:
+    if _is_importing(frame):
+        _end_now(TERMINATED)
     raise SystemExit(TERMINATED)
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    """Whether a module is being loaded: an exception would abort one that is written in C++."""
+    while frame is not None:
+        if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _end_now(code: int) -> None:
+    discard_all()
+    os._exit(code)

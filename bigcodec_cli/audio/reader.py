@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import os
 import stat
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -17,9 +16,10 @@ import soundfile
 from bigcodec_cli.audio.channels import Samples
 from bigcodec_cli.audio.pcm import RawFormat
 from bigcodec_cli.audio.resampling import resample
-from bigcodec_cli.audio.wav_stream import WavSamples, read_frames, read_header
+from bigcodec_cli.audio.wav_stream import FrameReader, WavSamples, read_header
 from bigcodec_cli.console.messages import CliError
 from bigcodec_cli.console.streams import standard_input
+from bigcodec_cli.files.atomic import temporary_folder
 from bigcodec_models.audio.audio_file import AudioFile, reason_of
 
 __all__ = ["Audio", "AudioInput", "Samples", "open_audio", "read_audio", "resample"]
@@ -126,9 +126,14 @@ def _open(
             return _open_file(path, name, stack)
     file = standard_input() if path is None else stack.enter_context(path.open("rb"))
     if raw is not None:
-        blocks = read_frames(file, raw.encoding, raw.channels, None)
+        reader = FrameReader(file, raw.encoding, raw.channels)
         return AudioInput(
-            name=name, rate=raw.rate, channels=raw.channels, frames=None, blocks=blocks
+            name=name,
+            rate=raw.rate,
+            channels=raw.channels,
+            frames=None,
+            blocks=iter(reader),
+            fault=lambda: reader.fault,
         )
     return _open_stream(file, name, stack)
 
@@ -147,7 +152,7 @@ def _open_stream(file: BinaryIO, name: str, stack: contextlib.ExitStack) -> Audi
             fault=lambda: samples.fault,
             tags=form.tags,
         )
-    spool = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "input"
+    spool = stack.enter_context(temporary_folder()) / "input"
     with spool.open("wb") as copy:
         copy.write(start)
         while data := file.read(_COPY_BYTES):

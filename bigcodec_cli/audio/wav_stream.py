@@ -12,7 +12,7 @@ import dataclasses
 import io
 import struct
 from collections.abc import Iterator, Mapping
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from bigcodec_cli.audio.channels import Samples
 from bigcodec_cli.audio.pcm import Encoding, decode, encode
@@ -38,13 +38,16 @@ _READ_BYTES = 1 << 16
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class WavFormat:
     """What stands before the samples. `frames` is None where the header does not say; with
-    `size_is_zero` it says that there are none, though a recorder that was killed says so too."""
+    `size_is_zero` it says that there are none, though a recorder that was killed says so too.
+    `data_bytes` is the declared size of the samples.
+    """
 
     rate: int
     channels: int
     encoding: Encoding
     frames: int | None
     size_is_zero: bool = False
+    data_bytes: int = 0
     tags: tuple[tuple[str, str], ...] = ()
 
     @property
@@ -61,7 +64,7 @@ class _Recorder:
     """Reads from a file and remembers what it read, up to a limit."""
 
     def __init__(self, file: BinaryIO) -> None:
-        self._file, self.taken = file, b""
+        self._file, self.taken = file, bytearray()
 
     def take(self, size: int) -> bytes:
         if len(self.taken) + size > _MAX_HEADER:
@@ -80,9 +83,9 @@ def read_header(file: BinaryIO) -> tuple[WavFormat | None, bytes]:
     """
     recorder = _Recorder(file)
     try:
-        return _parse(recorder), recorder.taken
+        return _parse(recorder), bytes(recorder.taken)
     except (NotStreamableError, struct.error):
-        return None, recorder.taken
+        return None, bytes(recorder.taken)
 
 
 def _parse(recorder: _Recorder) -> WavFormat:
@@ -107,6 +110,7 @@ def _parse(recorder: _Recorder) -> WavFormat:
         encoding=encoding,
         frames=None if unknown else size // (channels * encoding.size),
         size_is_zero=size == 0,
+        data_bytes=size,
         tags=_parse_tags(chunks.get(b"LIST", b"")[4:]),
     )
 
@@ -144,25 +148,23 @@ class WavSamples:
         self.fault: str | None = None
 
     def __iter__(self) -> Iterator[Samples]:
-        form = self._form
-        frames, count = form.frames, 0
+        form, file, count = self._form, cast("io.RawIOBase", self._file), 0
         if form.size_is_zero:
             start = self._file.read(_MAX_HEADER)
             if are_riff_chunks(start):
                 return
-            blocks = read_frames(_Rejoined(start, self._file), form.encoding, form.channels, None)
-        else:
-            blocks = read_frames(self._file, form.encoding, form.channels, frames)
-        for block in blocks:
+            file = _Rejoined(start, self._file)
+        for block in FrameReader(file, form.encoding, form.channels, form.frames):
             count += block.shape[1]
             yield block
-        if frames is not None:
-            self.fault = self._examine_end(count, frames)
+        if form.frames is not None:
+            self.fault = self._examine_end(count, form.frames)
 
     def _examine_end(self, count: int, frames: int) -> str | None:
         if count < frames:
             return f"was cut short: {count} of its {frames} samples are there"
-        self._file.read(frames * self._form.frame_bytes % 2)
+        size = self._form.data_bytes
+        self._file.read(size - frames * self._form.frame_bytes + size % 2)
         rest = self._file.read(_MAX_HEADER)
         if are_riff_chunks(rest) and len(rest) < _MAX_HEADER:
             return None
@@ -185,27 +187,40 @@ class _Rejoined(io.RawIOBase):
         return data
 
 
-def read_frames(
-    file: BinaryIO | io.RawIOBase, encoding: Encoding, channels: int, frames: int | None
-) -> Iterator[Samples]:
-    """Samples (channels, n) as they arrive: `frames` of them, or all to the end of the file.
+class FrameReader:
+    """Samples (channels, n) of PCM as they arrive: `frames` of them, or all to the end of the file.
 
-    Bytes of an unfinished frame at the end are dropped.
+    When they have ended, `fault` says that the file does within a frame, None if it does not.
     """
-    frame_bytes = channels * encoding.size
-    left = None if frames is None else frames * frame_bytes
-    rest = b""
-    read = getattr(file, "read1", file.read)  # what is there, rather than waiting for more
-    while left is None or left > 0:
-        data = read(_READ_BYTES if left is None else min(_READ_BYTES, left))
-        if not data:
-            return
-        left = None if left is None else left - len(data)
-        data = rest + data
-        complete = len(data) // frame_bytes * frame_bytes
-        rest = data[complete:]
-        if complete:
-            yield decode(data[:complete], encoding, channels)
+
+    def __init__(
+        self,
+        file: BinaryIO | io.RawIOBase,
+        encoding: Encoding,
+        channels: int,
+        frames: int | None = None,
+    ) -> None:
+        self._file, self._encoding, self._channels, self._frames = file, encoding, channels, frames
+        self.fault: str | None = None
+
+    def __iter__(self) -> Iterator[Samples]:
+        frame_bytes = self._channels * self._encoding.size
+        left = None if self._frames is None else self._frames * frame_bytes
+        rest = b""
+        # What is there, rather than waiting for more.
+        read = getattr(self._file, "read1", self._file.read)
+        while left is None or left > 0:
+            data = read(_READ_BYTES if left is None else min(_READ_BYTES, left))
+            if not data:
+                break
+            left = None if left is None else left - len(data)
+            data = rest + data
+            complete = len(data) // frame_bytes * frame_bytes
+            rest = data[complete:]
+            if complete:
+                yield decode(data[:complete], self._encoding, self._channels)
+        if rest:
+            self.fault = f"ends within a sample: {len(rest)} bytes are left"
 
 
 class WavWriter:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-import tempfile
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -20,6 +19,7 @@ from bigcodec_cli.coding.config import DecompressConfig
 from bigcodec_cli.coding.decompressor import Decompressor, decode_part
 from bigcodec_cli.coding.file_job import FileJob
 from bigcodec_cli.console.messages import CliError, visible
+from bigcodec_cli.files.atomic import temporary_folder
 from bigcodec_cli.files.batch import OutputOptions
 from bigcodec_cli.files.containers import (
     TokenSource,
@@ -133,7 +133,7 @@ class DecompressJob(FileJob):
         )
         path, self._spool = self.create_output(), None
         if path is None and form.kind in ("flac", "ogg"):
-            path = Path(self.stack.enter_context(tempfile.TemporaryDirectory())) / "output"
+            path = self.stack.enter_context(temporary_folder()) / "output"
             self._spool = path
         sink = open_sink(path, form)
         self.stack.callback(sink.close)

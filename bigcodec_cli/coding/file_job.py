@@ -80,7 +80,8 @@ class FileJob:
 
     def discard(self) -> None:
         """Close and remove everything unfinished. May be called at any time, also twice."""
-        self.stack.close()
+        with contextlib.suppress(OSError):  # closing tries again to write, on a disk that is full
+            self.stack.close()
 
     @contextlib.contextmanager
     def opening(self) -> Iterator[None]:

@@ -6,10 +6,13 @@ import contextlib
 import os
 import re
 import secrets
+import shutil
 import stat
+import tempfile
 import weakref
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 from bigcodec_cli.console.messages import CliError
 
@@ -24,6 +27,8 @@ _SHARED = 0o066
 _TEMPORARY = re.compile(r"\..{0,40}\.bigcodec-[0-9a-z]{8,16}\.tmp", re.DOTALL)
 _swept: set[Path] = set()
 _live: weakref.WeakSet[AtomicOutput] = weakref.WeakSet()
+_folders: set[str] = set()
+Item = TypeVar("Item")
 
 
 class SourceFile:
@@ -139,11 +144,31 @@ def atomic_output(path: Path, *, overwrite: bool) -> Iterator[Path]:
         output.discard()
 
 
+@contextlib.contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """A folder for intermediate files, which `discard_all` knows."""
+    with tempfile.TemporaryDirectory(prefix="bigcodec-") as name:
+        _folders.add(name)
+        try:
+            yield Path(name)
+        finally:
+            _folders.discard(name)
+
+
 def discard_all() -> None:
-    """Remove every temporary file of this process, which is about to end."""
-    for output in list(_live):
+    """Remove every temporary file of this process, which is about to end. On any thread."""
+    for output in _copied(_live):
         with contextlib.suppress(OSError):
             output.temporary.unlink(missing_ok=True)
+    for name in _copied(_folders):
+        shutil.rmtree(name, ignore_errors=True)
+
+
+def _copied(items: Collection[Item]) -> list[Item]:
+    """The items of a set to which another thread may be adding."""
+    while True:
+        with contextlib.suppress(RuntimeError):  # it changed while it was copied
+            return list(items)
 
 
 def discard_marked(folder: Path, mark: str) -> None:

@@ -48,7 +48,7 @@ class Batch:
 
     def __init__(self, jobs: Sequence[Job], options: BatchOptions, label: str) -> None:
         self.jobs, self.options, self._label = jobs, options, label
-        self._taken: dict[Path | None, Job] = {}  # names of outputs, and whose they are
+        self._taken: dict[Path, Job] = {}  # names of outputs, and whose they are
         self._failures: list[int] = []
         self._numbers = {id(job): number for number, job in enumerate(jobs)}
         self._rows: dict[int, str] = {}  # of jobs that end before one that comes before them
@@ -89,8 +89,9 @@ class Batch:
     def failed(self, job: Job, error: BaseException, facts: Facts | None = None) -> None:
         """See `Reporter`."""
         message = explain_failure(job, error)
-        if self._taken.get(job.target) is job:
-            del self._taken[job.target]
+        target = _resolved(job.target)
+        if self._taken.get(target) is job and not os.path.lexists(target):
+            del self._taken[target]
         self._advance(1)
         self._failures.append(self._numbers[id(job)])
         self._add_row(job, "failed", error=message, **(facts or {}))
@@ -128,13 +129,14 @@ class Batch:
         """Whether a job is to be skipped; refuses those whose output would hurt another file."""
         if job.target is None:
             return False
-        if job.target in self._taken:
+        target = _resolved(job.target)
+        if target in self._taken:
             raise CliError(f"{job.name}: its output {job.target} belongs to another input already")
         if job.source is not None and job.target.exists() and job.source.exists():
             if job.target.samefile(job.source):
                 raise CliError(f"{job.name}: is also the output; name another with -o")
         if job.source is None or job.source.exists():
-            self._taken[job.target] = job
+            self._taken[target] = job
         return self.options.skip_existing and os.path.lexists(job.target)
 
     def _add_row(self, job: Job, status: str, **facts: Any) -> None:
@@ -171,6 +173,11 @@ class Batch:
                     )
                 )
             )
+
+
+def _resolved(path: Path | None) -> Path:
+    """A path by which the same file in the same folder is known, however it was spelled."""
+    return Path() if path is None else path.parent.resolve() / path.name
 
 
 def check_stdout(batch: Batch) -> None:

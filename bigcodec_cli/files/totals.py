@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import stat
 import time
+from pathlib import Path
 from typing import Any
 
 from bigcodec_cli.files.inputs import Job
@@ -19,16 +21,16 @@ class Totals:
 
     def begin(self, job: Job) -> None:
         """A job is about to be done; its source may be gone after that."""
-        if job.source is not None and job.source.is_file():
-            self._sizes[id(job)] = job.source.stat().st_size
+        if job.source is not None:
+            self._sizes[id(job)] = _size(job.source)
 
     def add(self, job: Job, seconds: float) -> None:
         """A job is done."""
         self.files += 1
         self.seconds += seconds
         self.bytes_in += self._sizes.get(id(job), 0)
-        if job.target is not None and job.target.is_file():
-            self.bytes_out += job.target.stat().st_size
+        if job.target is not None:
+            self.bytes_out += _size(job.target)
 
     def facts(self) -> dict[str, Any]:
         """The sums for a program; times in seconds."""
@@ -56,6 +58,15 @@ class Totals:
             f"{self.seconds / elapsed:.1f}x real time",
         ]
         return ", ".join(parts)
+
+
+def _size(path: Path) -> int:
+    """The size of a regular file; 0 where there is none, or none any more."""
+    try:
+        status = path.stat()
+    except OSError:
+        return 0
+    return status.st_size if stat.S_ISREG(status.st_mode) else 0
 
 
 def size_text(count: int) -> str:

@@ -111,8 +111,11 @@ def _jobs(
 
 
 def _report_failure(outcome: Outcome) -> None:
-    if outcome.error is not None:
-        error_line(f"{outcome.error}; left out")
+    if outcome.error is None:
+        return
+    target = outcome.job.target
+    is_used = target is not None and target.exists()  # it was cut short: see `CompressJob`
+    error_line(f"{outcome.error}; {'used as far as it goes' if is_used else 'left out'}")
 
 
 def fitted_file(

@@ -199,3 +199,23 @@ def test_a_small_file_of_endless_silence_is_not_loaded(
     assert (tmp_path / "long.flac").stat().st_size * 64 < 400_000
     ran = here("compare", "a.wav", "long.flac", "--metrics", "mcd")
     assert ran.code == 1 and "long.flac: holds more than" in ran.stderr
+
+
+@pytest.mark.parametrize("extra", [1, 3])
+def test_raw_samples_that_end_within_one(
+    here: Here, tmp_path: Path, toy_model: Path, extra: int
+) -> None:
+    raw = ["--raw", "--rate", "16000", "--channels", "2", "--model", toy_model, "-o", "a.bcdc"]
+    ran = here("compress", "-", *raw, stdin=bytes(4 * 1600 + extra))
+    assert ran.code == 1 and f"ends within a sample: {extra} bytes are left" in ran.stderr
+    assert length(tmp_path / "a.bcdc") == 1600
+
+
+def test_an_odd_data_size_is_padded(here: Here, tmp_path: Path, toy_model: Path) -> None:
+    """Half a sample too many, and a byte of padding before the next chunk; by a pipe."""
+    soundfile.write(tmp_path / "a.wav", np.zeros(1600), 16000)
+    wav = with_data_size((tmp_path / "a.wav").read_bytes(), 3201)
+    content = wav + b"\0\0" + b"LIST\x04\0\0\0INFO"
+    ran = here("compress", "-", "-o", "a.bcdc", "--model", toy_model, stdin=content)
+    assert ran.code == 0, ran.stderr
+    assert length(tmp_path / "a.bcdc") == 1600

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from bigcodec_cli.audio.channels import Samples
 from bigcodec_cli.audio.pcm import Encoding, decode, encode
-from bigcodec_cli.audio.wav_stream import WavFormat, WavWriter, read_frames, read_header
+from bigcodec_cli.audio.wav_stream import FrameReader, WavFormat, WavWriter, read_header
 
 SUBTYPES = {
     Encoding.U8: "PCM_U8",
@@ -46,7 +46,7 @@ def read(data: bytes) -> tuple[WavFormat, Samples]:
     file = io.BytesIO(data)
     form, _ = read_header(file)
     assert form is not None
-    blocks = [*read_frames(file, form.encoding, form.channels, form.frames)]
+    blocks = [*FrameReader(file, form.encoding, form.channels, form.frames)]
     return form, np.concatenate([np.zeros((form.channels, 0), np.float32), *blocks], axis=1)
 
 

@@ -171,6 +171,22 @@ def test_a_batch_goes_on_where_a_file_was_too_large_for_the_disk(
     assert names(tmp_path / "out") == ["a.wav", "c.wav"]
 
 
+def test_a_disk_without_any_room_fails_every_file(
+    start: Start, tmp_path: Path, toy_model: Path
+) -> None:
+    """Outputs so short that they are first written when they are closed; nothing is left."""
+    for name in "abc":
+        noise(tmp_path / f"{name}.wav", 0.1)
+    options = ["--output-dir", "out", "--model", str(toy_model)]
+    files = ["a.wav", "b.wav", "c.wav"]
+    process = start("compress", *files, *options, preexec_fn=limited(0))
+    _, stderr = process.communicate(timeout=120)
+    assert process.returncode == 1 and b"3 of 3 files failed" in stderr
+    for name in files:
+        assert f"{name}: cannot write out/{name[0]}.bcdc: File too large".encode() in stderr
+    assert names(tmp_path / "out") == []
+
+
 def without_privileges() -> None:
     """Root may read and write everything: give that up, in the child only."""
     for capability in _OVERRIDES_OF_FILE_MODES:

@@ -134,3 +134,27 @@ def test_a_container_is_no_audio_and_audio_no_container(
     silence(tmp_path / "a.wav")
     ran = here("decompress", "a.wav", "-o", "b.wav")
     assert ran.code == 1 and "a.wav: not a .bcdc file" in ran.stderr
+
+
+@pytest.mark.usefixtures("imported")
+def test_one_output_by_two_names_is_one_output(here: Here, tmp_path: Path, toy_model: Path) -> None:
+    """Else the second would replace the first, whose source is gone with --rm."""
+    silence(tmp_path / "d" / "a.wav")
+    silence(tmp_path / "d" / "a.aif")
+    (tmp_path / "link").symlink_to("d")
+    options = ["-f", "--rm", "--model", toy_model]
+    for other in (f"{tmp_path}/d/a.aif", "link/a.aif", "d/../d/a.aif"):
+        ran = here("compress", "d/a.wav", other, *options)
+        assert ran.code == 1 and "belongs to another input already" in ran.stderr
+        assert (tmp_path / "d" / "a.aif").exists()
+        silence(tmp_path / "d" / "a.wav")
+
+
+@pytest.mark.usefixtures("imported")
+def test_an_output_of_a_part_keeps_its_name(here: Here, tmp_path: Path, toy_model: Path) -> None:
+    """What a recording that was cut short gave is not replaced by the next input of that name."""
+    silence(tmp_path / "a.wav")
+    (tmp_path / "a.wav").write_bytes((tmp_path / "a.wav").read_bytes()[:-500])
+    silence(tmp_path / "a.aif")
+    ran = here("compress", "-f", "a.wav", "a.aif", "--model", toy_model)
+    assert ran.code == 1 and "a.aif: its output a.bcdc belongs to another input" in ran.stderr

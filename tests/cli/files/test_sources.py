@@ -30,6 +30,7 @@ def noise(path: Path, seconds: float = 0.3) -> Path:
     return path
 
 
+@pytest.mark.usefixtures("imported")
 @pytest.mark.parametrize("change", ["rewritten", "longer", "replaced", "removed", "touched"])
 def test_a_source_that_changes_meanwhile_stays(
     here: Here, tmp_path: Path, toy_model: Path, monkeypatch: pytest.MonkeyPatch, change: str
@@ -57,6 +58,7 @@ def test_a_source_that_changes_meanwhile_stays(
     assert bcdc.read((tmp_path / "a.bcdc").read_bytes()).num_samples == 4800
 
 
+@pytest.mark.usefixtures("imported")
 def test_links_are_not_followed_to_what_they_name(
     here: Here, tmp_path: Path, toy_model: Path
 ) -> None:

@@ -40,6 +40,7 @@ def test_a_batch_ends_with_a_line(here: Here, clips: Path, toy_model: Path) -> N
         assert "real time" not in here("compress", "-f", *arguments, *model).stderr
 
 
+@pytest.mark.usefixtures("imported")
 def test_a_batch_ends_with_an_object(here: Here, clips: Path, toy_model: Path) -> None:
     names = ["0.wav", "1.wav", "2.wav", "bad.wav"]
     sizes = sum((clips / name).stat().st_size for name in ("0.wav", "2.wav"))
