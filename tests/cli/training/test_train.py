@@ -69,7 +69,7 @@ def weights(run: Path) -> dict[str, torch.Tensor]:
 def test_a_new_process_goes_on_bit_for_bit(
     bigcodec: Run, new_process: Run, tmp_path: Path, data: Path, preset: str
 ) -> None:
-    often = ["log_every=1", "validate_every=2", "discriminator_start_step=1"]
+    often = ["log_every=1", "validation.every=2", "adversarial.start_step=1"]
     ok(bigcodec(*arguments(data, "whole", *often, "max_steps=4", preset=preset)))
     ok(bigcodec(*arguments(data, "cut", *often, "max_steps=2", preset=preset)))
     result = ok(new_process("train", "--out", "cut", "--set", "max_steps=4"))
