@@ -20,7 +20,7 @@ import soundfile
 from bigcodec_models.audio.chunked import examine_chunked
 from bigcodec_models.audio.content import Content
 from bigcodec_models.audio.flac import examine_flac
-from bigcodec_models.audio.layout import Layout, whole
+from bigcodec_models.audio.layout import Layout, Part, whole
 from bigcodec_models.audio.mpeg import examine_mpeg
 from bigcodec_models.audio.ogg import examine_ogg
 
@@ -83,8 +83,8 @@ class AudioFile:
 
     def blocks(self) -> Iterator[Samples]:
         """The samples (n, channels), full scale 1.0, in pieces; once."""
-        for part in self._parts():
-            yield from self._read(part)
+        for part, file in self._parts():
+            yield from self._read(part, file)
             if self._fault is not None:
                 return
 
@@ -98,28 +98,28 @@ class AudioFile:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _parts(self) -> Iterator[soundfile.SoundFile]:
+    def _parts(self) -> Iterator[tuple[Part, soundfile.SoundFile]]:
         layout = self._layout
-        if len(layout.parts) == 1 and layout.correction is None:
-            yield self._first
+        if layout.is_plain:
+            yield layout.parts[0], self._first
             return
-        for start, stop in layout.parts:
+        for part in layout.parts:
             try:
-                part = _SequentialFile(_Slice(self._content, start, stop, layout.correction))
+                file = _SequentialFile(_Slice(self._content, part, layout.correction))
             except soundfile.LibsndfileError as error:
-                self._fault = f"cannot be read from byte {start} on: {reason_of(error)}"
+                self._fault = f"cannot be read from byte {part.start} on: {reason_of(error)}"
                 return
-            with part:
-                if (part.samplerate, part.channels) != (self.rate, self.channels):
-                    self._fault = f"changes its rate or channels at byte {start}"
+            with file:
+                if (file.samplerate, file.channels) != (self.rate, self.channels):
+                    self._fault = f"changes its rate or channels at byte {part.start}"
                     return
-                yield part
+                yield part, file
 
-    def _read(self, part: soundfile.SoundFile) -> Iterator[Samples]:
+    def _read(self, part: Part, file: soundfile.SoundFile) -> Iterator[Samples]:
         size, count = _BLOCK_FRAMES.get(self._format, _MOST_FRAMES), 0
         while True:
             try:
-                block: Samples = part.read(size, dtype="float32", always_2d=True)
+                block: Samples = file.read(size, dtype="float32", always_2d=True)
             except soundfile.LibsndfileError as error:
                 self._fault = f"cannot be read after {count / self.rate:.2f} s: {reason_of(error)}"
                 return
@@ -127,8 +127,9 @@ class AudioFile:
                 break
             count += len(block)
             yield block
-        if self._format == "FLAC" and count < part.frames < UNKNOWN_FRAMES:
-            self._fault = f"was cut short: {count} of {part.frames} samples are there"
+        declared = file.frames if self._format == "FLAC" else part.least
+        if count < declared < UNKNOWN_FRAMES:
+            self._fault = f"was cut short: {count} of {declared} samples are there"
 
 
 class _SequentialFile(soundfile.SoundFile):  # type: ignore[misc]
@@ -152,12 +153,12 @@ def _open_sequential(path: Path) -> _SequentialFile:
 
 
 class _Slice(io.RawIOBase):
-    """Bytes `start` to `stop` of a file, corrected, as a file."""
+    """A part of a file, corrected and after its prefix, as a file."""
 
-    def __init__(
-        self, content: Content, start: int, stop: int, correction: tuple[int, bytes] | None
-    ) -> None:
-        self._content, self._start, self._stop, self._at = content, start, stop, start
+    def __init__(self, content: Content, part: Part, correction: tuple[int, bytes] | None) -> None:
+        self._content, self._prefix = content, part.prefix
+        self._start, self._stop = part.start - len(part.prefix), part.stop
+        self._at = self._start  # as if the prefix were in the file, just before the part
         self._correction = correction or (0, b"")
 
     def readable(self) -> bool:
@@ -167,7 +168,11 @@ class _Slice(io.RawIOBase):
         return True
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
-        data = bytearray(self._content.part(self._at, min(len(buffer), self._stop - self._at)))
+        stop = min(self._at + len(buffer), self._stop)
+        place = self._start + len(self._prefix)
+        data = bytearray(self._prefix[self._at - self._start : stop - self._start])
+        if stop > place:
+            data += self._content.part(max(self._at, place), stop - max(self._at, place))
         place, correct = self._correction
         for index, byte in enumerate(correct, place - self._at):
             if 0 <= index < len(data):
@@ -198,7 +203,6 @@ def _examine(content: Content, kind: str) -> Layout:
 
 
 def _known_frames(first: soundfile.SoundFile, layout: Layout) -> int | None:
-    is_known = len(layout.parts) == 1 and layout.correction is None
-    if not is_known or first.frames >= UNKNOWN_FRAMES:
+    if not layout.is_plain or first.frames >= UNKNOWN_FRAMES:
         return None
     return int(first.frames)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bigcodec_models.audio.content import Content
-from bigcodec_models.audio.layout import Layout
+from bigcodec_models.audio.layout import Layout, joined
 
 _MARKER = b"fLaC"
 _STREAMINFO = (b"\x00\x00\x00\x22", b"\x80\x00\x00\x22")
@@ -23,5 +23,4 @@ def examine_flac(content: Content) -> Layout | None:
         at += 4
     if not starts:
         return None
-    bounds = zip([0, *starts[1:]], [*starts[1:], len(content)], strict=True)
-    return Layout(parts=tuple(bounds))
+    return Layout(parts=joined([0, *starts[1:]], len(content)))

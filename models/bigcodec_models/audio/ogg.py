@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Iterator
 
 from bigcodec_models.audio.content import Content
-from bigcodec_models.audio.layout import Layout, whole
+from bigcodec_models.audio.layout import Layout, joined, whole
 
 _MAGIC = b"OggS"
 _HEADER_BYTES = 27
@@ -57,8 +57,7 @@ def examine_ogg(content: Content) -> Layout | None:
         faults.append("was cut short: its last page is missing")
     if not starts:
         return whole(content, "begins without the header of a stream")
-    bounds = zip(starts, [*starts[1:], len(content)], strict=True)
-    return Layout(parts=tuple(bounds), fault=faults[0] if faults else None)
+    return Layout(parts=joined(starts, len(content)), fault=faults[0] if faults else None)
 
 
 def _pages(content: Content) -> Iterator[_Page]:
