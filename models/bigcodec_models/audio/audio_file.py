@@ -23,6 +23,7 @@ from bigcodec_models.audio.flac import examine_flac
 from bigcodec_models.audio.layout import Layout, Part, whole
 from bigcodec_models.audio.mpeg import examine_mpeg
 from bigcodec_models.audio.ogg import examine_ogg
+from bigcodec_models.audio.voc import examine_voc
 
 Samples = npt.NDArray[np.float32]
 _EXAMINERS: dict[str, Callable[[Content], Layout | None]] = {
@@ -30,6 +31,7 @@ _EXAMINERS: dict[str, Callable[[Content], Layout | None]] = {
     "OGG": examine_ogg,
     "MP3": examine_mpeg,
     "FLAC": examine_flac,
+    "VOC": examine_voc,
 }
 _BLOCK_FRAMES = {"FLAC": 1 << 12}
 """Frames that are read at a time: what a broken frame of FLAC takes with it is lost."""
@@ -75,11 +77,12 @@ class AudioFile:
             self.tags = tuple((name, text) for name, text in tags if text)
             opening.pop_all()
         self._fault: str | None = None
+        self._lack: str | None = None
 
     @property
     def fault(self) -> str | None:
         """Why not all of the audio was read; to be asked when `blocks` has ended."""
-        return self._fault or self._layout.fault
+        return self._fault or self._layout.fault or self._lack
 
     def blocks(self) -> Iterator[Samples]:
         """The samples (n, channels), full scale 1.0, in pieces; once."""
@@ -100,12 +103,14 @@ class AudioFile:
 
     def _parts(self) -> Iterator[tuple[Part, soundfile.SoundFile]]:
         layout = self._layout
-        if layout.is_plain:
+        is_all = layout.is_simple and layout.parts[0].stop == len(self._content)
+        if is_all and self._format != "FLAC":
             yield layout.parts[0], self._first
             return
         for part in layout.parts:
+            source = _Slice(self._content, part, layout.correction)
             try:
-                file = _SequentialFile(_Slice(self._content, part, layout.correction))
+                file = _SequentialFile(source)
             except soundfile.LibsndfileError as error:
                 self._fault = f"cannot be read from byte {part.start} on: {reason_of(error)}"
                 return
@@ -114,10 +119,14 @@ class AudioFile:
                     self._fault = f"changes its rate or channels at byte {part.start}"
                     return
                 yield part, file
+            if self._format == "FLAC" and source.left:  # the decoder ends where it is told to
+                self._lack = self._lack or "has bytes after its audio that are not read"
 
     def _read(self, part: Part, file: soundfile.SoundFile) -> Iterator[Samples]:
         size, count = _BLOCK_FRAMES.get(self._format, _MOST_FRAMES), 0
-        while True:
+        known = file.frames if file.frames < UNKNOWN_FRAMES else None
+        while known is None or count < known:  # beyond them a tag would be taken for audio
+            size = size if known is None else min(size, known - count)
             try:
                 block: Samples = file.read(size, dtype="float32", always_2d=True)
             except soundfile.LibsndfileError as error:
@@ -127,9 +136,9 @@ class AudioFile:
                 break
             count += len(block)
             yield block
-        declared = file.frames if self._format == "FLAC" else part.least
-        if count < declared < UNKNOWN_FRAMES:
-            self._fault = f"was cut short: {count} of {declared} samples are there"
+        declared = max(part.least, 0 if known is None or self._format == "MP3" else known)
+        if count < declared:
+            self._lack = f"was cut short: {count} of {declared} samples are there"
 
 
 class _SequentialFile(soundfile.SoundFile):  # type: ignore[misc]
@@ -160,6 +169,11 @@ class _Slice(io.RawIOBase):
         self._start, self._stop = part.start - len(part.prefix), part.stop
         self._at = self._start  # as if the prefix were in the file, just before the part
         self._correction = correction or (0, b"")
+
+    @property
+    def left(self) -> int:
+        """Bytes that were not read."""
+        return self._stop - self._at
 
     def readable(self) -> bool:
         return True
@@ -203,6 +217,6 @@ def _examine(content: Content, kind: str) -> Layout:
 
 
 def _known_frames(first: soundfile.SoundFile, layout: Layout) -> int | None:
-    if not layout.is_plain or first.frames >= UNKNOWN_FRAMES:
+    if not layout.is_simple or first.frames >= UNKNOWN_FRAMES:
         return None
     return int(first.frames)

@@ -31,8 +31,8 @@ class Layout:
     correction: tuple[int, bytes] | None = None
 
     @property
-    def is_plain(self) -> bool:
-        """Whether the file can be decoded as it is, from its first byte to its last."""
+    def is_simple(self) -> bool:
+        """Whether nothing but a part of the file is to be decoded, as it is."""
         return len(self.parts) == 1 and not self.parts[0].prefix and self.correction is None
 
 

@@ -12,6 +12,7 @@ import struct
 
 from bigcodec_models.audio.content import Content
 from bigcodec_models.audio.layout import Layout, Part
+from bigcodec_models.audio.tags import APE_BYTES, ID3V1_BYTES, after_id3v2
 
 # Bit rates in kbit/s by index, for MPEG 1 layers 1 to 3 and MPEG 2 layers 1 and 2 or 3.
 _RATES = {
@@ -22,7 +23,6 @@ _RATES = {
     (2, 2): (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
 }
 _SAMPLE_RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}
-_ID3V1_BYTES, _APE_BYTES = 128, 32
 _SLACK_FRAMES = 3
 """As many may be missing in what is decoded: those that begin with bits of frames before them."""
 _JUNK_BYTES, _MOST_JUNK = 1 << 12, 1 << 20
@@ -166,11 +166,11 @@ class _Walk:
             return after
         start = content.part(at, 8)
         if start[:3] == b"TAG":
-            return at + _ID3V1_BYTES
+            return at + ID3V1_BYTES
         if start == b"APETAGEX":
-            header = content.part(at, _APE_BYTES).ljust(_APE_BYTES, b"\0")
+            header = content.part(at, APE_BYTES).ljust(APE_BYTES, b"\0")
             size, flags = struct.unpack_from("<I4xI", header, 12)
-            return at + _APE_BYTES + (int(size) if flags & 1 << 29 else 0)
+            return at + APE_BYTES + (int(size) if flags & 1 << 29 else 0)
         return self._pass_junk(at)
 
     def _pass_junk(self, at: int) -> int:
@@ -184,12 +184,7 @@ class _Walk:
 
 def _after_id3v2(content: Content, at: int) -> int:
     """The byte after an ID3v2 tag, or `at` if there is none."""
-    header = content.part(at, 10)
-    if len(header) < 10 or header[:3] != b"ID3" or any(byte & 0x80 for byte in header[6:]):
-        return at
-    size = header[6] << 21 | header[7] << 14 | header[8] << 7 | header[9]
-    footer = 10 if header[5] & 0x10 else 0
-    return min(at + 10 + size + footer, len(content))
+    return min(after_id3v2(content.part(at, 10), at), len(content))
 
 
 def _frame_at(content: Content, at: int) -> _Frame | None:
