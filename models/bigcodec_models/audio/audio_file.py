@@ -56,7 +56,8 @@ class AudioFile:
     """An open audio file.
 
     `rate` is in samples a second. `frames` is the length of a channel, None where it is not known
-    before all is read; `tags` are pairs of a name of TAG_NAMES and its text.
+    before all is read; `tags` are pairs of a name of TAG_NAMES and its text. `is_checked` is
+    whether `fault` can be relied on: whether something is missing does not show in every format.
 
     Raises:
         OSError, soundfile.LibsndfileError: it cannot be opened.
@@ -70,7 +71,9 @@ class AudioFile:
             first = self._stack.enter_context(_open_sequential(path))
             self.rate, self.channels, self._format = first.samplerate, first.channels, first.format
             self._content = Content(file, os.fstat(file.fileno()).st_size)
-            self._layout = _examine(self._content, self._format)
+            layout = _examine(self._content, self._format)
+            self.is_checked = layout is not None
+            self._layout = layout or whole(self._content)
             self._first = first
             self.frames = _known_frames(first, self._layout)
             tags = ((name, str(getattr(first, name))) for name in TAG_NAMES)
@@ -210,10 +213,9 @@ def reason_of(error: Exception) -> str:
     return str(text).strip().rstrip(".")
 
 
-def _examine(content: Content, kind: str) -> Layout:
+def _examine(content: Content, kind: str) -> Layout | None:
     examine = _EXAMINERS.get(kind)
-    layout = examine(content) if examine is not None else None
-    return whole(content) if layout is None else layout
+    return examine(content) if examine is not None else None
 
 
 def _known_frames(first: soundfile.SoundFile, layout: Layout) -> int | None:

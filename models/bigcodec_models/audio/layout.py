@@ -36,12 +36,6 @@ class Layout:
         return len(self.parts) == 1 and not self.parts[0].prefix and self.correction is None
 
 
-def joined(starts: list[int], stop: int) -> tuple[Part, ...]:
-    """Parts that begin at these bytes, each up to the next, and the last up to `stop`."""
-    bounds = zip(starts, [*starts[1:], stop], strict=True)
-    return tuple(Part(start=first, stop=last) for first, last in bounds)
-
-
 def whole(content: Content, fault: str | None = None) -> Layout:
     """The layout of a file with one part."""
     return Layout(parts=(Part(start=0, stop=len(content)),), fault=fault)

@@ -12,7 +12,15 @@ import struct
 
 from bigcodec_models.audio.content import Content
 from bigcodec_models.audio.layout import Layout, Part
-from bigcodec_models.audio.tags import APE_BYTES, ID3V1_BYTES, after_id3v2
+from bigcodec_models.audio.tags import (
+    APE_BYTES,
+    ID3V1_BYTES,
+    LONGEST_LYRICS,
+    LYRICS_MARK,
+    after_id3v2,
+    after_lyrics,
+    before_tags,
+)
 
 # Bit rates in kbit/s by index, for MPEG 1 layers 1 to 3 and MPEG 2 layers 1 and 2 or 3.
 _RATES = {
@@ -61,17 +69,18 @@ def examine_mpeg(content: Content) -> Layout | None:
     at = _after_id3v2(content, 0)
     if at == 0 and _frame_at(content, 0) is None:
         return None
-    walk = _Walk(content)
-    while at < len(content):
+    walk = _Walk(content, before_tags(content, at, len(content), zeros=0))
+    while at < walk.stop:
         at = walk.step(at)
     return walk.layout() if walk.runs else None
 
 
 class _Walk:
-    """Goes from frame to frame of a file, and notes where parts begin and what is amiss."""
+    """Goes from frame to frame of a file, up to the tags at byte `stop` that end it, and notes
+    where parts begin and what is amiss."""
 
-    def __init__(self, content: Content) -> None:
-        self._content = content
+    def __init__(self, content: Content, stop: int) -> None:
+        self._content, self.stop = content, stop
         self.runs: list[_Run] = []
         self._tagged: int | None = 0  # where the tags begin that stand before the next frame
         self._junk, self._is_cut = 0, False
@@ -82,9 +91,9 @@ class _Walk:
         frame = _frame_at(content, at)
         if frame is None or not self._goes_on(at, frame):
             return self._pass_tag(at)
-        if at + frame.size > len(content):
+        if at + frame.size > self.stop:
             self._is_cut = True
-            return len(content)
+            return self.stop
         self._count(at, frame)
         return at + frame.size
 
@@ -146,7 +155,7 @@ class _Walk:
         Where it is of another kind than those before it, the next one is of that kind too.
         """
         content, after = self._content, at + frame.size
-        if after >= len(content):
+        if after >= self.stop:
             return True
         start, follower = content.part(after, 8), _frame_at(content, after)
         is_same = not self.runs or frame.kind == self.runs[-1].frame.kind
@@ -171,15 +180,19 @@ class _Walk:
             header = content.part(at, APE_BYTES).ljust(APE_BYTES, b"\0")
             size, flags = struct.unpack_from("<I4xI", header, 12)
             return at + APE_BYTES + (int(size) if flags & 1 << 29 else 0)
+        if content.part(at, len(LYRICS_MARK)) == LYRICS_MARK:
+            length = after_lyrics(content.part(at, LONGEST_LYRICS))
+            if length:
+                return at + length
         return self._pass_junk(at)
 
     def _pass_junk(self, at: int) -> int:
         """The next byte with which a frame or a tag can begin; zeros are padding and no fault."""
-        piece = self._content.part(at, _JUNK_BYTES)
+        piece = self._content.part(at, min(_JUNK_BYTES, self.stop - at))
         places = [place for mark in b"\xffIATL" if (place := piece.find(mark, 1)) > 0]
         length = min(places, default=len(piece))
         self._junk += length - piece.count(b"\0", 0, length)
-        return at + length if self._junk <= _MOST_JUNK else len(self._content)
+        return at + length if self._junk <= _MOST_JUNK else self.stop
 
 
 def _after_id3v2(content: Content, at: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -108,3 +109,32 @@ def test_every_frame_is_within_a_part() -> None:
         (0, len(content)),
         (len(content), 2 * len(content)),
     ]
+
+
+ID3V1 = b"TAG".ljust(128, b"a")
+APE_ITEM = b"\x05\x00\x00\x00\x00\x00\x00\x00Title\x00hello"
+LYRICS = b"LYRICSBEGININD0000210LYR00005hello"
+TAGS = {
+    "APEv1": APE_ITEM + b"APETAGEX" + struct.pack("<4I8x", 1000, len(APE_ITEM) + 32, 1, 0),
+    "Lyrics3": LYRICS[:11] + b"words" * 100 + b"LYRICSEND",
+    "Lyrics3v2": LYRICS + b"%06dLYRICS200" % len(LYRICS),
+}
+
+
+@pytest.mark.parametrize("tag", TAGS)
+@pytest.mark.parametrize("end", [b"", ID3V1])
+def test_tags_behind_the_audio_are_no_fault(read: Read, tag: str, end: bytes) -> None:
+    content = mp3(noise_and_silence())
+    for audio in (content, without_info(content)):
+        alone, _ = read(audio)
+        samples, fault = read(audio + TAGS[tag] + end)
+        assert fault is None and len(samples) == len(alone)
+        _, fault = read(audio[: len(audio) - 100] + TAGS[tag] + end)
+        assert fault is not None
+
+
+@pytest.mark.parametrize("tag", ["Lyrics3", "Lyrics3v2"])
+def test_lyrics_between_two_files_are_no_fault(read: Read, tag: str) -> None:
+    content = mp3(noise_and_silence())
+    samples, fault = read((content + TAGS[tag] + ID3V1) * 2)
+    assert fault is None and len(samples) == 2 * RATE * 6
