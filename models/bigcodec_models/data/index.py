@@ -25,7 +25,7 @@ from bigcodec_models.errors import DataError
 
 Report = Callable[[Path, str], None]
 
-_VERSION = 2
+_VERSION = 3
 _WITHOUT_SIZES = ("FLAC", "OGG", "MP3")
 """Formats whose examination would read all of a file."""
 _SPEAKER_FOLDERS = 10
