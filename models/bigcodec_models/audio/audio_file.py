@@ -20,9 +20,10 @@ import soundfile
 from bigcodec_models.audio.chunked import examine_chunked
 from bigcodec_models.audio.content import Content
 from bigcodec_models.audio.flac import examine_flac
-from bigcodec_models.audio.layout import Layout, whole
+from bigcodec_models.audio.layout import Layout, Part, whole
 from bigcodec_models.audio.mpeg import examine_mpeg
 from bigcodec_models.audio.ogg import examine_ogg
+from bigcodec_models.audio.voc import examine_voc
 
 Samples = npt.NDArray[np.float32]
 _EXAMINERS: dict[str, Callable[[Content], Layout | None]] = {
@@ -30,6 +31,7 @@ _EXAMINERS: dict[str, Callable[[Content], Layout | None]] = {
     "OGG": examine_ogg,
     "MP3": examine_mpeg,
     "FLAC": examine_flac,
+    "VOC": examine_voc,
 }
 _BLOCK_FRAMES = {"FLAC": 1 << 12}
 """Frames that are read at a time: what a broken frame of FLAC takes with it is lost."""
@@ -54,7 +56,8 @@ class AudioFile:
     """An open audio file.
 
     `rate` is in samples a second. `frames` is the length of a channel, None where it is not known
-    before all is read; `tags` are pairs of a name of TAG_NAMES and its text.
+    before all is read; `tags` are pairs of a name of TAG_NAMES and its text. `is_checked` is
+    whether `fault` can be relied on: whether something is missing does not show in every format.
 
     Raises:
         OSError, soundfile.LibsndfileError: it cannot be opened.
@@ -68,23 +71,26 @@ class AudioFile:
             first = self._stack.enter_context(_open_sequential(path))
             self.rate, self.channels, self._format = first.samplerate, first.channels, first.format
             self._content = Content(file, os.fstat(file.fileno()).st_size)
-            self._layout = _examine(self._content, self._format)
+            layout = _examine(self._content, self._format)
+            self.is_checked = layout is not None
+            self._layout = layout or whole(self._content)
             self._first = first
             self.frames = _known_frames(first, self._layout)
             tags = ((name, str(getattr(first, name))) for name in TAG_NAMES)
             self.tags = tuple((name, text) for name, text in tags if text)
             opening.pop_all()
         self._fault: str | None = None
+        self._lack: str | None = None
 
     @property
     def fault(self) -> str | None:
         """Why not all of the audio was read; to be asked when `blocks` has ended."""
-        return self._fault or self._layout.fault
+        return self._fault or self._layout.fault or self._lack
 
     def blocks(self) -> Iterator[Samples]:
         """The samples (n, channels), full scale 1.0, in pieces; once."""
-        for part in self._parts():
-            yield from self._read(part)
+        for part, file in self._parts():
+            yield from self._read(part, file)
             if self._fault is not None:
                 return
 
@@ -98,28 +104,34 @@ class AudioFile:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _parts(self) -> Iterator[soundfile.SoundFile]:
+    def _parts(self) -> Iterator[tuple[Part, soundfile.SoundFile]]:
         layout = self._layout
-        if len(layout.parts) == 1 and layout.correction is None:
-            yield self._first
+        is_all = layout.is_simple and layout.parts[0].stop == len(self._content)
+        if is_all and self._format != "FLAC":
+            yield layout.parts[0], self._first
             return
-        for start, stop in layout.parts:
+        for part in layout.parts:
+            source = _Slice(self._content, part, layout.correction)
             try:
-                part = _SequentialFile(_Slice(self._content, start, stop, layout.correction))
+                file = _SequentialFile(source)
             except soundfile.LibsndfileError as error:
-                self._fault = f"cannot be read from byte {start} on: {reason_of(error)}"
+                self._fault = f"cannot be read from byte {part.start} on: {reason_of(error)}"
                 return
-            with part:
-                if (part.samplerate, part.channels) != (self.rate, self.channels):
-                    self._fault = f"changes its rate or channels at byte {start}"
+            with file:
+                if (file.samplerate, file.channels) != (self.rate, self.channels):
+                    self._fault = f"changes its rate or channels at byte {part.start}"
                     return
-                yield part
+                yield part, file
+            if self._format == "FLAC" and source.left:  # the decoder ends where it is told to
+                self._lack = self._lack or "has bytes after its audio that are not read"
 
-    def _read(self, part: soundfile.SoundFile) -> Iterator[Samples]:
+    def _read(self, part: Part, file: soundfile.SoundFile) -> Iterator[Samples]:
         size, count = _BLOCK_FRAMES.get(self._format, _MOST_FRAMES), 0
-        while True:
+        known = file.frames if file.frames < UNKNOWN_FRAMES else None
+        while known is None or count < known:  # beyond them a tag would be taken for audio
+            size = size if known is None else min(size, known - count)
             try:
-                block: Samples = part.read(size, dtype="float32", always_2d=True)
+                block: Samples = file.read(size, dtype="float32", always_2d=True)
             except soundfile.LibsndfileError as error:
                 self._fault = f"cannot be read after {count / self.rate:.2f} s: {reason_of(error)}"
                 return
@@ -127,8 +139,9 @@ class AudioFile:
                 break
             count += len(block)
             yield block
-        if self._format == "FLAC" and count < part.frames < UNKNOWN_FRAMES:
-            self._fault = f"was cut short: {count} of {part.frames} samples are there"
+        declared = max(part.least, 0 if known is None or self._format == "MP3" else known)
+        if count < declared:
+            self._lack = f"was cut short: {count} of {declared} samples are there"
 
 
 class _SequentialFile(soundfile.SoundFile):  # type: ignore[misc]
@@ -152,13 +165,18 @@ def _open_sequential(path: Path) -> _SequentialFile:
 
 
 class _Slice(io.RawIOBase):
-    """Bytes `start` to `stop` of a file, corrected, as a file."""
+    """A part of a file, corrected and after its prefix, as a file."""
 
-    def __init__(
-        self, content: Content, start: int, stop: int, correction: tuple[int, bytes] | None
-    ) -> None:
-        self._content, self._start, self._stop, self._at = content, start, stop, start
+    def __init__(self, content: Content, part: Part, correction: tuple[int, bytes] | None) -> None:
+        self._content, self._prefix = content, part.prefix
+        self._start, self._stop = part.start - len(part.prefix), part.stop
+        self._at = self._start  # as if the prefix were in the file, just before the part
         self._correction = correction or (0, b"")
+
+    @property
+    def left(self) -> int:
+        """Bytes that were not read."""
+        return self._stop - self._at
 
     def readable(self) -> bool:
         return True
@@ -167,7 +185,11 @@ class _Slice(io.RawIOBase):
         return True
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
-        data = bytearray(self._content.part(self._at, min(len(buffer), self._stop - self._at)))
+        stop = min(self._at + len(buffer), self._stop)
+        place = self._start + len(self._prefix)
+        data = bytearray(self._prefix[self._at - self._start : stop - self._start])
+        if stop > place:
+            data += self._content.part(max(self._at, place), stop - max(self._at, place))
         place, correct = self._correction
         for index, byte in enumerate(correct, place - self._at):
             if 0 <= index < len(data):
@@ -191,14 +213,12 @@ def reason_of(error: Exception) -> str:
     return str(text).strip().rstrip(".")
 
 
-def _examine(content: Content, kind: str) -> Layout:
+def _examine(content: Content, kind: str) -> Layout | None:
     examine = _EXAMINERS.get(kind)
-    layout = examine(content) if examine is not None else None
-    return whole(content) if layout is None else layout
+    return examine(content) if examine is not None else None
 
 
 def _known_frames(first: soundfile.SoundFile, layout: Layout) -> int | None:
-    is_known = len(layout.parts) == 1 and layout.correction is None
-    if not is_known or first.frames >= UNKNOWN_FRAMES:
+    if not layout.is_simple or first.frames >= UNKNOWN_FRAMES:
         return None
     return int(first.frames)

@@ -1,4 +1,4 @@
-"""Formats made of chunks with declared sizes: WAV, RF64, Wave64, AIFF, CAF; AU and SPHERE.
+"""Formats made of chunks with declared sizes: WAV, RIFX, RF64, Wave64, AIFF, CAF; AU and SPHERE.
 
 Sources: Microsoft/IBM "Multimedia Programming Interface and Data Specifications 1.0" (1991), EBU
 Tech 3306 (RF64), Sony "Wave64 File Format Specification" (2003), Apple "Audio Interchange File
@@ -16,13 +16,29 @@ import struct
 from collections.abc import Iterator
 
 from bigcodec_models.audio.content import Content
-from bigcodec_models.audio.layout import Layout, whole
+from bigcodec_models.audio.layout import Layout, Part, whole
 
-UNKNOWN_SIZES = range(0x7FFF0000, 0x100000000)
-"""What programs write that do not know the length yet is at or just below 2^31 or 2^32."""
+
+class _UnknownSizes:
+    """Sizes with which programs say that they do not know the length yet.
+
+    At or just below 2^31 or 2^32; SoX writes the header of AIFF for 0x7F000000 bytes.
+    """
+
+    _RANGES = (
+        range(0x7F000000, 0x7F000009),
+        range(0x7FFF0000, 0x80000001),
+        range(0xFFFF0000, 0x100000000),
+    )
+
+    def __contains__(self, size: int) -> bool:
+        return any(size in sizes for sizes in self._RANGES)
+
+
+UNKNOWN_SIZES = _UnknownSizes()
 _MAX_SIZE = 0xFFFFFFFF
 _LONGEST_PADDING = 16
-_FILES = (b"RIFF", b"RF64", b"FORM")
+_FILES = (b"RIFF", b"RIFX", b"RF64", b"FORM")
 """How files begin, and no chunk within one."""
 
 
@@ -30,7 +46,8 @@ _FILES = (b"RIFF", b"RF64", b"FORM")
 class _Grammar:
     """How chunks follow one another: names of `name_bytes`, sizes by struct format `size`, the
     first at `start`, each padded to a multiple of `align`. `header_counts`: sizes include the
-    chunk's own header. `data` is the name of the chunk with the audio."""
+    chunk's own header. `data` is the name of the chunk with the audio, in which `before` bytes
+    precede the samples."""
 
     start: int
     name_bytes: int
@@ -38,11 +55,13 @@ class _Grammar:
     align: int
     data: bytes
     header_counts: bool = False
+    before: int = 0
 
 
 _RIFF = _Grammar(start=12, name_bytes=4, size="<I", align=2, data=b"data")
-_AIFF = _Grammar(start=12, name_bytes=4, size=">I", align=2, data=b"SSND")
-_CAF = _Grammar(start=8, name_bytes=4, size=">q", align=1, data=b"data")
+_RIFX = dataclasses.replace(_RIFF, size=">I")
+_AIFF = _Grammar(start=12, name_bytes=4, size=">I", align=2, data=b"SSND", before=8)
+_CAF = _Grammar(start=8, name_bytes=4, size=">q", align=1, data=b"data", before=4)
 _W64_DATA = b"data" + bytes.fromhex("f3acd3118cd100c04f8edb8a")
 _W64 = _Grammar(start=40, name_bytes=16, size="<Q", align=8, data=_W64_DATA, header_counts=True)
 
@@ -63,15 +82,14 @@ def examine_chunked(content: Content) -> Layout | None:
     or an impossible one: it then extends to the end of the file.
     """
     magic = content.part(0, 16)
-    if magic[:4] in (b"RIFF", b"RF64") and magic[8:12] == b"WAVE":
-        layout = whole(content, _chunk_fault(content, _RIFF))
-        return dataclasses.replace(layout, correction=_missing_size(content))
+    if magic[:4] in (b"RIFF", b"RF64", b"RIFX") and magic[8:12] == b"WAVE":
+        return _of_chunks(content, _RIFX if magic[:4] == b"RIFX" else _RIFF)
     if magic[:4] == b"FORM" and magic[8:12] in (b"AIFF", b"AIFC"):
-        return whole(content, _chunk_fault(content, _AIFF))
+        return _of_chunks(content, _AIFF)
     if magic[:4] == b"caff":
-        return whole(content, _chunk_fault(content, _CAF))
+        return _of_chunks(content, _CAF)
     if magic[:4] == b"riff" and magic[4:8] == bytes.fromhex("2e91cf11"):
-        return whole(content, _chunk_fault(content, _W64))
+        return _of_chunks(content, _W64)
     if magic[:4] == b".snd" and len(content) >= 24:
         return whole(content, _au_fault(content))
     if magic[:8] == b"NIST_1A\n":
@@ -84,22 +102,31 @@ def are_riff_chunks(rest: bytes) -> bool:
     return _are_chunks(Content(io.BytesIO(rest), len(rest)), 0, _RIFF)
 
 
-def _chunk_fault(content: Content, grammar: _Grammar) -> str | None:
-    large = 0
+def _of_chunks(content: Content, grammar: _Grammar) -> Layout:
+    """The layout of a file of chunks. If it has audio, no samples at all are a fault."""
+    large, ds64 = 0, None
     for chunk in _chunks(content, grammar):
         if chunk.name == b"ds64":
-            large = int.from_bytes(content.part(chunk.start + 8, 8), "little")
+            ds64, large = chunk, int.from_bytes(content.part(chunk.start + 8, 8), "little")
         if chunk.name == grammar.data:
             size = large if large and chunk.size == _MAX_SIZE else chunk.size
-            return _data_fault(content, grammar, chunk.start, size, bool(large))
-    return None  # no audio at all: whoever decodes it says so
+            fault = _data_fault(content, grammar, chunk.start, size, bool(large))
+            correction = _correction(content, grammar, chunk, None if large else ds64)
+            is_filled = size != 0 or correction is not None
+            least = int(is_filled and len(content) - chunk.start > grammar.before)
+            part = Part(start=0, stop=len(content), least=least)
+            return Layout(parts=(part,), fault=fault, correction=correction)
+    return whole(content)  # no audio at all: whoever decodes it says so
 
 
 def _data_fault(
     content: Content, grammar: _Grammar, start: int, size: int, is_large: bool
 ) -> str | None:
     left = len(content) - start
-    if grammar is _RIFF and not is_large and (size in UNKNOWN_SIZES or size == 0):
+    is_unknown = size in UNKNOWN_SIZES and size > left and not is_large
+    if grammar in (_RIFF, _RIFX, _AIFF) and is_unknown:
+        return None
+    if grammar in (_RIFF, _RIFX) and size == 0:
         return None
     if grammar is _CAF and size == -1:
         return None
@@ -111,15 +138,19 @@ def _data_fault(
     return None
 
 
-def _missing_size(content: Content) -> tuple[int, bytes] | None:
-    """The size of a WAV file's data chunk, where it says 0 and samples follow."""
-    for chunk in _chunks(content, _RIFF):
-        if chunk.name == b"data":
-            left = len(content) - chunk.start
-            if chunk.size or left > _MAX_SIZE or _are_chunks(content, chunk.start, _RIFF):
-                return None
-            return chunk.start - 4, struct.pack("<I", left)
-    return None
+def _correction(
+    content: Content, grammar: _Grammar, data: _Chunk, ds64: _Chunk | None
+) -> tuple[int, bytes] | None:
+    """The size of a WAV file's data chunk, where it says 0 and samples follow; or that in the ds64
+    chunk, which is 0 and stands for it."""
+    left = len(content) - data.start
+    if grammar not in (_RIFF, _RIFX) or _are_chunks(content, data.start, grammar):
+        return None
+    if ds64 is not None and data.size == _MAX_SIZE:
+        return ds64.start + 8, struct.pack("<Q", left)
+    if data.size or left > _MAX_SIZE:
+        return None
+    return data.start - 4, struct.pack(grammar.size, left)
 
 
 def _are_chunks(content: Content, at: int, grammar: _Grammar) -> bool:

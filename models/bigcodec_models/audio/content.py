@@ -29,7 +29,9 @@ class Content:
 
     def part(self, start: int, length: int) -> bytes:
         """Up to `length` bytes from `start` on; fewer at the end of the file."""
-        offset = start - self._start
+        offset, length = start - self._start, min(length, max(self._size - start, 0))
+        if not length:
+            return b""
         if offset < 0 or offset + length > len(self._window):
             self._load(start, length)
             offset = start - self._start
@@ -38,13 +40,14 @@ class Content:
     def find(self, pattern: bytes, start: int) -> int:
         """Where a pattern first begins from `start` on; -1 if it does not."""
         while start < self._size:
-            window = self.part(start, _WINDOW_BYTES)
-            place = window.find(pattern)
-            if place >= 0:
-                return start + place
-            if len(window) < len(pattern):
+            if not 0 <= start - self._start <= len(self._window) - len(pattern):
+                self._load(start, len(pattern))
+            if start - self._start > len(self._window) - len(pattern):
                 return -1
-            start += len(window) - len(pattern) + 1
+            place = self._window.find(pattern, start - self._start)
+            if place >= 0:
+                return self._start + place
+            start = self._start + len(self._window) - len(pattern) + 1
         return -1
 
     def _load(self, start: int, length: int) -> None:

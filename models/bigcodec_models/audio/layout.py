@@ -8,18 +8,34 @@ from bigcodec_models.audio.content import Content
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Part:
+    """Bytes `start` to `stop` of a file, that are decoded by themselves, after a `prefix` that is
+    not in the file. At least `least` samples a channel come of them, if nothing is missing."""
+
+    start: int
+    stop: int
+    prefix: bytes = b""
+    least: int = 0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Layout:
-    """Parts of a file, from byte to byte, that are decoded one after the other.
+    """Parts of a file that are decoded one after the other.
 
     `fault` says what of the audio is missing or cannot be read, None if nothing is. `correction`
     is a place in the file and bytes that belong there, where a size in its header is wrong.
     """
 
-    parts: tuple[tuple[int, int], ...]
+    parts: tuple[Part, ...]
     fault: str | None = None
     correction: tuple[int, bytes] | None = None
+
+    @property
+    def is_simple(self) -> bool:
+        """Whether nothing but a part of the file is to be decoded, as it is."""
+        return len(self.parts) == 1 and not self.parts[0].prefix and self.correction is None
 
 
 def whole(content: Content, fault: str | None = None) -> Layout:
     """The layout of a file with one part."""
-    return Layout(parts=((0, len(content)),), fault=fault)
+    return Layout(parts=(Part(start=0, stop=len(content)),), fault=fault)

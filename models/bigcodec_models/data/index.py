@@ -17,13 +17,15 @@ from typing import Any
 import soundfile
 
 from bigcodec_models.audio.audio_file import UNKNOWN_FRAMES, AudioFile
+from bigcodec_models.audio.content import Content
+from bigcodec_models.audio.mpeg import declares_length
 from bigcodec_models.audio.suffixes import AUDIO_SUFFIXES
 from bigcodec_models.config import SAMPLE_RATE
 from bigcodec_models.errors import DataError
 
 Report = Callable[[Path, str], None]
 
-_VERSION = 2
+_VERSION = 3
 _WITHOUT_SIZES = ("FLAC", "OGG", "MP3")
 """Formats whose examination would read all of a file."""
 _SPEAKER_FOLDERS = 10
@@ -170,7 +172,11 @@ def _measure(path: Path) -> dict[str, Any]:
     in compressed audio counts as its first link, which is no loss to training.
     """
     info = soundfile.info(os.fsencode(path))
-    if info.format in _WITHOUT_SIZES and 0 < info.frames < UNKNOWN_FRAMES and info.samplerate > 0:
+    is_known = 0 < info.frames < UNKNOWN_FRAMES and info.samplerate > 0
+    if is_known and info.format == "MP3":  # or else libsndfile guesses
+        with path.open("rb") as file:
+            is_known = declares_length(Content(file, os.fstat(file.fileno()).st_size))
+    if is_known and info.format in _WITHOUT_SIZES:
         return {"frames": info.frames, "rate": info.samplerate}
     with AudioFile(path) as file:
         frames = file.frames

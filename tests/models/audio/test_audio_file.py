@@ -197,3 +197,16 @@ def test_files_that_are_all_marks_take_no_time_to_speak_of(tmp_path: Path, files
         content = files[kind] + mark * (2_000_000 // len(mark))
         _, fault = read(tmp_path / "a", content)
         assert fault is not None
+
+
+@pytest.mark.parametrize("kind", soundfile.available_formats())
+def test_formats_whose_end_is_not_examined_say_so(tmp_path: Path, kind: str) -> None:
+    path, subtype = tmp_path / "audio", soundfile.default_subtype(kind)
+    if kind in ("RAW", "SD2"):  # without a header, and with one in a file of its own
+        return
+    unchecked = {"IRCAM", "SVX", "PAF", "PVF", "AVR", "MAT4", "MAT5", "MPC2K", "HTK", "SDS"}
+    unchecked |= {"WVE", "XI"}
+    soundfile.write(path, np.zeros(8000), 8000, format=kind, subtype=subtype)
+    with AudioFile(path) as file:
+        assert file.is_checked == (kind not in unchecked)
+        assert sum(len(block) for block in file.blocks()) >= 8000 and file.fault is None
