@@ -15,8 +15,10 @@ from bigcodec_models.audio.layout import Layout, Part
 from bigcodec_models.audio.tags import (
     APE_BYTES,
     ID3V1_BYTES,
+    LONGEST_APE_ITEMS,
     LONGEST_LYRICS,
     LYRICS_MARK,
+    after_ape_items,
     after_id3v2,
     after_lyrics,
     before_tags,
@@ -165,6 +167,7 @@ class _Walk:
             or start in (b"APETAGEX", b"LYRICSBE")
             or not start.strip(b"\0")
             or len(start) < 4
+            or after_ape_items(content.part(after, LONGEST_APE_ITEMS)) > 0
         )
 
     def _pass_tag(self, at: int) -> int:
@@ -184,6 +187,8 @@ class _Walk:
             length = after_lyrics(content.part(at, LONGEST_LYRICS))
             if length:
                 return at + length
+        if length := after_ape_items(content.part(at, LONGEST_APE_ITEMS)):
+            return at + length
         return self._pass_junk(at)
 
     def _pass_junk(self, at: int) -> int:

@@ -10,7 +10,7 @@ from bigcodec_models.audio.content import Content
 
 ID3V1_BYTES, APE_BYTES = 128, 32
 LYRICS_MARK = b"LYRICSBEGIN"
-LONGEST_LYRICS = 1 << 20
+LONGEST_LYRICS, LONGEST_APE_ITEMS = 1 << 20, 1 << 16
 _LYRICS_END, _LYRICS_END_1 = b"LYRICS200", b"LYRICSEND"
 _LONGEST_LYRICS_1 = 5100 + 20
 """Of the first version of Lyrics3, which does not tell its size."""
@@ -81,3 +81,10 @@ def after_id3v2(header: bytes, at: int) -> int:
         return at
     size = header[6] << 21 | header[7] << 14 | header[8] << 7 | header[9]
     return at + 10 + size + (10 if header[5] & 0x10 else 0)
+
+
+def after_ape_items(piece: bytes) -> int:
+    """The length of an APE tag without a header that begins these bytes, 0 if none does."""
+    place = piece.find(b"APETAGEX")
+    size = int.from_bytes(piece[place + 12 : place + 16], "little")
+    return size if 0 < place == size - APE_BYTES else 0

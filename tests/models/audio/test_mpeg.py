@@ -133,8 +133,8 @@ def test_tags_behind_the_audio_are_no_fault(read: Read, tag: str, end: bytes) ->
         assert fault is not None
 
 
-@pytest.mark.parametrize("tag", ["Lyrics3", "Lyrics3v2"])
-def test_lyrics_between_two_files_are_no_fault(read: Read, tag: str) -> None:
+@pytest.mark.parametrize("tag", TAGS)
+def test_tags_between_two_files_are_no_fault(read: Read, tag: str) -> None:
     content = mp3(noise_and_silence())
     samples, fault = read((content + TAGS[tag] + ID3V1) * 2)
     assert fault is None and len(samples) == 2 * RATE * 6
