@@ -171,7 +171,8 @@ def _check_checksums(header: Header, blocks: list[Block], frames: int) -> None:
     """Only a last block that is short has the checksum of one (SPEC 4)."""
     for block in blocks:
         if block.short != is_short(block.index, frames, header.block_frames):
-            raise CorruptError(f"block {block.index}: its checksum does not fit its frames")
+            words = f"block {block.index} is damaged: its checksum does not fit its length"
+            raise CorruptError(words, block.index)
 
 
 def _check_lengths(header: Header, blocks: list[Block], frames: int) -> None:

@@ -156,12 +156,8 @@ def damaged(data: bytes) -> bytes:
     """A container whose first block has a payload of no tokens, every checksum being right."""
     block = bcdc.read(data).blocks[0]
     payload = b"\xff" * (block.end - block.start)
-    return (
-        data[: block.start - 4]
-        + block_check(payload, 0, short=block.short)
-        + payload
-        + data[block.end :]
-    )
+    check = block_check(payload, 0, block.short)
+    return data[: block.start - 4] + check + payload + data[block.end :]
 
 
 def test_a_damaged_container_fails_alone(toy_prior: ToyPrior) -> None:
