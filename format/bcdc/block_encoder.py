@@ -76,6 +76,9 @@ class BlockStream:
         full, first = self.header.full_block_bytes, len(self._sizes)
         coded = self._coding.encode_coded(blocks) if coded is None else coded
         payloads = self._coding.or_raw(blocks, coded)
-        stored = [stored_block(data, first + i, full) for i, data in enumerate(payloads)]
+        stored = [
+            stored_block(payloads[i], first + i, full, tokens.shape[1] < self.header.block_frames)
+            for i, tokens in enumerate(blocks)
+        ]
         self._sizes += [len(data) for data in stored]
         return stored

@@ -1,8 +1,8 @@
 """Finding blocks at unknown places of a damaged container (SPEC section 9.1).
 
-The checksum of a block is seeded with its number. A CRC is linear and can be run backward, so the
-number that a block would need to have is computed from its checksum, for many places at once and
-in time that does not depend on the length of the payloads.
+The checksum of a block is seeded with its number, and with whether it is short. A CRC is linear and
+can be run backward, so the seed that a block would need to have is computed from its checksum, for
+many places at once and in time that does not depend on the length of the payloads.
 """
 
 from __future__ import annotations
@@ -15,11 +15,10 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from bcdc.blocks import CHECK_BYTES, END_CODE, payload_size
+from bcdc.blocks import CHECK_BYTES, END_CODE, NUMBERS, block_check, is_short, payload_size
 from bcdc.errors import BcdcError
 from bcdc.header import Header
 from bcdc.reader import Block
-from bcdc.varint import check32
 
 SMALLEST_BLOCK = 1 + CHECK_BYTES
 _MAX_SKIPPED = 64
@@ -35,17 +34,18 @@ _Words = npt.NDArray[np.uint32]
 
 
 class BlockSearch:
-    """The blocks before offset `stop`, where the trailer begins, if `blocks`, their number, is
+    """The blocks before offset `stop`, where the trailer begins, if `frames`, their number, is
     known; else `stop` is the end of the data.
 
     `checked` counts the bytes whose checksums were computed.
     """
 
-    def __init__(self, data: bytes, header: Header, stop: int, blocks: int | None) -> None:
+    def __init__(self, data: bytes, header: Header, stop: int, frames: int | None) -> None:
         self._data, self._full = data, header.full_block_bytes
-        self._stop, self._blocks = stop, blocks
+        self._stop, self._frames, self._block_frames = stop, frames, header.block_frames
         most = len(data) // SMALLEST_BLOCK + _MAX_SKIPPED
-        self._limit = min(most if blocks is None else blocks, _ALL)
+        blocks = most if frames is None else -(-frames // header.block_frames)
+        self._limit = min(blocks, NUMBERS)
         self.checked = 0
         self._at = 0
         self._candidates = self._possible()
@@ -58,6 +58,8 @@ class BlockSearch:
             if block is None:
                 return
             yield block
+            if block.short:
+                return
             at, index = block.end, block.index + 1
 
     def _after(self, at: int, index: int) -> Block | None:
@@ -80,18 +82,27 @@ class BlockSearch:
         return self.checked > _MAX_CHECKED * (len(self._data) + _WINDOW)
 
     def _confirmed(self, block: Block) -> bool:
-        if self._blocks is not None and block.end == self._stop:
-            return block.index == self._blocks - 1
-        return self._fits(block.end, block.index + 1) is not None
+        if self._frames is not None and block.end == self._stop:
+            return block.index == self._limit - 1
+        return not block.short and self._fits(block.end, block.index + 1) is not None
 
     def _fits(self, at: int, index: int) -> Block | None:
         span = self._payload(at) if index < self._limit else None
         if span is None:
             return None
         start, end = span
-        self.checked += end - start
-        good = check32(self._data[start:end], index) == self._data[start - CHECK_BYTES : start]
-        return Block(index, at, start, end) if good else None
+        payload, stored = self._data[start:end], self._data[start - CHECK_BYTES : start]
+        for short in self._kinds(index):
+            self.checked += end - start
+            if block_check(payload, index, short) == stored:
+                return Block(index, at, start, end, short)
+        return None
+
+    def _kinds(self, index: int) -> tuple[bool, ...]:
+        """Whether a block of that number is short; both where that is not known."""
+        if self._frames is None:
+            return False, True
+        return (is_short(index, self._frames, self._block_frames),)
 
     def _payload(self, at: int) -> tuple[int, int] | None:
         """Start and end of the payload of a block at an offset, if one is possible there."""
@@ -105,22 +116,25 @@ class BlockSearch:
         return (start + CHECK_BYTES, end) if end <= self._stop else None
 
     def _possible(self) -> Iterator[Block]:
-        """Blocks from offset `_at` on whose checksum is that of some number below the limit."""
+        """Blocks from offset `_at` on whose checksum is that of a block that is possible."""
         window, low = max(_WINDOW, min(self._full, _MAX_WINDOW)), self._at
         while low < self._stop:
             high = min(low + window, self._stop)
             spans = [(at, *span) for at in range(low, high) if (span := self._payload(at))]
             if spans:
                 places, starts, ends = np.array(spans, np.int64).T
-                numbers = self._numbers(low, starts, ends)
-                for i in np.flatnonzero(numbers < self._limit).tolist():
-                    yield Block(int(numbers[i]), int(places[i]), int(starts[i]), int(ends[i]))
+                seeds = self._seeds(low, starts, ends)
+                for i in np.flatnonzero(seeds % NUMBERS < self._limit).tolist():
+                    short, index = divmod(int(seeds[i]), NUMBERS)
+                    if short in self._kinds(index):
+                        place = int(places[i]), int(starts[i]), int(ends[i])
+                        yield Block(index, *place, short=bool(short))
             low = max(high, self._at)
 
-    def _numbers(
+    def _seeds(
         self, low: int, starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]
     ) -> _Words:
-        """The number (n,) that each payload (n,) would need, given that all begin after `low`."""
+        """The seed (n,) that each payload (n,) would need, given that all begin after `low`."""
         data = self._data[low : int(ends.max())]
         table = _byte_table()
         running = itertools.accumulate(

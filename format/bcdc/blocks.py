@@ -14,6 +14,8 @@ _LOW_STEPS = 256 - _LONG_CODE
 CHECK_BYTES = 4
 INDEX_BLOCKS = 16
 """Blocks that one entry of the seek table covers."""
+NUMBERS = 1 << 31
+"""Block numbers that checksums tell apart; added to the number, it marks a short block."""
 
 
 def length_code(size: int, full: int) -> bytes:
@@ -42,9 +44,20 @@ def payload_size(data: bytes, at: int, full: int) -> tuple[int, int]:
     return full - short, at
 
 
-def stored_block(payload: bytes, index: int, full: int) -> bytes:
+def block_check(payload: bytes, index: int, short: bool = False) -> bytes:
+    """The checksum of a block's payload, which tells its number and whether it is shorter than a
+    full one (SPEC section 4)."""
+    return check32(payload, index % NUMBERS + NUMBERS * short)
+
+
+def is_short(index: int, frames: int, full: int) -> bool:
+    """Whether a block is shorter than the `full` frames of others, in a file of `frames` frames."""
+    return frames < (index + 1) * full
+
+
+def stored_block(payload: bytes, index: int, full: int, short: bool = False) -> bytes:
     """A block as it is in the file: length code, checksum, payload (SPEC section 4)."""
-    return length_code(len(payload), full) + check32(payload, index) + payload
+    return length_code(len(payload), full) + block_check(payload, index, short) + payload
 
 
 def seek_entries(blocks: int) -> int:

@@ -10,6 +10,8 @@ from bcdc.block_decoder import Decoding, decode_together
 from bcdc.blocks import (
     CHECK_BYTES,
     END_CODE,
+    block_check,
+    is_short,
     payload_size,
     seek_entries,
     seek_table,
@@ -19,19 +21,21 @@ from bcdc.errors import BcdcError, CorruptError, LimitError, TruncatedError
 from bcdc.header import Coder, Header, read_header
 from bcdc.prior_file import Prior
 from bcdc.tokens import ENTROPY_UNIT, Tokens
-from bcdc.varint import check32, get_varint, put_varint
+from bcdc.varint import get_varint, put_varint
 
 MAX_FRAMES = 1 << 40
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Block:
-    """The place of a block: offsets of its length code, of its payload and of its end."""
+    """The place of a block: offsets of its length code, of its payload and of its end. `short` if
+    its checksum is that of a block shorter than a full one."""
 
     index: int
     code: int
     start: int
     end: int
+    short: bool
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -108,6 +112,7 @@ def read(data: bytes) -> Container:
         raise LimitError(f"the file declares {frames} frames, above the limit of {MAX_FRAMES}")
     if -(-frames // header.block_frames) != len(blocks):
         raise CorruptError("the number of blocks does not fit the number of samples")
+    _check_checksums(header, blocks, frames)
     _check_lengths(header, blocks, frames)
     if trailer.index != seek_table([block.end - block.code for block in blocks]):
         raise CorruptError("the seek table does not fit the blocks")
@@ -156,9 +161,18 @@ def _walk_block(data: bytes, at: int, index: int, full: int) -> tuple[Block, int
     start, end = at + CHECK_BYTES, at + CHECK_BYTES + size
     if end > len(data):
         raise TruncatedError(f"the file ends inside block {index}: it was cut short")
-    if check32(data[start:end], index) != data[at:start]:
-        raise CorruptError(f"block {index} is damaged: its checksum does not match", index)
-    return Block(index, code, start, end), end
+    for short in (False, True):
+        if block_check(data[start:end], index, short) == data[at:start]:
+            return Block(index, code, start, end, short), end
+    raise CorruptError(f"block {index} is damaged: its checksum does not match", index)
+
+
+def _check_checksums(header: Header, blocks: list[Block], frames: int) -> None:
+    """Only a last block that is short has the checksum of one (SPEC 4)."""
+    for block in blocks:
+        if block.short != is_short(block.index, frames, header.block_frames):
+            words = f"block {block.index} is damaged: its checksum does not fit its length"
+            raise CorruptError(words, block.index)
 
 
 def _check_lengths(header: Header, blocks: list[Block], frames: int) -> None:

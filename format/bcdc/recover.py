@@ -15,7 +15,7 @@ import numpy as np
 
 from bcdc.block_coder import Coding
 from bcdc.block_search import BlockSearch
-from bcdc.blocks import END_CODE
+from bcdc.blocks import END_CODE, is_short
 from bcdc.errors import BcdcError, CorruptError, LimitError, NotBcdcError, TruncatedError
 from bcdc.header import HEADER_BYTES, MAGIC, MODEL_RATE, Coder, Header, check_start, read_header
 from bcdc.prior_file import Prior
@@ -41,7 +41,7 @@ class Salvage:
 
     `blocks` are the whole ones, by number. `num_samples` and `frames` are those that the trailer
     declares, or, if it is lost (`has_trailer`), those that the blocks are sure to have. `last` is
-    then a block after them of which it is not known how many frames it has. `header_repaired`
+    then a short block after them of which it is not known how many frames it has. `header_repaired`
     means that one damaged byte of the header was restored, which the trailer confirms.
     """
 
@@ -118,9 +118,10 @@ class Salvage:
             except CorruptError:
                 return True
 
-        counts = range(header.block_frames + 1)
+        counts = range(header.block_frames)
+        count = bisect.bisect_left(counts, True, key=impossible_or_whole)
         try:
-            return first(bisect.bisect_left(counts, True, key=impossible_or_whole))
+            return first(count) if count in counts else nothing
         except CorruptError:
             return nothing
 
@@ -216,26 +217,22 @@ class _Start:
 def _salvage(data: bytes, start: _Start) -> Salvage:
     header, first = start.header, len(start.stored)
     trailer, stop = _find_trailer(data, start)
-    known = None if trailer is None else _blocks_of(header, trailer.samples)
+    known = None if trailer is None else header.frames_of(trailer.samples)
     search = BlockSearch(data, header, len(data) if stop is None else stop, known)
     blocks = {block.index: block for block in search.run(first)}
     last = blocks[max(blocks)] if blocks else None
     if trailer is None and not start.repaired:
-        end, count = (first, 0) if last is None else (last.end, last.index + 1)
-        trailer = _trailer_at(data[end:], count, start)
+        trailer = _trailer_at(data[first if last is None else last.end :], last, start)
     frames = samples = 0
     if trailer is not None:
         frames, samples, last = header.frames_of(trailer.samples), trailer.samples, None
     elif last is not None:
-        frames = last.index * header.block_frames
-        size = last.end - last.start
-        raw = header.coder is Coder.RAW or size == header.full_block_bytes
-        if raw and (more := _raw_frames(header, size)) is not None:
-            frames, last = frames + more, None
-        else:
-            del blocks[last.index]
-            last = None if raw else last
+        more, coded = _frames_of_last(header, last)
+        frames = last.index * header.block_frames + (more or 0)
         samples = _samples_of(header, frames)
+        if more is None:
+            del blocks[last.index]
+        last = last if coded else None
     return Salvage(
         header=header,
         num_samples=samples,
@@ -252,6 +249,17 @@ def _blocks_of(header: Header, samples: int) -> int:
     return -(-header.frames_of(samples) // header.block_frames)
 
 
+def _frames_of_last(header: Header, last: Block) -> tuple[int | None, bool]:
+    """The frames that the last block is sure to have, as far as its checksum and its length tell;
+    and whether, these not telling it, its payload may."""
+    if not last.short:
+        return header.block_frames, False
+    size = last.end - last.start
+    if header.coder is Coder.RAW or size == header.full_block_bytes:
+        return _raw_frames(header, size), False
+    return None, True
+
+
 def _least_frames(header: Header, size: int) -> int:
     """The fewest frames whose tokens, packed raw, fill `size` bytes."""
     bits = header.channels * sum(header.geometry.token_bits)
@@ -259,11 +267,13 @@ def _least_frames(header: Header, size: int) -> int:
 
 
 def _raw_frames(header: Header, size: int) -> int | None:
-    """Frames of one channel that are sure to be in `size` bytes, packed raw; of more channels,
-    whose frames follow each other, their number, or None if it is not sure."""
-    frames = _least_frames(header, size)
-    more = frames < header.block_frames and header.raw_bytes(frames + 1) == size
-    return None if header.raw_bytes(frames) != size or more and header.channels > 1 else frames
+    """Frames of one channel that are sure to be in `size` bytes of a short block, packed raw; of
+    more channels, whose frames follow each other, their number, or None if it is not sure."""
+    frames, most = _least_frames(header, size), header.block_frames - 1
+    if frames > most or header.raw_bytes(frames) != size:
+        return None
+    more = frames < most and header.raw_bytes(frames + 1) == size
+    return None if more and header.channels > 1 else frames
 
 
 def _gaps(whole: list[tuple[int, int]], frames: int) -> tuple[tuple[int, int], ...]:
@@ -356,25 +366,35 @@ def _find_trailer(data: bytes, start: _Start) -> tuple[Trailer | None, int | Non
     return (trailer, at - 1) if trailer.end == len(data) else (None, None)
 
 
-def _trailer_at(data: bytes, blocks: int, start: _Start) -> Trailer | None:
-    """The trailer that follows so many blocks, whatever follows it, or with one bit put right."""
-    whole = _trailer_of(data, blocks, start)
+def _trailer_at(data: bytes, last: Block | None, start: _Start) -> Trailer | None:
+    """The trailer that follows the last block, whatever follows it, or with one bit put right."""
+    whole = _trailer_of(data, last, start)
     if whole is not None or len(data) > _MAX_TRAILER:
         return whole
     for bit in range(8 * len(data)):
         changed = bytearray(data)
         changed[bit // 8] ^= 1 << bit % 8
-        trailer = _trailer_of(bytes(changed), blocks, start)
+        trailer = _trailer_of(bytes(changed), last, start)
         if trailer is not None and trailer.end == len(data):
             return trailer
     return None
 
 
-def _trailer_of(data: bytes, blocks: int, start: _Start) -> Trailer | None:
+def _trailer_of(data: bytes, last: Block | None, start: _Start) -> Trailer | None:
     if data[:1] != bytes([END_CODE]):
         return None
     try:
-        trailer = read_trailer(data, 1, blocks, start.stored)
+        trailer = read_trailer(data, 1, 0 if last is None else last.index + 1, start.stored)
     except BcdcError:
         return None
-    return trailer if _blocks_of(start.header, trailer.samples) == blocks else None
+    return trailer if _ends_with(start.header, trailer.samples, last) else None
+
+
+def _ends_with(header: Header, samples: int, last: Block | None) -> bool:
+    """Whether that is the last block of so many samples, by its number and by whether it is
+    short."""
+    if last is None:
+        return samples == 0
+    frames = header.frames_of(samples)
+    short = is_short(last.index, frames, header.block_frames)
+    return _blocks_of(header, samples) == last.index + 1 and last.short == short

@@ -7,6 +7,7 @@ What it and the package agree on is what the specification says.
 from __future__ import annotations
 
 import struct
+import zlib
 from collections.abc import Iterator
 from decimal import ROUND_HALF_UP, Decimal, getcontext
 from functools import cache
@@ -122,6 +123,12 @@ def varint(data: bytes, at: int) -> tuple[int, int]:
         shift, at = shift + 7, at + 1
         if data[at - 1] < 128:
             return value, at
+
+
+def check(payload: bytes, number: int, short: bool) -> bytes:
+    """Sections 2.3 and 4: what stands before a block's payload."""
+    seed = number % 2**31 + (2**31 if short else 0)
+    return struct.pack("<I", zlib.crc32(struct.pack("<I", seed) + payload))
 
 
 def shape(size: int) -> tuple[int, int]:

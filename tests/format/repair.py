@@ -12,13 +12,14 @@ import bcdc
 from bcdc.blocks import (
     CHECK_BYTES,
     END_CODE,
+    is_short,
     payload_size,
     seek_table,
     stored_block,
     trailer_check,
 )
 from bcdc.header import Header, read_header, write_header
-from bcdc.varint import check16, check32, get_varint, put_varint
+from bcdc.varint import check16, get_varint, put_varint
 
 _EXTENSION_FLAGS = 15
 
@@ -32,9 +33,8 @@ def repaired(data: bytes) -> bytes:
         header, at = read_header(whole := with_header_checks(data))
     except bcdc.BcdcError:
         return with_trailer_check(with_header_checks(data))
-    blocks, sizes, at = _blocks(whole, at, header.full_block_bytes)
-    body = whole[: at - sum(sizes)] + blocks
-    return with_trailer_check(body + _trailer(whole[at:], header, sizes) + bytes(4))
+    payloads, end = _payloads(whole, at, header.full_block_bytes)
+    return with_trailer_check(whole[:at] + _body(header, payloads, whole[end:]) + bytes(4))
 
 
 def with_header_checks(data: bytes) -> bytes:
@@ -61,7 +61,7 @@ def with_trailer_check(data: bytes) -> bytes:
     """`data`, a container, with their last four bytes the CRC-32 of header and trailer."""
     first = _header_end(data)
     try:
-        at = _blocks(data, first, read_header(data)[0].full_block_bytes)[2]
+        at = _payloads(data, first, read_header(data)[0].full_block_bytes)[1]
     except bcdc.BcdcError:
         at = first
     return data[:-4] + trailer_check(data[:first], data[at:-4])
@@ -78,9 +78,9 @@ def _header_end(data: bytes) -> int:
     return start + size + 2
 
 
-def _blocks(data: bytes, at: int, full: int) -> tuple[bytes, list[int], int]:
-    """Whole blocks from an offset on, checksums put right: their bytes, sizes and end."""
-    blocks, sizes = b"", list[int]()
+def _payloads(data: bytes, at: int, full: int) -> tuple[list[bytes], int]:
+    """Payloads of the blocks from an offset on, whatever their checksums, and the blocks' end."""
+    payloads = list[bytes]()
     while at < len(data) and data[at] != END_CODE:
         try:
             size, start = payload_size(data, at, full)
@@ -89,26 +89,28 @@ def _blocks(data: bytes, at: int, full: int) -> tuple[bytes, list[int], int]:
         end = start + CHECK_BYTES + size
         if end > len(data):
             break
-        payload = data[start + CHECK_BYTES : end]
-        stored = data[at:start] + check32(payload, len(sizes)) + payload
-        blocks += stored
-        sizes.append(len(stored))
+        payloads.append(data[start + CHECK_BYTES : end])
         at = end
-    return blocks, sizes, at
+    return payloads, at
 
 
-def _trailer(rest: bytes, header: Header, sizes: list[int]) -> bytes:
-    """The trailer of blocks of these sizes; `rest` tells samples and entropy where they can be."""
+def _body(header: Header, payloads: list[bytes], rest: bytes) -> bytes:
+    """Blocks and trailer; the old trailer `rest` tells samples and entropy where they can be."""
     try:
         samples, at = get_varint(rest, 1)
     except bcdc.BcdcError:
         samples, at = 0, len(rest)
     full = header.block_frames
-    if -(-header.frames_of(samples) // full) != len(sizes):
-        samples = _samples(header, len(sizes) * full)
+    if -(-header.frames_of(samples) // full) != len(payloads):
+        samples = _samples(header, len(payloads) * full)
+    frames, size = header.frames_of(samples), header.full_block_bytes
+    blocks = [
+        stored_block(payload, number, size, is_short(number, frames, full))
+        for number, payload in enumerate(payloads)
+    ]
     body = put_varint(min(samples, (1 << 56) - 1)) + rest[at : at + 2].ljust(2, b"\0")
-    body += b"".join(put_varint(size) for size in seek_table(sizes))
-    return bytes([END_CODE]) + body + put_varint(len(body))[::-1]
+    body += b"".join(put_varint(size) for size in seek_table([len(block) for block in blocks]))
+    return b"".join(blocks) + bytes([END_CODE]) + body + put_varint(len(body))[::-1]
 
 
 def _samples(header: Header, frames: int) -> int:
@@ -119,7 +121,6 @@ def _samples(header: Header, frames: int) -> int:
 def with_payloads(header: Header, payloads: list[bytes], samples: int) -> bytes:
     """A container of the given payloads, whatever they stand for, in which all else is right;
     samples that do not fit the number of blocks are replaced."""
-    full = header.full_block_bytes
-    blocks = [stored_block(data[:full], number, full) for number, data in enumerate(payloads)]
-    trailer = _trailer(b"\0" + put_varint(samples), header, [len(block) for block in blocks])
-    return with_trailer_check(write_header(header) + b"".join(blocks) + trailer + bytes(4))
+    cut = [data[: header.full_block_bytes] for data in payloads]
+    body = _body(header, cut, b"\0" + put_varint(samples))
+    return with_trailer_check(write_header(header) + body + bytes(4))

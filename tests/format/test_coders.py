@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import bcdc
 from bcdc import range_coder
-from bcdc.varint import check32
+from bcdc.blocks import block_check
 
 MODEL = bytes.fromhex("0123456789ab")
 ToyPrior = Callable[..., bcdc.Prior]
@@ -238,7 +238,8 @@ def test_a_block_with_impossible_tokens_is_named(toy_prior: ToyPrior, coder: bcd
     stored = write(tokens, SMALL, coder, prior)
     block = bcdc.read(stored).blocks[1]
     payload = b"\xff" * (block.end - block.start)
-    changed = stored[: block.start - 4] + check32(payload, 1) + payload + stored[block.end :]
+    check = block_check(payload, 1)
+    changed = stored[: block.start - 4] + check + payload + stored[block.end :]
     container = bcdc.read(changed)
     with pytest.raises(bcdc.CorruptError, match="block 1: ") as caught:
         container.tokens(prior=prior)

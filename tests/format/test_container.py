@@ -104,7 +104,7 @@ def test_golden_bytes() -> None:
             "0102" + "0123456789ab"  # version 1; coder raw and flag tags; model
             "44ac00" + "01"  # 44100 Hz, one channel
             "0e" + "057469746c65" + "074772c3bcc39f65" + "d946"  # extension: name, value, check16
-            "fe00" + "84172e77" + "0007ffe0000010"  # block: 253 short of 260, check32, four tokens
+            "fe00" + "5e921524" + "0007ffe0000010"  # block: 253 short of 260, check32, four tokens
             "00" + "9d11" + "0020" + "04" + "e616e0dd"  # end, samples, 2 bits, length, CRC-32
         )
     )

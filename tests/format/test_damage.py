@@ -16,7 +16,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import bcdc
-from bcdc.varint import check16, check32, get_varint, put_varint
+from bcdc.blocks import block_check
+from bcdc.varint import check16, get_varint, put_varint
 
 
 def make(seconds: float = 5.0, **fields: object) -> bytes:
@@ -138,7 +139,7 @@ def test_padding_bits_must_be_zero() -> None:
     data = make(0.05)
     block = bcdc.read(data).blocks[0]
     payload = data[block.start : block.end - 1] + bytes([data[block.end - 1] | 1])
-    changed = replaced(data, block.start - 4, check32(payload, 0) + payload)
+    changed = replaced(data, block.start - 4, block_check(payload, 0, short=True) + payload)
     container = bcdc.read(with_last_checksum(changed))
     with pytest.raises(bcdc.CorruptError, match="padding"):
         container.tokens()
@@ -148,7 +149,7 @@ def test_tokens_outside_the_codebook_are_corrupt() -> None:
     data = make(0.1, geometry=bcdc.Geometry(codebook_sizes=(300,)))
     block = bcdc.read(data).blocks[0]
     payload = b"\xff" * (block.end - block.start)
-    changed = replaced(data, block.start - 4, check32(payload, 0) + payload)
+    changed = replaced(data, block.start - 4, block_check(payload, 0, short=True) + payload)
     container = bcdc.read(with_last_checksum(changed))
     with pytest.raises(bcdc.CorruptError, match="outside its codebook") as caught:
         container.tokens()

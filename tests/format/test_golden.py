@@ -85,6 +85,17 @@ def test_a_reader_made_from_the_specification_agrees(
     assert decoded == [t for block in blocks for t in block.reshape(-1).tolist()]
 
 
+@pytest.mark.parametrize("coder", bcdc.Coder)
+def test_the_checksums_of_blocks_are_those_of_the_specification(
+    coder: bcdc.Coder, reference: ModuleType
+) -> None:
+    data = (GOLDEN / f"{coder.name.lower()}.bcdc").read_bytes()
+    *full, last = bcdc.read(data).blocks
+    for block, short in [*((block, False) for block in full), (last, True)]:
+        check = reference.check(data[block.start : block.end], block.index, short)
+        assert data[block.start - 4 : block.start] == check
+
+
 def test_tables_are_those_of_the_specification_by_a_wide_margin() -> None:
     """No value is so near to a half that another math library could round it otherwise."""
     steps = [Decimal(i) / 1024 for i in range(-8192, 8192)]

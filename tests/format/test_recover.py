@@ -174,8 +174,8 @@ def test_a_few_bytes_cannot_ask_for_gigabytes() -> None:
     data = write_header(header) + b"".join(blocks)
     assert len(data) < 5000
     salvaged = salvage(data)
-    assert len(salvaged.blocks) == 599 and salvaged.frames == 599 * header.block_frames
-    with pytest.raises(bcdc.LimitError, match="38336000 tokens, too many at once"):
+    assert len(salvaged.blocks) == 600 and salvaged.frames == 600 * header.block_frames
+    with pytest.raises(bcdc.LimitError, match="38400000 tokens, too many at once"):
         salvaged.decode()
 
 

@@ -10,7 +10,7 @@ import pytest
 
 import bcdc
 from bcdc import block_search
-from bcdc.blocks import stored_block
+from bcdc.blocks import stored_block, trailer_check
 from bcdc.header import write_header
 from bcdc.recover import salvage
 from bcdc.varint import check32, put_varint
@@ -82,6 +82,63 @@ def test_without_its_end_a_file_has_no_more_frames_than_its_blocks_show(
             restored = salvage(data[:length] + tail).decode(prior)
             assert not restored.has_trailer
             check_true(data[:length] + tail, tokens, prior)
+
+
+@pytest.mark.parametrize("coder", bcdc.Coder)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_file_cut_in_the_middle_of_a_block_keeps_all_blocks_before_it(
+    toy_prior: ToyPrior, coder: bcdc.Coder, channels: int
+) -> None:
+    full = 80 * coder.block_units
+    data, tokens, prior = coded(toy_prior, coder, 3 * full + 11, channels)
+    noise = np.random.default_rng(0).bytes(900)
+    for block in bcdc.read(data).blocks:
+        for length in (block.code, block.start, (block.start + block.end) // 2):
+            for tail in (b"", noise):
+                restored = salvage(data[:length] + tail).decode(prior)
+                assert restored.frames == block.index * full and not restored.lost
+                assert np.array_equal(restored.tokens(), tokens[:, : restored.frames])
+
+
+@pytest.mark.parametrize("coder", bcdc.Coder)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_clip_of_one_full_block_needs_no_trailer(
+    toy_prior: ToyPrior, coder: bcdc.Coder, channels: int
+) -> None:
+    full = 80 * coder.block_units
+    data, tokens, prior = coded(toy_prior, coder, full, channels)
+    for length in range(bcdc.read(data).blocks[0].end, len(data)):
+        restored = salvage(data[:length]).decode(prior)
+        assert restored.frames == full and not restored.lost and not restored.has_trailer
+        assert np.array_equal(restored.tokens(), tokens)
+
+
+@pytest.mark.parametrize("short", [False, True])
+def test_a_damaged_trailer_must_fit_the_last_block(short: bool) -> None:
+    """Junk follows it, so that it is looked for behind the last block."""
+    header = bcdc.Header(fingerprint=b"abcdef", sample_rate=16000)
+    full, start = header.full_block_bytes, write_header(header)
+    block = stored_block(bytes(full), 0, full, short)
+    body = put_varint(160 * 200) + bytes(2)
+    trailer = b"\0" + body + put_varint(len(body))[::-1]
+    data = start + block + trailer + trailer_check(start, trailer) + b"junk"
+    assert salvage(data).has_trailer is not short
+
+
+def test_nothing_follows_a_short_block() -> None:
+    header = bcdc.Header(fingerprint=b"abcdef", sample_rate=16000)
+    full = header.full_block_bytes
+    payload = bytes(header.raw_bytes(90))
+    short, next_one = stored_block(payload, 0, full, True), stored_block(bytes(full), 1, full)
+    restored = salvage(write_header(header) + short + next_one).decode()
+    assert restored.frames == 90 and not restored.lost
+
+
+def test_a_short_block_as_long_as_a_full_one_is_lost() -> None:
+    """Only a file made for it has one."""
+    header = bcdc.Header(fingerprint=b"abcdef", sample_rate=16000)
+    full = header.full_block_bytes
+    assert salvage(write_header(header) + stored_block(bytes(full), 0, full, True)).frames == 0
 
 
 def test_a_last_block_shows_how_many_frames_it_has_at_least(toy_prior: ToyPrior) -> None:
@@ -167,7 +224,7 @@ def test_the_number_of_a_block_follows_from_its_checksum() -> None:
     sizes = [0, 1, 2, 3, 4, 5, 8, 17, 63, 64, 65, 127, 128, 200, 255, 256, 259, 260]
     blocks = [stored_block(random.bytes(size), 90 + n, full) for n, size in enumerate(sizes)]
     data = random.bytes(700) + b"".join(blocks)
-    search = block_search.BlockSearch(data, header, len(data), 200)
+    search = block_search.BlockSearch(data, header, len(data), 200 * header.block_frames)
     found = [(block.index, block.end - block.start) for block in search.run(0)]
     assert found == [(90 + n, size) for n, size in enumerate(sizes)]
 

@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import bcdc
+from bcdc.blocks import block_check
 from bcdc.prior_coder import NetworkCoder
-from bcdc.varint import check32
 
 MODEL = bytes.fromhex("0123456789ab")
 ToyPrior = Callable[..., bcdc.Prior]
@@ -156,7 +156,8 @@ def damaged(data: bytes) -> bytes:
     """A container whose first block has a payload of no tokens, every checksum being right."""
     block = bcdc.read(data).blocks[0]
     payload = b"\xff" * (block.end - block.start)
-    return data[: block.start - 4] + check32(payload, 0) + payload + data[block.end :]
+    check = block_check(payload, 0, block.short)
+    return data[: block.start - 4] + check + payload + data[block.end :]
 
 
 def test_a_damaged_container_fails_alone(toy_prior: ToyPrior) -> None:

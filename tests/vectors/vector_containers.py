@@ -19,6 +19,7 @@ from repair import (  # type: ignore[import-not-found]
 )
 
 import bcdc
+from bcdc.blocks import block_check
 from bcdc.varint import check16, put_varint
 
 Vector = tuple[str, bytes, str, str]
@@ -237,10 +238,28 @@ def _impossible_trailers() -> list[tuple[str, bytes, str]]:
     longer = first[: at + 1] + body + put_varint(len(body)) + bytes(4)
     table = bytearray(stored(PLAIN, walk(1, 40), 40 * 16000))
     table[-6] ^= 1
+    full, short = (stored(PLAIN, walk(1, n), n * 16000) for n in (4, 3))
     return [
         ("samples", with_trailer_check(longer), "nine seconds declared, one block stored"),
         ("seek-table", with_trailer_check(bytes(table)), "an entry is wrong"),
+        (
+            "full-as-short",
+            _with_last_kind(full, short=True),
+            "the last block is full and has the checksum of a short one",
+        ),
+        (
+            "short-as-full",
+            _with_last_kind(short, short=False),
+            "the last block is short and has the checksum of a full one",
+        ),
     ]
+
+
+def _with_last_kind(data: bytes, short: bool) -> bytes:
+    """A container whose last block has the checksum of a short one, or of a full one."""
+    last = bcdc.read(data).blocks[-1]
+    check = block_check(data[last.start : last.end], last.index, short)
+    return data[: last.start - 4] + check + data[last.start :]
 
 
 def _impossible_headers() -> list[tuple[str, bytes, str]]:

@@ -13,8 +13,8 @@ import pytest
 import soundfile
 
 import bcdc
+from bcdc.blocks import block_check
 from bcdc.prior_coder import NetworkCoder
-from bcdc.varint import check32
 from bigcodec_cli.coding.verification import read_back
 
 Here = Callable[..., Any]
@@ -90,7 +90,8 @@ def impossible(data: bytes) -> bytes:
     """A container whose first payload stands for no tokens, every checksum being right."""
     block = bcdc.read(data).blocks[0]
     payload = b"\xff" * (block.end - block.start)
-    return data[: block.start - 4] + check32(payload, 0) + payload + data[block.end :]
+    check = block_check(payload, 0, block.short)
+    return data[: block.start - 4] + check + payload + data[block.end :]
 
 
 def cut(data: bytes) -> bytes:

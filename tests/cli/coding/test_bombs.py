@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import bcdc
-from bcdc.blocks import seek_table, stored_block, trailer_check
+from bcdc.blocks import is_short, seek_table, stored_block, trailer_check
 from bcdc.header import write_header
 from bcdc.varint import put_varint
 from bigcodec_cli.files.containers import too_many_tokens, too_much_audio
@@ -31,8 +31,11 @@ def bomb(model: Path, seconds: int, rate: int = 16000, channels: int = 1, **geom
         geometry=bcdc.Geometry(**{"codebook_sizes": (1024,)} | geometry),
         coder=bcdc.Coder.ADAPTIVE,
     )
-    count = -(-header.frames_of(seconds * rate) // header.block_frames)
-    blocks = [stored_block(b"", index, header.full_block_bytes) for index in range(count)]
+    frames, full = header.frames_of(seconds * rate), header.block_frames
+    blocks = [
+        stored_block(b"", index, header.full_block_bytes, is_short(index, frames, full))
+        for index in range(-(-frames // full))
+    ]
     body = put_varint(seconds * rate) + bytes(2)
     body += b"".join(map(put_varint, seek_table([len(block) for block in blocks])))
     trailer = b"\0" + body + put_varint(len(body))[::-1]

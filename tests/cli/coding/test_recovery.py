@@ -38,10 +38,9 @@ def test_a_missing_end_is_named_and_nothing_put_there(
     assert "0.00 s" not in ran.stderr and "; the end is missing" in ran.stderr
     wave, _ = soundfile.read(tmp_path / "cut.wav", dtype="int16")
     whole, _ = soundfile.read(tmp_path / "whole.wav", dtype="int16")
-    assert len(wave) <= 8 * RATE and facts["seconds"] == len(wave) / RATE
+    assert len(wave) == 8 * RATE and facts["seconds"] == 8
     assert np.abs(wave[: 6 * RATE].astype(int) - whole[: len(wave)][: 6 * RATE]).max() <= 1
-    if len(wave):
-        assert "its end is missing" in here("test", "cut.bcdc").stderr
+    assert "its end is missing" in here("test", "cut.bcdc").stderr
 
 
 @pytest.mark.parametrize("at", [-11, -8, -1])

@@ -14,7 +14,7 @@ import pytest
 import soundfile
 
 import bcdc
-from bcdc.varint import check32
+from bcdc.blocks import block_check
 from bigcodec_models import Codec
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -310,7 +310,8 @@ def test_impossible_but_intact_containers_are_one_failed_file(
     data = bytearray((tmp_path / "bad.bcdc").read_bytes())
     block = bcdc.read(bytes(data)).blocks[0]
     data[block.start : block.end] = b"\xff" * (block.end - block.start)
-    data[block.start - 4 : block.start] = check32(bytes(data[block.start : block.end]), 0)
+    payload = bytes(data[block.start : block.end])
+    data[block.start - 4 : block.start] = block_check(payload, 0, short=True)
     (tmp_path / "bad.bcdc").write_bytes(data)
     tone(tmp_path / "a.wav")
     ok(bigcodec("compress", "a.wav", "--model", toy_model))
