@@ -51,7 +51,8 @@ class AudioInput:
     """An open audio file. `frames` is None where its length is not known beforehand.
 
     `blocks` gives its samples (channels, n), float32, once; it raises CliError. When it has ended,
-    `fault` says why that was not all of the audio, None if it was.
+    `fault` says why that was not all of the audio, None if it was. `is_checked` is false for rare
+    formats, where nobody can tell.
     """
 
     name: str
@@ -60,6 +61,7 @@ class AudioInput:
     frames: int | None
     blocks: Iterator[Samples]
     fault: Callable[[], str | None] = lambda: None
+    is_checked: bool = True
     tags: tuple[tuple[str, str], ...] = ()
 
     @property
@@ -171,6 +173,7 @@ def _open_file(path: Path, name: str, stack: contextlib.ExitStack) -> AudioInput
         frames=file.frames,
         blocks=(np.ascontiguousarray(block.T) for block in file.blocks()),
         fault=lambda: file.fault,
+        is_checked=file.is_checked,
         tags=file.tags,
     )
 

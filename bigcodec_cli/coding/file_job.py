@@ -23,7 +23,7 @@ class FileJob:
     """
 
     def __init__(self, job: Job, outputs: OutputOptions, reporter: Reporter) -> None:
-        self.job, self.reporter, self._outputs = job, reporter, outputs
+        self.job, self.reporter, self.outputs = job, reporter, outputs
         self._source = None if job.source is None else SourceFile(job.source)
         self.stack = contextlib.ExitStack()
         self._output: AtomicOutput | None = None
@@ -41,9 +41,9 @@ class FileJob:
         make_folder(job.target.parent)
         self._output = AtomicOutput(
             job.target,
-            overwrite=self._outputs.force,
+            overwrite=self.outputs.force,
             source=self._source,
-            mark=self._outputs.mark,
+            mark=self.outputs.mark,
         )
         self.stack.callback(self._output.discard)
         return self._output.temporary
@@ -71,7 +71,7 @@ class FileJob:
             self.stack.close()
             return None
         size = self._output.temporary.stat().st_size
-        remove = self._outputs.remove and not keep_source and self._source is not None
+        remove = self.outputs.remove and not keep_source and self._source is not None
         self._output.commit(remove_source=remove)
         if remove and self._source is not None and not self._source.is_regular:
             self.reporter.remark(f"{self.job.name}: is no regular file, and was not removed")

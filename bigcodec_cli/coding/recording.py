@@ -24,7 +24,8 @@ class Recording:
     each channel of samples (n,) at the model's rate, which it makes tokens of; or there are none,
     but `tokens` (channels, frames, codebooks). `samples` gives how many were read so far, of each
     channel at the recording's rate. `seconds` is None where the length is not known beforehand.
-    `fault`, asked at the end, says why it is not all of the recording, None if it is.
+    `fault`, asked at the end, says why it is not all of the recording, None if it is; where
+    `is_checked` is false, nobody can tell.
     """
 
     header: bcdc.Header
@@ -33,6 +34,7 @@ class Recording:
     samples: Callable[[], int]
     seconds: float | None
     fault: Callable[[], str | None] = lambda: None
+    is_checked: bool = True
 
 
 def recording_of_audio(
@@ -59,6 +61,7 @@ def recording_of_audio(
         samples=lambda: counted.samples,
         seconds=audio.seconds,
         fault=audio.fault,
+        is_checked=audio.is_checked,
     )
 
 

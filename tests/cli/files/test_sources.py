@@ -70,6 +70,14 @@ def test_links_are_not_followed_to_what_they_name(
     assert (tmp_path / "a.bcdc").exists()
 
 
+@pytest.mark.usefixtures("imported")
+def test_formats_that_nobody_can_check_stay(here: Here, tmp_path: Path, toy_model: Path) -> None:
+    soundfile.write(tmp_path / "a.sf", np.zeros(1600), 16000, format="IRCAM", subtype="PCM_16")
+    ran = here("compress", "a.sf", "--rm", "--model", toy_model)
+    assert ran.code == 0 and "a.sf: is of a format whose end cannot be checked" in ran.stderr
+    assert (tmp_path / "a.sf").exists() and (tmp_path / "a.bcdc").exists()
+
+
 @pytest.mark.parametrize(
     ("command", "words"),
     [
