@@ -76,13 +76,11 @@ def command(
     Many short files take hardly longer than a long one: whatever the --batch-size, they are
     coded, verified and named in batches of up to 32, or two minutes.
 
-    With --ray, the machines of a Ray cluster code the files, to the bytes that one machine of
-    their kind gives: a worker with a model of its own for every GPU, or, if there are none, for
-    every CPU that has memory for it. Each machine needs bigcodec-cli[ray], and the same paths to
-    inputs, outputs and BIGCODEC_HOME. 'local' is a cluster of this machine alone, while the
-    command runs; 'auto' is the one that this machine belongs to. For a cluster that asks for a
-    token, set RAY_AUTH_MODE=token. Files whose worker was lost count as failed; --skip-existing
-    does the rest.
+    With --ray, a Ray cluster codes the files, to the bytes of a plain run: a worker for every
+    GPU, or, without any, for every CPU with memory for it. Each machine needs bigcodec-cli[ray],
+    and the same paths to inputs, outputs and BIGCODEC_HOME. 'local' is a cluster of this machine
+    alone, 'auto' the one that it belongs to. If a cluster asks for a token, set
+    RAY_AUTH_MODE=token. Files of a lost worker count as failed; --skip-existing does the rest.
 
     --rm needs a model that 'models list' shows: decompress must find it by itself.
     """
@@ -106,13 +104,13 @@ def command(
         check_request(ray_address, batch, where, config)
     if where.output_dir is not None:
         make_folder(where.output_dir)
+    _compress(config, batch, ray_address)
+
+
+def _compress(config: CompressConfig, batch: Batch, ray_address: str | None) -> None:
     if ray_address is not None:
         compress_on_ray(ray_address, config, batch)
-    else:
-        _compress(config, batch)
-
-
-def _compress(config: CompressConfig, batch: Batch) -> None:
+        return
     from bigcodec_cli.coding.audio_encoder import AudioEncoder
     from bigcodec_cli.coding.compress_files import compress_files
 

@@ -73,7 +73,6 @@ def command(
     import bcdc
     from bigcodec_cli.coding.audio_encoder import AudioEncoder
     from bigcodec_cli.coding.config import CompressConfig
-    from bigcodec_cli.model_store.priors import store_prior
     from bigcodec_cli.training.prior import bits_per_token_of, fitted_file, gather
     from bigcodec_models.prior import FitConfig, PriorConfig
     from bigcodec_models.prior.dataset import code_vectors
@@ -92,13 +91,19 @@ def command(
     prior = bcdc.read_prior(stored)
     bits = bits_per_token_of(prior, gathered.held_out)
     note("held out, bits a token: " + ", ".join(f"{name} {b:.3f}" for name, b in bits.items()))
-    if output is None:
-        place = store_prior(stored)
-    else:
-        place = output
-        with atomic_output(output, overwrite=force) as temporary:
-            temporary.write_bytes(stored)
+    place = _store(stored, output, force)
     note(f"prior {prior.name.hex()}, {len(stored) / 1e6:.2f} MB: {place}")
+
+
+def _store(prior: bytes, output: Path | None, force: bool) -> Path:
+    """Write a prior to a file, or install it; where it is then."""
+    from bigcodec_cli.model_store.priors import store_prior
+
+    if output is None:
+        return store_prior(prior)
+    with atomic_output(output, overwrite=force) as temporary:
+        temporary.write_bytes(prior)
+    return output
 
 
 def _report(state: FitReport) -> None:

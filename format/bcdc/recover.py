@@ -198,9 +198,9 @@ def salvage(data: bytes) -> Salvage:
         BcdcError: the header is not that of a container, or is damaged beyond repair.
     """
     for start in _starts(data):
-        found = _salvage(data, start)
-        if found.has_trailer or not start.repaired:
-            return found
+        salvaged = _salvage(data, start)
+        if salvaged.has_trailer or not start.repaired:
+            return salvaged
     read_header(data)  # raises the error that describes it
     raise CorruptError("the header is damaged beyond repair")
 

@@ -225,8 +225,8 @@ def test_the_number_of_a_block_follows_from_its_checksum() -> None:
     blocks = [stored_block(random.bytes(size), 90 + n, full) for n, size in enumerate(sizes)]
     data = random.bytes(700) + b"".join(blocks)
     search = block_search.BlockSearch(data, header, len(data), 200 * header.block_frames)
-    found = [(block.index, block.end - block.start) for block in search.run(0)]
-    assert found == [(90 + n, size) for n, size in enumerate(sizes)]
+    places = [(block.index, block.end - block.start) for block in search.run(0)]
+    assert places == [(90 + n, size) for n, size in enumerate(sizes)]
 
 
 @pytest.mark.parametrize("kind", ["random", "blocks without checksums", "made for it"])

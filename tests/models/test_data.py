@@ -55,9 +55,6 @@ def write(tmp_path: Path) -> Write:
     return write
 
 
-NOISE = np.random.default_rng(0).uniform(-0.5, 0.5, 3000).astype(np.float32)
-
-
 def names(clips: list[Clip]) -> list[str]:
     return [clip.name for clip in clips]
 
@@ -181,44 +178,6 @@ clip_lists = st.lists(
     max_size=60,
     unique_by=lambda entry: entry[0],
 )
-
-
-class TestOddFiles:
-    """What libsndfile does not give in full is read as far as it goes, from its beginning on."""
-
-    def test_wav_of_a_killed_recorder(self, write: Write, tmp_path: Path) -> None:
-        path = write("a.wav", NOISE[:3000]).path
-        whole = crops.read_mono(scan(tmp_path)[0])
-        content = path.read_bytes()
-        place = content.index(b"data") + 4
-        path.write_bytes(content[:place] + bytes(4) + content[place + 4 :])
-        (clip,) = scan(tmp_path)
-        assert (clip.frames, clip.sequential) == (3000, True)
-        assert np.array_equal(crops.read_mono(clip), whole)
-        assert np.array_equal(crops.read_mono(clip, 1000, 500), whole[1000:1500])
-
-    def test_flac_of_unknown_length(self, tmp_path: Path) -> None:
-        wave = np.random.default_rng(0).uniform(-0.5, 0.5, 30000)
-        soundfile.write(tmp_path / "a.flac", wave, 16000)
-        whole = crops.read_mono(scan(tmp_path)[0])
-        content = (tmp_path / "a.flac").read_bytes()
-        unknown = content[:21] + bytes([content[21] & 0xF0]) + bytes(4) + content[26:]
-        (tmp_path / "a.flac").write_bytes(unknown)
-        index = tmp_path / "index.json"
-        for _ in range(2):  # the second time from the index
-            (clip,) = scan(tmp_path, index)
-            assert (clip.frames, clip.sequential) == (30000, True)
-        assert np.array_equal(crops.read_mono(clip, 9000, 16000), whole[9000:25000])
-
-    def test_a_file_cut_short_is_reported_and_used(self, write: Write, tmp_path: Path) -> None:
-        path = write("a.wav", NOISE[:3000]).path
-        path.write_bytes(path.read_bytes()[:-2000])
-        reports: list[tuple[Path, str]] = []
-        (clip,) = scan(tmp_path, None, lambda *report: reports.append(report))
-        assert clip.frames == 2000 and len(crops.read_mono(clip)) == 2000
-        ((reported, reason),) = reports
-        assert reported == path and reason.startswith("was cut short: 4000 of 6000 bytes")
-        assert reason.endswith("; used as far as it goes")
 
 
 class TestSplit:

@@ -25,10 +25,10 @@ class CountingFile(io.BytesIO):
 def test_search_reads_a_file_once() -> None:
     data = b"fLaC" * 800_000
     file = CountingFile(data)
-    content, at, found = Content(file, len(data)), 0, 0
+    content, at, marks = Content(file, len(data)), 0, 0
     while (at := content.find(b"fLaC", at)) >= 0:
-        at, found = at + 4, found + 1
-    assert found == 800_000
+        at, marks = at + 4, marks + 1
+    assert marks == 800_000
     assert file.reads <= len(data) // PIECE + 2
 
 

@@ -92,8 +92,8 @@ def load_published(checkout: Path) -> Any:
     folder = checkout / "config"
     parts = ("model", "train", "preprocess")
     published = {part: OmegaConf.load(folder / part / "default.yaml") for part in parts}
-    ours = {"model": WIDTHS, "train": {"disc_optim_params": {"lr": RATE / WARM_UP_START}}}
-    return CodecLightningModule(OmegaConf.merge(published, ours)).train()
+    overrides = {"model": WIDTHS, "train": {"disc_optim_params": {"lr": RATE / WARM_UP_START}}}
+    return CodecLightningModule(OmegaConf.merge(published, overrides)).train()
 
 
 def randomise(module: Any) -> None:
@@ -123,8 +123,8 @@ def feature_maps(model: Any, waves: dict[str, Tensor]) -> dict[str, Any]:
     for kind, key in (("mpd", "discriminator"), ("spectral", "spec_discriminator")):
         for name, wave in waves.items():
             for part, maps in enumerate(model[key](wave)):
-                for index, found in enumerate(maps):
-                    values = found.detach().flatten().float().numpy()
+                for index, features in enumerate(maps):
+                    values = features.detach().flatten().float().numpy()
                     last = index == len(maps) - 1
                     kept[f"{kind}_{name}.{part}.{index}"] = values[:: 1 if last else THINNING]
     return kept
