@@ -71,7 +71,7 @@ def command(
     Reads what soundfile reads (WAV, FLAC, Ogg, Opus, MP3, ...) at any rate and channel count.
     Without -o or --output-dir, speech.wav becomes speech.bcdc beside it. '-' as the input is
     stdin, coded as it comes if it is WAV or --raw; its output is stdout, if -o does not say
-    otherwise.
+    otherwise. --rm needs a model of 'models list', so that decompress finds it by itself.
 
     Many short files take hardly longer than a long one: whatever the --batch-size, they are
     coded, verified and named in batches of up to 32, or two minutes.
@@ -81,8 +81,6 @@ def command(
     and the same paths to inputs, outputs and BIGCODEC_HOME. 'local' is a cluster of this machine
     alone, 'auto' the one that it belongs to. If a cluster asks for a token, set
     RAY_AUTH_MODE=token. Files of a lost worker count as failed; --skip-existing does the rest.
-
-    --rm needs a model that 'models list' shows: decompress must find it by itself.
     """
     if how.outputs.remove and no_verify:
         raise click.UsageError("--rm removes what is verified; leave --no-verify out")
