@@ -98,8 +98,8 @@ class Learner:
         return dict(zip(self.names, self.mean, strict=True))
 
     def step(self, adversarial: bool) -> None:
-        """One step on the contents of `wave`, `segment_start`, `f0_random` and `phases`; adds losses
-        to `sums`."""
+        """One step on the contents of `wave`, `segment_start`, `f0_random` and `phases`; adds
+        losses to `sums`."""
         zero = self.sums.new_zeros(())
         d_losses = (zero, zero, zero)
         with self.autocast():
@@ -223,8 +223,12 @@ class Learner:
         return " ".join(f"{v:.4f}" for v in (*values, *f0_accuracy(*output.f0)))
 
     def load(self, path: str) -> str:
-        """Take weights that fit by name and shape; what the rest is."""
+        """Take weights that fit by name and shape, or those of discriminators; says what it took."""
         tensors = load_file(path)
+        if os.path.basename(path).startswith("discriminators"):
+            parts = self.codec_loss.discriminators
+            parts.load_state_dict({k: v.float() for k, v in tensors.items()}, strict=False)
+            return f"{len(tensors)} tensors of {path}"
         state = self.network.state_dict()
         renamed = {"decoder.pitch_head.0.": "decoder.f0_head.norm."}
         for old, new in renamed.items():
