@@ -223,7 +223,7 @@ class Learner:
         return " ".join(f"{v:.4f}" for v in (*values, *f0_accuracy(*output.f0)))
 
     def load(self, path: str) -> str:
-        """Take weights that fit by name and shape, or those of discriminators; says what it took."""
+        """Take the weights of a file that fit by name and shape, and say which."""
         tensors = load_file(path)
         if os.path.basename(path).startswith("discriminators"):
             parts = self.codec_loss.discriminators
