@@ -28,7 +28,7 @@ import soundfile
 ROOT = Path(__file__).resolve().parents[1]
 CLIP = ROOT / "examples" / "speech.flac"
 GOLDEN = next(ROOT.glob("tests/**/golden_release.pt"))
-SHIPPED = "lite-4"
+SHIPPED = "lite-5"
 STEPS = 12
 
 

@@ -54,6 +54,12 @@ def f0_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_toy("toy-single", tmp_path_factory.mktemp("models"))
 
 
+@pytest.fixture(scope="session")
+def harmonic_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model file whose tokens always have F0 with them."""
+    return save_toy("toy-harmonic", tmp_path_factory.mktemp("models"))
+
+
 @dataclasses.dataclass(frozen=True)
 class Ran:
     """What a command did in this process."""

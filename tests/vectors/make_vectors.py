@@ -29,7 +29,7 @@ but newer or larger than a reader takes. Each has one thing wrong with it.
 - `.safetensors`, `.pt`: `bigcodec_models.codec.read_model`; the start of the fingerprint, or the
   error. What `bad-code*` would do if pickle loaded it is to make something named `loaded-code-ran`.
 
-All tokens and weights are made up, but for `good-shipped-prior.bcdc`, which holds tokens of
+All tokens and weights are made up, but for `good-shipped-prior-*.bcdc`, which hold tokens of
 `examples/speech.flac` (LibriSpeech, CC BY 4.0, see `examples/ATTRIBUTION.md`).
 
 | file | gives | what it is |

@@ -20,9 +20,8 @@ from bigcodec_models.codec import read_model
 from bigcodec_models.errors import ModelFileError
 
 HERE = Path(__file__).parent
-(SHIPPED,) = (HERE.parent.parent / "models/bigcodec_models/weights/priors").glob(
-    "ef9e52ffb32e-1-*.bcdp"
-)
+SHIPPED = (HERE.parent.parent / "models/bigcodec_models/weights/priors").glob("*.bcdp")
+PRIORS = [bcdc.read_prior(path.read_bytes()) for path in (HERE / "good-prior.bcdp", *SHIPPED)]
 SUFFIXES = {".bcdc", ".bcdp", ".safetensors", ".pt"}
 ROWS = dict(re.findall(r"^\| `(.*?)` \| (.*?) \|", (HERE / "README.md").read_text("utf-8"), re.M))
 TRACE = "loaded-code-ran"
@@ -55,8 +54,7 @@ def test_the_generator_makes_the_committed_files(tmp_path: Path) -> None:
 
 def tokens_of(data: bytes) -> str:
     container = bcdc.read(data)
-    files = [HERE / "good-prior.bcdp", SHIPPED]
-    priors = {prior.name: prior for prior in (bcdc.read_prior(p.read_bytes()) for p in files)}
+    priors = {prior.name: prior for prior in PRIORS}
     tokens = container.tokens(prior=priors.get(container.header.prior_fingerprint or b""))
     shape = " x ".join(map(str, tokens.shape))
     return f"tokens {shape}, CRC-32 {zlib.crc32(tokens.astype('<i4').tobytes()):08x}"

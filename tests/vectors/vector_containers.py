@@ -27,7 +27,7 @@ Vector = tuple[str, bytes, str, str]
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
-(SHIPPED,) = (ROOT / "models/bigcodec_models/weights/priors").glob("ef9e52ffb32e-1-*.bcdp")
+SHIPPED = sorted((ROOT / "models/bigcodec_models/weights/priors").glob("*.bcdp"))
 GEOMETRY = bcdc.Geometry(hop=16000, codebook_sizes=(300, 5))
 WITH_F0 = bcdc.Geometry(hop=16000, codebook_sizes=(300, 154), f0=True)
 PLAIN = bcdc.Header(fingerprint=MODEL, sample_rate=16000, geometry=GEOMETRY)
@@ -134,17 +134,7 @@ def _good_coded() -> Iterator[Vector]:
             outcome(tokens),
             words,
         )
-    spoken = json.loads((ROOT / "tests/cli/model_store/golden/speech.json").read_text())
-    tokens = np.array(spoken, np.int32)[None, :160]
-    shipped = bcdc.read_prior(SHIPPED.read_bytes())
-    geometry = dataclasses.replace(shipped.geometry, f0=True)
-    header = bcdc.Header(fingerprint=shipped.model, sample_rate=16000, geometry=geometry)
-    yield (
-        "good-shipped-prior.bcdc",
-        stored(bcdc.header_for(header, bcdc.Coder.PRIOR, shipped), tokens, 32000, shipped),
-        outcome(tokens),
-        "the first two seconds of examples/speech.flac by lite-4 and the prior that ships",
-    )
+    yield from _spoken()
     tokens = walk(1, 8)
     header = dataclasses.replace(PLAIN, coder=bcdc.Coder.ADAPTIVE)
     (raw,) = bcdc.Coding(PLAIN, None).encode([tokens])
@@ -154,6 +144,24 @@ def _good_coded() -> Iterator[Vector]:
         outcome(tokens),
         "adaptive, its only block as long as its tokens packed raw, and so packed",
     )
+
+
+def _spoken() -> Iterator[Vector]:
+    """Speech with each of the priors that ship."""
+    for path in SHIPPED:
+        prior = bcdc.read_prior(path.read_bytes())
+        coded = prior.geometry.codebooks > 1
+        mode = "coded" if coded else "predicted"
+        listed = ROOT / f"tests/cli/model_store/golden/speech-{mode}.json"
+        tokens = np.array(json.loads(listed.read_text()), np.int32)[:160].reshape(1, 160, -1)
+        geometry = dataclasses.replace(prior.geometry, f0=coded)
+        header = bcdc.Header(fingerprint=prior.model, sample_rate=16000, geometry=geometry)
+        yield (
+            f"good-shipped-prior-{mode}.bcdc",
+            stored(bcdc.header_for(header, bcdc.Coder.PRIOR, prior), tokens, 32000, prior),
+            outcome(tokens),
+            f"two seconds of examples/speech.flac by lite-5 and a prior that ships, F0 {mode}",
+        )
 
 
 def _base() -> bytes:

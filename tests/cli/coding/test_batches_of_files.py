@@ -18,7 +18,7 @@ from bcdc.prior_coder import NetworkCoder
 from bigcodec_cli.coding.verification import read_back
 
 Here = Callable[..., Any]
-MODEL = ("--model", "lite-4")
+MODEL = ("--model", "lite-5")
 SECONDS = (0.4, 1.5, 0.0, 2.3, 0.9)
 NAMES = [f"{index}.wav" for index in range(len(SECONDS))]
 

@@ -215,15 +215,25 @@ def test_a_mode_that_a_model_does_not_know_is_refused(
     assert [path.name for path in tmp_path.iterdir()] == ["clip.wav"]
 
 
-def test_a_model_that_can_only_code_it_says_so(here: Here, tmp_path: Path, clip: Path) -> None:
-    """As lite-4 does, whose files say that they hold F0."""
-    refused = here("compress", clip, "--f0", "predicted", "--model", "lite-4")
-    words = "bigcodec: --f0 predicted: the model lite-4 supports only coded\n"
+def test_a_model_that_can_only_code_it_says_so(
+    here: Here, tmp_path: Path, clip: Path, harmonic_model: Path
+) -> None:
+    refused = here("compress", clip, "--f0", "predicted", "--model", harmonic_model)
+    words = f"bigcodec: --f0 predicted: the model {harmonic_model} supports only coded\n"
     assert (refused.code, refused.stderr) == (1, words)
     for choice in ([], ["--f0", "coded"]):
-        assert here("compress", "-f", clip, "--model", "lite-4", *choice).code == 0
+        assert here("compress", "-f", clip, "--model", harmonic_model, *choice).code == 0
+        geometry = read(tmp_path / "clip.bcdc").header.geometry
+        assert geometry.f0 and geometry.codebook_sizes == (*geometry.codebook_sizes[:1], F0_BINS)
+
+
+def test_the_shipped_model_has_a_prior_for_either_kind(
+    here: Here, tmp_path: Path, clip: Path
+) -> None:
+    for choice, sizes in {"predicted": (8192,), "coded": (8192, F0_BINS)}.items():
+        assert here("compress", "-f", clip, "--f0", choice).code == 0
         header = read(tmp_path / "clip.bcdc").header
-        assert header.geometry == bcdc.Geometry(codebook_sizes=(16384, 154), f0=True)
+        assert header.geometry.codebook_sizes == sizes
         assert header.coder is bcdc.Coder.PRIOR
 
 

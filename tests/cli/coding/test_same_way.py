@@ -24,7 +24,7 @@ from bigcodec_models.data.index import scan
 Here = Callable[..., Any]
 
 
-@pytest.mark.parametrize("name", ["toy", "lite-4"])
+@pytest.mark.parametrize("name", ["toy", "lite-5"])
 def test_eval_hears_the_samples_that_decompress_writes(
     here: Here, tmp_path: Path, speech: Path, toy_model: Path, name: str
 ) -> None:

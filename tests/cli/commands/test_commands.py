@@ -251,7 +251,7 @@ def test_models_are_imported_listed_shown_and_chosen(
     )
 
 
-@pytest.mark.parametrize("name", ["lite", "lite-4", "../up", "a b", ".hidden", ""])
+@pytest.mark.parametrize("name", ["lite", "lite-5", "../up", "a b", ".hidden", ""])
 def test_bad_and_taken_model_names_are_refused(bigcodec: Run, toy_model: Path, name: str) -> None:
     result = bigcodec("models", "import", toy_model, "--name", name)
     if name:

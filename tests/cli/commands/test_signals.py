@@ -21,7 +21,7 @@ WAITING = [
     (["info", "-"], BOTH),
     (["test", "-"], BOTH),
     (["tokens", "extract", "-", "-o", "out.npy"], BOTH),
-    (["models", "default", "lite-4"], BOTH),
+    (["models", "default", "lite-5"], BOTH),
     (["compress", "--filelist", "-"], BOTH),
     (["decompress", "-", "-o", "out.wav"], BOTH[1:]),  # these two have much to import
     (["compare", "fifo", "fifo"], BOTH[:1]),

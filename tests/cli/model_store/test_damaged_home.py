@@ -28,7 +28,7 @@ DAMAGED = [
     b"\xff\xfe",
     b"[" * 100_000,
     b"\0" * 300,
-    b'"lite-4"',
+    b'"lite-5"',
 ]
 
 
@@ -54,7 +54,7 @@ def test_a_damaged_file_is_set_aside_once(
     (home / name).write_bytes(content)
     first, second = in_process("models", "list"), in_process("models", "list")
     assert first.returncode == second.returncode == 0
-    assert "lite-4" in first.stdout and first.stdout == second.stdout
+    assert "lite-5" in first.stdout and first.stdout == second.stdout
     assert first.stderr.count("\n") == 1 and f"it is now {name}.damaged-1" in first.stderr
     assert second.stderr == ""
     assert (home / f"{name}.damaged-1").read_bytes() == content
@@ -85,7 +85,7 @@ ROW = {"fingerprint": "00" * 32, "digest": "00" * 32, "license": "MIT", "summary
         (".hidden", ROW),
         ("", ROW),
         ("a\n", ROW),
-        ("lite-4", ROW),
+        ("lite-5", ROW),
         ("mine", None),
         ("mine", "text"),
         ("mine", {**ROW, "fingerprint": 3}),
@@ -104,8 +104,8 @@ def test_wrong_entries_are_left_out(
     assert result.returncode == 0 and result.stderr.count("\n") == 1
     assert "is damaged and left out" in result.stderr
     assert [entry.name for entry in all_models()][-1] == "right"
-    assert len([line for line in result.stdout.splitlines() if "lite-4" in line]) == 1
-    assert find_model(name) is None or name == "lite-4"
+    assert len([line for line in result.stdout.splitlines() if "lite-5" in line]) == 1
+    assert find_model(name) is None or name == "lite-5"
 
 
 @pytest.mark.parametrize("default", ["../../escaped", "gone", 3, None, ["lite"]])

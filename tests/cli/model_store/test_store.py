@@ -85,8 +85,8 @@ def test_two_imports_wait_their_turn(tmp_path: Path, toy_model: Path) -> None:
     ("name", "words"),
     [
         ("lite", "is the name of a built-in model"),
-        ("lite-4", "is the name of a built-in model"),
-        ("LITE-4", "is the name of a built-in model"),
+        ("lite-5", "is the name of a built-in model"),
+        ("LITE-5", "is the name of a built-in model"),
         ("lite-99", "reserved for models that come with the program"),
         ("Lite-007", "reserved for models that come with the program"),
         ("../lite", "a model name has letters"),

@@ -103,7 +103,7 @@ def test_many_points_become_means_with_their_range() -> None:
 
 
 def test_labels_do_not_overlap_and_stay_inside() -> None:
-    names = ("a-codec-with-a-long-name", "opus:6", "lite-4", "codec2:1200")
+    names = ("a-codec-with-a-long-name", "opus:6", "lite-5", "codec2:1200")
     series = [Series(points=[(n % 2, 1.0 + n / 100)], style="s", label=name)
               for n, name in enumerate(names)]  # fmt: skip
     labels = chart_of(*series, x=x_scale(0, 1), y=y_scale([0, 2])).labels()

@@ -15,8 +15,8 @@ from bigcodec_models import Codec
 from bigcodec_models.registry import BuiltinModel, builtin_models, find_builtin
 
 WEIGHTS = Path(__file__).parents[3] / "models" / "bigcodec_models" / "weights"
-SIZES = {"lite-4": (16384, 154)}
-FLOORS = {"lite-4": (0.892, 2.28)}
+SIZES = {"lite-5": (8192,)}
+FLOORS = {"lite-5": (0.892, 2.28)}
 """STOI and PESQ-WB on the shared clip, a little below what was measured: 0.902 and 2.383."""
 every_model = pytest.mark.parametrize("model", builtin_models(), ids=lambda model: model.name)
 
@@ -40,7 +40,7 @@ def test_the_table_is_true(model: BuiltinModel) -> None:
 @every_model
 def test_files_are_small_and_loaded_without_random_weights(model: BuiltinModel) -> None:
     """Weights that are about to be replaced would take seconds to draw."""
-    assert model.path.stat().st_size <= 26_000_000
+    assert model.path.stat().st_size <= 44_000_000
     state = torch.get_rng_state()
     Codec.load(model.name)
     assert torch.equal(torch.get_rng_state(), state)
