@@ -14,7 +14,7 @@ from torch import Tensor
 
 from bigcodec_models.architectures.network import CodecNetwork
 from bigcodec_models.arrays import AnyTokens, Tokens, Wave
-from bigcodec_models.checkpoints.model_file import LoadedModel, load_model
+from bigcodec_models.checkpoints.model_file import LoadedModel, is_foreign, load_model
 from bigcodec_models.checkpoints.published import load_upstream
 from bigcodec_models.config import SAMPLE_RATE
 from bigcodec_models.errors import ModelFileError
@@ -276,4 +276,5 @@ def _read_file(path: Path) -> LoadedModel:
     except OSError as error:
         raise ModelFileError(f"{path}: cannot be read: {error.strerror}") from error
     # A torch checkpoint is a zip file, which begins with "PK".
-    return load_upstream(path) if start == b"PK" else load_model(path)
+    is_ours = start != b"PK" and not is_foreign(path)
+    return load_model(path) if is_ours else load_upstream(path)
