@@ -67,14 +67,22 @@ class AudioEncoder:
             job,
             outputs,
             reporter,
-            self._open,
+            self.open_recording,
             codec=self.codec,
             coder=self.coder,
             find_prior=lambda header: self.prior,
             verify=self.config.verify,
         )
 
-    def _open(self, job: Job, stack: contextlib.ExitStack, reporter: Reporter) -> Recording:
+    def open_recording(
+        self, job: Job, stack: contextlib.ExitStack, reporter: Reporter
+    ) -> Recording:
+        """Open a job's audio file; what there is to close goes into the stack.
+
+        Raises:
+            CliError: it cannot be read.
+            ValueError: a container cannot hold it.
+        """
         audio = stack.enter_context(open_audio(job.source, self.config.raw))
         kept = tuple((n, t) for n, t in audio.tags if len(os.fsencode(t)) <= _MAX_TAG_BYTES // 9)
         if len(kept) < len(audio.tags):
