@@ -42,6 +42,15 @@ class AudioEncoder:
             CliError: one of them is not at hand, or cannot be used.
         """
         codec, description = load_codec(config.model, config.device, f0=config.f0)
+        return cls.of(codec, config, description)
+
+    @classmethod
+    def of(cls, codec: Codec, config: CompressConfig, description: str = "") -> AudioEncoder:
+        """An encoder of a model that is loaded already.
+
+        Raises:
+            CliError: the coder of the configuration needs a prior, and there is none.
+        """
         prior = prior_for_model(codec.fingerprint, geometry_of(codec))
         coder = _coder(config.coder, prior, codec)
         return cls(config=config, codec=codec, prior=prior, coder=coder, description=description)
