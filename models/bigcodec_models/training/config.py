@@ -195,6 +195,7 @@ class TrainConfig:
     max_steps: int = 600_000
     batch_size: int = 8
     precision: str = "float32"
+    compile: bool = True
     ema_decay: float = 0.999
     freeze_encoder: bool = False
     predicted_f0_fraction: float = 0.5
