@@ -11,4 +11,4 @@ def select_rows(table: Tensor, tokens: Tensor) -> Tensor:
     As `F.embedding`, in whose backward pass the host waits for a GPU, so that it cannot be captured
     as a CUDA graph.
     """
-    return table.index_select(0, tokens.flatten()).unflatten(0, tokens.shape)
+    return table.index_select(0, tokens.flatten()).view(*tokens.shape, -1)

@@ -16,6 +16,7 @@ from bigcodec_models.losses.adversarial import (
     feature_matching_loss,
     generator_loss,
 )
+from bigcodec_models.losses.phase_rotation import PhaseRotation
 from bigcodec_models.losses.spectral import MultiResolutionStftLoss, MultiScaleMelLoss, f0_loss
 from bigcodec_models.training.config import TrainConfig
 
@@ -47,6 +48,7 @@ class CodecLoss(nn.Module):
         self.mel = MultiScaleMelLoss(losses.mel_windows)
         self.stft = MultiResolutionStftLoss(losses.stft_windows)
         self.discriminators = build_discriminators(config.discriminators)
+        self.rotation = PhaseRotation() if adversarial.rotate_phases else None
 
     def discriminate(self, wave: Tensor) -> list[Features]:
         """Features of a wave (B, 1, N) from every sub-discriminator."""
@@ -59,7 +61,8 @@ class CodecLoss(nn.Module):
         with a small weight should still learn at full speed. All waves go through in one batch,
         which is faster than two; nothing mixes the waves of a batch.
         """
-        both = self.discriminate(torch.cat([real, generated.detach().to(real.dtype)]))
+        pair = self._rotated(real, generated.detach())
+        both = self.discriminate(torch.cat([pair[0], pair[1].to(pair[0].dtype)]))
         scores = [features[-1] for features in both]
         loss = discriminator_loss(
             [[score[: len(real)]] for score in scores],
@@ -114,6 +117,7 @@ class CodecLoss(nn.Module):
     def _adversarial_losses(self, real: Tensor, generated: Tensor) -> Losses:
         """Losses that the discriminators give on waves (B, 1, N), each times its own weight."""
         weights = self._discriminator_weights()
+        real, generated = self._rotated(real, generated)
         with torch.no_grad():
             real_features = self.discriminate(real)
         with _frozen(self.discriminators):
@@ -122,6 +126,13 @@ class CodecLoss(nn.Module):
             "adversarial": generator_loss(features, self.config.adversarial.loss, weights),
             "feature_matching": feature_matching_loss(real_features, features, weights),
         }
+
+    def _rotated(self, real: Tensor, generated: Tensor) -> tuple[Tensor, Tensor]:
+        """Waves (B, 1, N), those of a pair by the same random phases where a run asks for it."""
+        if self.rotation is None:
+            return real, generated
+        phases = self.rotation.draw(len(real))
+        return self.rotation(real, phases), self.rotation(generated, phases)
 
     def _discriminator_weights(self) -> list[float]:
         """The weight of each sub-discriminator, in the order of `discriminate`."""

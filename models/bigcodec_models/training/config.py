@@ -131,6 +131,7 @@ class AdversarialConfig:
     start_step: int = 0
     every: int = 1
     segment_seconds: float = 0.0
+    rotate_phases: bool = False
 
     def __post_init__(self) -> None:
         check_choice("loss", self.loss, ADVERSARIAL_LOSSES)

@@ -110,7 +110,7 @@ class GraphedStep:
 
     def _wait_for_older(self) -> None:
         """Limit how far the host is ahead, so that it notices signals and the time in time."""
-        event = torch.cuda.Event()
+        event = torch.cuda.Event()  # type: ignore[no-untyped-call]
         event.record(torch.cuda.current_stream(self._device))
         self._in_flight.append(event)
         if len(self._in_flight) > _IN_FLIGHT:

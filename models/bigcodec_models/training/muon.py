@@ -25,8 +25,8 @@ class Muon(torch.optim.Optimizer):
 
     The learning rate is scaled so that updates have the size of AdamW's (arXiv 2502.16982): one
     learning rate serves both. `iterations` are those of Newton and Schulz. The state of a parameter
-    is `momentum_buffer`, of its shape. `found_inf`, if set, is a float32 scalar on the device: where
-    it is 1, a step changes nothing.
+    is `momentum_buffer`, of its shape. `found_inf`, if set, is a float32 scalar on the device:
+    where it is 1, a step changes nothing.
     """
 
     found_inf: Tensor | None = None

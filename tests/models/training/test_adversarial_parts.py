@@ -321,7 +321,7 @@ def train(folder: Path, run: Path, steps: int, **changes: Any) -> Trainer:
 
 MIXED: dict[str, Any] = {
     "discriminators": small_discriminators(mrd=0.5, mssbcqt=2),
-    "adversarial": {"loss": "hinge", "segment_seconds": 0.25},
+    "adversarial": {"loss": "hinge", "segment_seconds": 0.25, "rotate_phases": True},
     "losses": {"stft_weight": 1.0, "loudness_weight": 2.0, "wave_l1_weight": 0.1},
 }
 
