@@ -214,7 +214,7 @@ class Trainer:
         """
         clock = Clock()
         means = RunningMeans()
-        self._compile(callbacks.notice)
+        self.compile(callbacks.notice)
         items = self._local_items
         batches = self.data.batches(self.step, len(items), first=items.start)
         try:
@@ -242,8 +242,9 @@ class Trainer:
             if not self._is_torn() and self.process_group.is_main:
                 self.save()
 
-    def _compile(self, notice: Callable[[str], None]) -> None:
-        """Take steps as CUDA graphs from now on, if that is set and possible."""
+    def compile(self, notice: Callable[[str], None]) -> None:
+        """Take steps as CUDA graphs from now on, where that is set and possible; `notice` is told
+        why it is not."""
         if not self.config.compile or self.device.type != "cuda":
             return
         if self.process_group.size > 1:
