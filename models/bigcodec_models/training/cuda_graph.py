@@ -87,19 +87,22 @@ class GraphedStep:
         """Capture a step without taking it; whether that worked."""
         assert self._inputs is not None
         graph = torch.cuda.CUDAGraph()
-        torch.cuda.synchronize(self._device)
+        current = torch.cuda.current_stream(self._device)
         try:
-            # Other threads may use the device meanwhile.
-            with torch.cuda.graph(
-                graph, self._pool, self._stream, capture_error_mode="thread_local"
+            # The outer context restores the stream, which a capture that fails does not. Other
+            # threads may use the device meanwhile.
+            with (
+                torch.cuda.stream(current),
+                torch.cuda.graph(
+                    graph, self._pool, self._stream, capture_error_mode="thread_local"
+                ),
             ):
                 self._store(kind, self._step(kind, self._inputs))
         except Exception as error:  # the libraries below raise errors of many kinds
             self.captures = False
             self._graphs.clear()
-            reason = str(error).strip().split("\n")[0] or type(error).__name__
-            self._notice(f"compile: no CUDA graph, steps are slower: {reason}")
             torch.cuda.synchronize(self._device)
+            self._notice(f"compile: no CUDA graph, steps are slower: {_cause(error)}")
             return False
         self._graphs[kind] = graph
         return True
@@ -119,3 +122,10 @@ class GraphedStep:
 
 def _copy(tensor: Tensor | None) -> Tensor | None:
     return None if tensor is None else tensor.clone()
+
+
+def _cause(error: BaseException) -> str:
+    """The first line of the error that came first."""
+    while error.__context__ is not None:
+        error = error.__context__
+    return str(error).strip().split("\n")[0] or type(error).__name__

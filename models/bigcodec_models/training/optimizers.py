@@ -37,20 +37,13 @@ class Optimizers:
     def __init__(self, module: nn.Module, config: OptimizerConfig) -> None:
         self._named = dict(module.named_parameters())
         device = next(iter(self._named.values())).device
-        self._rate = torch.zeros((), device=device)
+        self._device, self._rate = device, torch.zeros((), device=device)
         decay, betas = config.weight_decay, (config.beta1, config.beta2)
         inner = self._inner() if config.kind == "muon" else {}
         others = [parameter for name, parameter in self._named.items() if name not in inner]
         # Fused: one pass over parameters and moments in place of a dozen, on CPUs and GPUs alike.
         self._parts: list[torch.optim.Optimizer] = [
-            torch.optim.AdamW(
-                others,
-                lr=self._rate,
-                betas=betas,
-                weight_decay=decay,
-                fused=True,
-                capturable=device.type == "cuda",
-            )
+            torch.optim.AdamW(others, lr=self._rate, betas=betas, weight_decay=decay, fused=True)
         ]
         if inner:
             self._parts.append(
@@ -80,8 +73,11 @@ class Optimizers:
     def step(self, skip: Tensor | None = None) -> None:
         """Update every parameter that has a gradient; nothing changes if `skip`, a float32 scalar
         on the device, is 1."""
+        captured = self._device.type == "cuda" and torch.cuda.is_current_stream_capturing()
         for part in self._parts:
             part.found_inf = skip  # type: ignore[attr-defined]  # as torch's gradient scaler does
+            for group in part.param_groups:
+                group["capturable"] = captured  # or else torch warns, or refuses to be captured
             part.step()
 
     def moments(self) -> dict[str, Tensor]:
