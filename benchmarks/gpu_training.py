@@ -7,10 +7,11 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd import DeviceType
@@ -18,8 +19,10 @@ from torch.profiler import ProfilerActivity, profile
 
 from bigcodec_models.config import PRESETS, SAMPLE_RATE
 from bigcodec_models.config_values import merged
+from bigcodec_models.data.crop_choice import Augmentation, CropChooser
+from bigcodec_models.data.device_crops import DeviceCrops, SampleBank
 from bigcodec_models.training.config import recipe_for, with_settings
-from bigcodec_models.training.trainer import Trainer
+from bigcodec_models.training.trainer import Callbacks, Trainer
 
 _BLOCKS, _STEPS = 3, 5
 _SHOWN_KERNELS = 12
@@ -57,6 +60,22 @@ class Case:
         wave = sum(torch.sin(k * phase) / k for k in range(1, 9))
         wave = 0.1 * wave + 0.01 * torch.randn(self.batch, samples, generator=random)
         return wave.unsqueeze(1).to(device)
+
+
+@dataclass(frozen=True)
+class _Noise:
+    """A clip of noise, by number and seconds."""
+
+    number: int
+    seconds: float
+
+    @property
+    def samples(self) -> int:
+        return round(self.seconds * SAMPLE_RATE)
+
+    def read(self) -> Any:
+        random = np.random.default_rng(self.number)
+        return random.integers(-9000, 9000, self.samples, dtype=np.int16)
 
 
 _LITE = {"precision": "auto", "optimizer": {"kind": "muon"}, "losses": {"loudness_weight": 20.0}}
@@ -110,6 +129,7 @@ class TrainingBenchmark:
             self._part(f"{case.title}: compiled", lambda case=case: self._time(case, True))
         self._part("equality", lambda: self._compare(chosen[0]))
         self._part("fallback", lambda: self._fall_back(chosen[0]))
+        self._part("loop with speech on the device", lambda: self._loop(chosen[0]))
         for case in chosen:
             self._part(f"{case.title}: eager", lambda case=case: self._time(case, False))
         for case in chosen[:3]:
@@ -201,6 +221,40 @@ class TrainingBenchmark:
             worst = float(((other - eager) / eager).abs().max())
             yield f"{name} against eager, 10 steps: total loss within {worst:.1e} of its value"
         yield f"total: {' '.join(f'{value:.5g}' for value in runs[2])}"
+
+    def _loop(self, case: Case) -> Iterator[str]:
+        """The trainer's own loop, on crops with every augmentation of noise that lies there."""
+        augmentation = Augmentation(
+            gain_db=8.0, noise_probability=0.3, speed_probability=0.3, equalizer_probability=0.5
+        )
+        clips: Any = [_Noise(number, 20.0) for number in range(30)]
+        chooser = CropChooser(clips, clips[:3], augmentation, seed=0)
+        device = torch.device(self._device)
+        samples = case.wave("cpu").shape[-1]
+        data = DeviceCrops(
+            chooser, samples, lambda: SampleBank(chooser.clips(), _Noise.read, device)
+        )
+        with tempfile.TemporaryDirectory() as folder:
+            trainer = case.trainer(self._device, Path(folder))
+            steps = 4 if self._small else 80
+            trainer.config = replace(trainer.config, max_steps=steps, log_every=steps // 4)
+            trainer.data = data
+            lines: list[str] = []
+            trainer.run(
+                Callbacks(
+                    progress=lambda p: lines.append(
+                        f"step {p.step}: {1000 / p.steps_per_second:.1f} ms a step, waited for "
+                        f"data {p.data_wait:.1%} of the time, total {p.losses['total']:.4g}"
+                    ),
+                    notice=lines.append,
+                )
+            )
+        yield from lines
+        start = time.perf_counter()
+        for step in range(10):
+            data.batch(step, case.batch)
+        self._wait()
+        yield f"a batch alone takes {100 * (time.perf_counter() - start):.1f} ms"
 
     def _fall_back(self, case: Case) -> Iterator[str]:
         """A step that reads a value back, which a capture forbids."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +31,7 @@ from bigcodec_models.training.validation import Validator
 
 if TYPE_CHECKING:
     from bigcodec_models.data.crops import CropSource
+    from bigcodec_models.data.device_crops import DeviceCrops
 
 Named = Mapping[str, Tensor]
 
@@ -59,7 +60,7 @@ class Trainer:
         self,
         model: ModelConfig,
         train: TrainConfig,
-        data: CropSource,
+        data: CropSource | DeviceCrops,
         run: Path,
         device: str,
         validator: Validator | None = None,
@@ -216,6 +217,7 @@ class Trainer:
         means = RunningMeans()
         self.compile(callbacks.notice)
         items = self._local_items
+        batches: Generator[Wave | Tensor, None, None]
         batches = self.data.batches(self.step, len(items), first=items.start)
         try:
             while self.step < self.config.max_steps and not self._stops(callbacks):
@@ -384,8 +386,10 @@ class Trainer:
         return (torch.rand(crops) < self.config.predicted_f0_fraction).to(self.device)
 
 
-def _moved(batch: Wave, device: torch.device) -> Tensor:
+def _moved(batch: Wave | Tensor, device: torch.device) -> Tensor:
     """A batch (B, n) on a device; the host does not wait for it."""
+    if isinstance(batch, Tensor):
+        return batch
     wave = torch.from_numpy(batch)
     return wave.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else wave
 
