@@ -45,6 +45,7 @@ from bigcodec_models import codec as models
 from bigcodec_models.inference.arguments import Given, as_samples
 from bigcodec_models.inference.prepare import pick_device
 
+Bytes = bytes | bytearray | memoryview
 _MAX_CHANNELS = 255
 _AT_ONCE = 8
 """Channels that go through the model side by side; each takes some 16 MB."""
@@ -118,7 +119,7 @@ def compress(
 
 
 def decompress(
-    container: bytes | str | Path,
+    container: Bytes | str | Path,
     *,
     start: float = 0.0,
     duration: float | None = None,
@@ -141,8 +142,8 @@ def decompress(
     span = _span(opened, start, duration)
     if not allow_long:
         _refuse_long(opened, name, span[1] - span[0])
+    codec = _codec_of(opened, name, model, device, precision)
     with _naming(name):
-        codec = _codec_of(opened, name, model, device, precision)
         blocks = _Blocks(opened.header.channels)
         job = Decompressor(opened, blocks, span=span, prior=prior_of_container(opened))
         if span == (0, opened.num_samples):
@@ -156,7 +157,7 @@ def decompress(
     return Audio(blocks.joined(), opened.header.sample_rate)
 
 
-def read_tokens(container: bytes | str | Path, *, allow_long: bool = False) -> TokenRecord:
+def read_tokens(container: Bytes | str | Path, *, allow_long: bool = False) -> TokenRecord:
     """The tokens of a .bcdc file, or of its bytes, with what is known of them. No model is needed;
     the prior is found by itself. `allow_long` is for far more tokens than speech has in so few
     bytes.
@@ -169,7 +170,7 @@ def read_tokens(container: bytes | str | Path, *, allow_long: bool = False) -> T
         _refuse_long(opened, name, 0, opened.frames)
     with _naming(name):
         tokens = opened.tokens(prior=prior_of_container(opened))
-    id, file = ("", "") if isinstance(container, bytes) else (id_of(Path(container)), name)
+    id, file = (id_of(Path(name)), name) if isinstance(container, str | Path) else ("", "")
     return record_of_container(id, file, opened, tokens)
 
 
@@ -251,12 +252,12 @@ def _width(header: bcdc.Header) -> int:
     return min(header.channels, _AT_ONCE)
 
 
-def _opened(container: bytes | str | Path) -> tuple[bcdc.Container, str]:
+def _opened(container: Bytes | str | Path) -> tuple[bcdc.Container, str]:
     """A container and its name."""
-    if not isinstance(container, bytes):
+    if isinstance(container, str | Path):
         return open_container(Path(container)), str(container)
     with _naming("the container"):
-        return bcdc.read(container), "the container"
+        return bcdc.read(bytes(container)), "the container"
 
 
 @contextlib.contextmanager

@@ -121,7 +121,7 @@ class Shard:
         self._writer: ShardWriter = shard_writer(kind, self._out)
         self._stack.callback(self._writer.close)
         self._waiting: dict[int, TokenRecord | None] = {}
-        self._next = 0
+        self._next, self._is_used = 0, False
 
     def put(self, number: int, record: TokenRecord | None) -> None:
         """Take what a job made, None if nothing; a second time does nothing."""
@@ -132,11 +132,12 @@ class Shard:
             self._next += 1
             if waiting is not None:
                 self._writer.add(waiting)
+                self._is_used = True
 
     def finish(self) -> None:
-        """Complete the file, and give it its name."""
+        """Complete the file, and give it its name, unless nothing is in it."""
         self._writer.finish()
-        if self._output is not None:
+        if self._output is not None and self._is_used:
             self._out.close()
             self._output.commit()
 

@@ -143,5 +143,5 @@ def _read(job: Job) -> TokenRecord | Array:
         return read_array(job.source)
     lines = [line for line in standard_input() if line.strip()]
     if len(lines) != 1:
-        raise CliError(f"has {len(lines)} lines; give a file of several, which become files")
+        raise CliError(f"has {len(lines)} lines; for several recordings give a file")
     return record_of_line(lines[0])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import torch
 from torch import Tensor, nn
 
@@ -12,9 +14,8 @@ from bigcodec_models.checkpoints.model_file import LoadedModel, build_network
 
 def differentiable_network(model: LoadedModel, device: torch.device) -> CodecNetwork:
     """A network of a model with weights of its own, which may be trained."""
-    network = build_network(model)
-    for parameter in network.parameters():
-        parameter.data = parameter.data.clone()
+    tensors = {name: tensor.clone() for name, tensor in model.tensors.items()}
+    network = build_network(dataclasses.replace(model, tensors=tensors))
     for module in network.modules():
         if isinstance(module, nn.LSTM):  # on a GPU it has gradients in training mode only
             module.dropout = 0.0

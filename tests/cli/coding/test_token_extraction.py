@@ -178,6 +178,13 @@ def test_a_recording_that_was_cut_is_said_to_be(here: Here, clips: Path, toy_mod
     assert [row["samples"] for row in rows_of(clips / "all.jsonl")] == [4000, 4800]
 
 
+def test_a_shard_of_nothing_is_not_made(here: Here, tmp_path: Path, toy_model: Path) -> None:
+    for name in ("all.jsonl", "all.npz"):
+        ran = here("tokens", "extract", "a.wav", "b.wav", "-o", name, "--model", toy_model)
+        assert ran.code == 1 and "2 of 2 files failed" in ran.stderr
+        assert list(tmp_path.iterdir()) == []
+
+
 def test_a_shard_is_no_more_readable_than_its_sources(
     here: Here, clips: Path, toy_model: Path
 ) -> None:
