@@ -24,6 +24,7 @@ from bigcodec_models.audio.layout import Layout, Part, whole
 from bigcodec_models.audio.mpeg import examine_mpeg
 from bigcodec_models.audio.ogg import examine_ogg
 from bigcodec_models.audio.sequential import SequentialFile
+from bigcodec_models.audio.tags import ID3V1_BYTES
 from bigcodec_models.audio.voc import examine_voc
 
 Samples = npt.NDArray[np.float32]
@@ -151,6 +152,7 @@ class _Slice(io.RawIOBase):
     def __init__(self, content: Content, part: Part, correction: tuple[int, bytes] | None) -> None:
         self._content, self._prefix = content, part.prefix
         self._start, self._stop = part.start - len(part.prefix), part.stop
+        self._claim = part.stop + part.claim
         self._at = self._start  # as if the prefix were in the file, just before the part
         self._correction = correction or (0, b"")
         self.error: OSError | None = None
@@ -158,7 +160,7 @@ class _Slice(io.RawIOBase):
     @property
     def left(self) -> int:
         """Bytes that were not read."""
-        return self._stop - self._at
+        return max(self._stop - self._at, 0)
 
     def readable(self) -> bool:
         return True
@@ -174,6 +176,8 @@ class _Slice(io.RawIOBase):
             return 0
 
     def _read_into(self, buffer: bytearray | memoryview) -> int:
+        if self._at >= self._stop:
+            return self._read_claimed(buffer)
         stop = min(self._at + len(buffer), self._stop)
         place = self._start + len(self._prefix)
         data = bytearray(self._prefix[self._at - self._start : stop - self._start])
@@ -187,9 +191,18 @@ class _Slice(io.RawIOBase):
         self._at += len(data)
         return len(data)
 
+    def _read_claimed(self, buffer: bytearray | memoryview) -> int:
+        """Nothing, but for the end, where the decoder looks for a tag before all else: zeros."""
+        if self._at < self._claim - ID3V1_BYTES:
+            return 0
+        count = min(len(buffer), self._claim - self._at)
+        buffer[:count] = bytes(count)
+        self._at += count
+        return count
+
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        origin = {io.SEEK_SET: self._start, io.SEEK_CUR: self._at, io.SEEK_END: self._stop}
-        self._at = min(max(origin[whence] + offset, self._start), self._stop)
+        origin = {io.SEEK_SET: self._start, io.SEEK_CUR: self._at, io.SEEK_END: self._claim}
+        self._at = min(max(origin[whence] + offset, self._start), self._claim)
         return self.tell()
 
     def tell(self) -> int:

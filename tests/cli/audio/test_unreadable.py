@@ -50,7 +50,15 @@ def failing_read(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A library that makes `read` of one file fail beyond a byte, as a bad disk does."""
     folder = tmp_path_factory.mktemp("failing")
     (folder / "read.c").write_text(FAILING_READ)
-    command = ["cc", "-shared", "-fPIC", "-o", folder / "read.so", folder / "read.c", "-ldl"]
+    command: list[Any] = [
+        "cc",
+        "-shared",
+        "-fPIC",
+        "-o",
+        folder / "read.so",
+        folder / "read.c",
+        "-ldl",
+    ]
     subprocess.run(command, check=True)
     return folder / "read.so"
 
