@@ -141,7 +141,7 @@ def test_tags_between_two_files_are_no_fault(read: Read, tag: str) -> None:
 
 
 def with_vbri(content: bytes, declared: int) -> bytes:
-    """Beginning with a VBRI frame, as Fraunhofer's encoders write it, in place of the Info frame."""
+    """Beginning with a VBRI frame, as of Fraunhofer, in place of the Info frame."""
     tag = b"VBRI" + struct.pack(
         ">HHHIIHHHH", 1, DELAY, 75, len(content), declared, 1, 1, 2, declared
     )
