@@ -6,7 +6,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -29,11 +29,17 @@ from bigcodec_models.training.schedule import learning_rate
 from bigcodec_models.training.step import StepInputs, StepKind, TrainingStep
 from bigcodec_models.training.validation import Validator
 
-if TYPE_CHECKING:
-    from bigcodec_models.data.crops import CropSource
-    from bigcodec_models.data.device_crops import DeviceCrops
-
 Named = Mapping[str, Tensor]
+
+
+class Crops(Protocol):
+    """What a run trains on: `data.crops.CropSource`, or `data.device_crops.DeviceCrops`."""
+
+    def batches(
+        self, first_step: int, size: int, *, first: int = 0
+    ) -> Generator[Wave | Tensor, None, None]:
+        """Batches (size, crop) from `first_step` on, as `CropSource.batches`."""
+        ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +66,7 @@ class Trainer:
         self,
         model: ModelConfig,
         train: TrainConfig,
-        data: CropSource | DeviceCrops,
+        data: Crops,
         run: Path,
         device: str,
         validator: Validator | None = None,
@@ -217,7 +223,6 @@ class Trainer:
         means = RunningMeans()
         self.compile(callbacks.notice)
         items = self._local_items
-        batches: Generator[Wave | Tensor, None, None]
         batches = self.data.batches(self.step, len(items), first=items.start)
         try:
             while self.step < self.config.max_steps and not self._stops(callbacks):
