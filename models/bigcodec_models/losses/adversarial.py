@@ -98,7 +98,7 @@ class _MeanDistance(torch.autograd.Function):
         ctx.save_for_backward(difference)
         # Half precision may stand in the difference, but not in the sum.
         precise = torch.promote_types(difference.dtype, torch.float32)
-        norm = torch.linalg.vector_norm(difference, 1, dtype=precise)
+        norm: Tensor = torch.linalg.vector_norm(difference, 1, dtype=precise)
         return norm / difference.numel()
 
     @staticmethod

@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bigcodec_models.losses.spectral import overlap_add
+
 _SIZE = 1024  # samples of a frame: 64 ms
 _HOP = _SIZE // 4
 _KNOTS = 17  # a random phase every 500 Hz, linear between them
@@ -51,11 +53,4 @@ class PhaseRotation(nn.Module):
             )
             turned = spectrum * torch.polar(torch.ones_like(angle), angle)
             frames = torch.fft.irfft(turned, _SIZE) * (self.window / _ENERGY)
-            return _overlap_add(frames)[:, None, _SIZE - _HOP :][..., :samples]
-
-
-def _overlap_add(frames: Tensor) -> Tensor:
-    """Frames (B, F, size) a quarter of their size apart to samples (B, (F + 3) * size / 4)."""
-    pieces = frames.unflatten(-1, (4, _HOP)).unbind(2)
-    shifted = [F.pad(piece, (0, 0, place, 3 - place)) for place, piece in enumerate(pieces)]
-    return torch.stack(shifted).sum(dim=0).flatten(1)
+            return overlap_add(frames)[:, None, _SIZE - _HOP :][..., :samples]
