@@ -173,7 +173,8 @@ class Run:
         self.run_step()
         self.step += 1
         if self.step % 50 == 0:
-            self.usage = learner.replace_dead_codes()
+            elapsed = (time.time() - self.started) / (self.end - self.started)
+            self.usage = learner.count_codes(replace=elapsed < 0.7)
         if self.step % o.every == 0:
             self.report()
             self.take_speech()
