@@ -228,6 +228,8 @@ class Trainer:
                 means = self._after_step(callbacks, clock, means)
             self.check_finite()
             if self.config.budget.seconds and not self._validation_is_due():
+                if not self._validating and self.process_group.is_main:
+                    self.save()  # first: nobody knows how long the validation will take
                 self._validate(callbacks)
         except NonFiniteError as error:
             kept = "the last checkpoint stands" if self._is_torn() else "the state is saved"
@@ -289,10 +291,15 @@ class Trainer:
     def _progress(self, means: RunningMeans) -> Progress:
         return means.progress(
             step=self.step,
+            expected_steps=self._expected_steps(),
             learning_rate=self.phase.learning_rate,
             codes_used=self.usage.used,
             perplexity=self.usage.perplexity,
         )
+
+    def _expected_steps(self) -> int:
+        budget, most = self.config.budget.seconds, self.config.max_steps
+        return min(most, round(self.step * budget / self.seconds)) if budget else most
 
     def _save_is_due(self, clock: Clock) -> bool:
         if not self.process_group.is_main:
