@@ -40,10 +40,13 @@ def carry_out(plan: Plan, device: str, seconds: float | None) -> None:
         SystemExit: a signal stopped the run, which is saved. One of several processes ends here.
     """
     stop = StopRequest(seconds)
+    start = time.monotonic()
     try:
         with joined(device) as (process_group, chosen):
             plan = dataclasses.replace(plan, run=agreed(process_group, plan.run))
             trainer = _prepared(plan, chosen, process_group)
+            if plan.train.budget.seconds:
+                trainer.seconds += time.monotonic() - start
             _train(plan, trainer, stop)
             _note(trainer, f"saved at step {trainer.step} in {plan.run}")
     except ModelsError as error:
@@ -125,7 +128,7 @@ class _Pace:
 
     def __call__(self) -> bool:
         self._times.append(time.monotonic())
-        if len(self._times) == 4:
+        if len(self._times) == 4 and not self._plan.train.budget.seconds:
             each = (self._times[3] - self._times[1]) / 2
             left = (self._plan.train.max_steps - self._trainer.step) * each / 3600
             advice = "" if "lite" in self._plan.preset else "; --preset lite is made for a CPU"
