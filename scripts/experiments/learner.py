@@ -187,15 +187,16 @@ class Learner:
         return loss.real, loss.fake, norm
 
     @torch.no_grad()
-    def replace_dead_codes(self) -> tuple[int, float]:
-        """Move codes without a count onto latents of the last step; codes used, and perplexity."""
+    def count_codes(self, replace: bool) -> tuple[int, float]:
+        """Codes used since the last call, and perplexity; with `replace`, move those without a
+        count onto latents of the last step."""
         share = self.counts / self.counts.sum()
         perplexity = float(torch.special.entr(share).sum().exp())
         dead = (self.counts == 0).nonzero().flatten()
         used = len(self.counts) - len(dead)
         assert self.searched is not None
         codes = dict(self.network.named_parameters())["quantizer.codebooks.0.codes"]
-        if len(dead) and used:
+        if replace and len(dead) and used:
             chosen = torch.randint(len(self.searched), (len(dead),), device=self.device)
             fresh = F.normalize(self.searched[chosen], dim=-1)
             fresh = fresh * codes[self.counts > 0].norm(dim=-1).mean()

@@ -69,7 +69,8 @@ def profiled(step: Callable[[], None]) -> str:
         if torch.cuda.is_available():
             torch.cuda.synchronize()
     order = "self_cuda_time_total" if torch.cuda.is_available() else "self_cpu_time_total"
-    return profile.key_averages().table(sort_by=order, row_limit=60, max_name_column_width=90)
+    table: str = profile.key_averages().table(sort_by=order, row_limit=60, max_name_column_width=90)
+    return table
 
 
 def parse() -> argparse.Namespace:
@@ -173,7 +174,8 @@ class Run:
         self.run_step()
         self.step += 1
         if self.step % 50 == 0:
-            self.usage = learner.replace_dead_codes()
+            elapsed = (time.time() - self.started) / (self.end - self.started)
+            self.usage = learner.count_codes(replace=elapsed < 0.7)
         if self.step % o.every == 0:
             self.report()
             self.take_speech()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -70,21 +73,21 @@ class CodecLoss(nn.Module):
         return {"discriminator_real": loss.real, "discriminator_fake": loss.fake, "total": total}
 
     def generator_losses(
-        self, real: Tensor, output: Reconstruction, segment: slice | None
+        self, real: Tensor, output: Reconstruction, seen: tuple[Tensor, Tensor] | None
     ) -> Losses:
         """Losses of the generator, without weights, against waves `real` (B, 1, N).
 
-        The frozen discriminators see the samples of `segment`; None leaves them out. Called after
-        the discriminators' own step: the updated ones are used, so the features of the real wave
-        are computed again.
+        `seen` are the parts of the real and the generated waves, (B, 1, n), that the frozen
+        discriminators see; None leaves them out. Called after the discriminators' own step: the
+        updated ones are used, so the features of the real wave are computed again.
         """
         losses = self._mel_losses(real.squeeze(1), output.wave.squeeze(1))
         losses["vq"] = output.quantized.loss
         if output.f0 is not None:
             losses["f0"] = f0_loss(*output.f0)
         losses |= self._further_losses(real, output.wave)
-        if segment is not None:
-            losses |= self._adversarial_losses(real[..., segment], output.wave[..., segment])
+        if seen is not None:
+            losses |= self._adversarial_losses(*seen)
         return losses
 
     def weighted_sum(self, losses: Losses) -> Tensor:
@@ -115,16 +118,14 @@ class CodecLoss(nn.Module):
         """Losses that the discriminators give on waves (B, 1, N), each times its own weight."""
         weights = self._discriminator_weights()
         real, generated = self._rotated(real, generated)
-        self.discriminators.requires_grad_(False)
         with torch.no_grad():
             real_features = self.discriminate(real)
-        features = self.discriminate(generated)
-        losses = {
+        with frozen(self.discriminators):
+            features = self.discriminate(generated)
+        return {
             "adversarial": generator_loss(features, self.config.adversarial.loss, weights),
             "feature_matching": feature_matching_loss(real_features, features, weights),
         }
-        self.discriminators.requires_grad_(True)
-        return losses
 
     def _rotated(self, real: Tensor, generated: Tensor) -> tuple[Tensor, Tensor]:
         """Waves (B, 1, N), those of a pair by the same random phases where a run asks for it."""
@@ -140,3 +141,15 @@ class CodecLoss(nn.Module):
             assert isinstance(discriminator, Discriminator)
             weights += [discriminator.config.weight] * len(discriminator.parts)
         return weights
+
+
+@contextlib.contextmanager
+def frozen(*modules: nn.Module) -> Iterator[None]:
+    """No gradient reaches the parameters of `modules`; all of them have one otherwise."""
+    for module in modules:
+        module.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for module in modules:
+            module.requires_grad_(True)

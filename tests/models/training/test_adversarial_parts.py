@@ -213,7 +213,8 @@ def test_a_run_weighs_each_discriminator_as_configured(batch: Batch) -> None:
     torch.manual_seed(0)
     table = small_discriminators(mrd=0.25, mpd=3)
     codec_loss = CodecLoss(toy(discriminators=table, adversarial={"loss": "bce"}))
-    losses = codec_loss.generator_losses(batch.real, reconstruction(batch.blurred), slice(None))
+    seen = (batch.real, batch.blurred)
+    losses = codec_loss.generator_losses(batch.real, reconstruction(batch.blurred), seen)
     adversarial = matching = torch.zeros(())
     discriminators = dict(codec_loss.discriminators.items())
     assert set(discriminators) == {"mrd", "mpd"}
