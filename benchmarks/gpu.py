@@ -13,12 +13,18 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+# Machines with a GPU are lent for minutes: nothing need be installed there.
+_ROOT = Path(__file__).parents[1]
+sys.path[:0] = [str(_ROOT), str(_ROOT / "models"), str(_ROOT / "format")]
+
+# ruff: noqa: E402
 from benchmarks.checks import differences, noise, random_model, snr
 from benchmarks.gpu_training import TrainingBenchmark
 from benchmarks.report import best_of, load_before, machine, table, write_section

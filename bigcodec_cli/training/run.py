@@ -13,7 +13,7 @@ import torch
 
 from bigcodec_cli.console.messages import CliError, note
 from bigcodec_cli.model_store.store import model_path, read_stored
-from bigcodec_cli.training.distributed import agreed, joined, main_process_first
+from bigcodec_cli.training.distributed import agreed, joined, leave, main_process_first
 from bigcodec_cli.training.log import RunLog
 from bigcodec_cli.training.plan import Plan
 from bigcodec_cli.training.summary import write_summary
@@ -37,21 +37,27 @@ def carry_out(plan: Plan, device: str, seconds: float | None) -> None:
     Raises:
         CliError: the data, the initial weights or the state of the run cannot be used, a loss is
             not finite, or a file cannot be written.
-        SystemExit: a signal stopped the run, which is saved.
+        SystemExit: a signal stopped the run, which is saved. One of several processes ends here.
     """
     stop = StopRequest(seconds)
+    start = time.monotonic()
     try:
         with joined(device) as (process_group, chosen):
             plan = dataclasses.replace(plan, run=agreed(process_group, plan.run))
             trainer = _prepared(plan, chosen, process_group)
+            if plan.train.budget.seconds:
+                trainer.seconds += time.monotonic() - start
             _train(plan, trainer, stop)
             _note(trainer, f"saved at step {trainer.step} in {plan.run}")
     except ModelsError as error:
         raise CliError(str(error)) from error
     except OSError as error:
         raise CliError(f"{plan.run}: {error.strerror or error}") from error
-    if stop.received:
-        raise SystemExit(128 + stop.received)
+    code = 128 + stop.received if stop.received else 0
+    if process_group.size > 1:
+        leave(code)
+    if code:
+        raise SystemExit(code)
 
 
 def _prepared(plan: Plan, device: str, process_group: ProcessGroup) -> Trainer:
@@ -122,7 +128,7 @@ class _Pace:
 
     def __call__(self) -> bool:
         self._times.append(time.monotonic())
-        if len(self._times) == 4:
+        if len(self._times) == 4 and not self._plan.train.budget.seconds:
             each = (self._times[3] - self._times[1]) / 2
             left = (self._plan.train.max_steps - self._trainer.step) * each / 3600
             advice = "" if "lite" in self._plan.preset else "; --preset lite is made for a CPU"

@@ -8,13 +8,14 @@ import os
 import threading
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from bigcodec_models.arrays import Wave
 from bigcodec_models.data.augment import equalize, play_faster
 from bigcodec_models.data.crop_choice import (
     ATTEMPTS,
@@ -32,8 +33,28 @@ if TYPE_CHECKING:
     from bigcodec_models.data.index import Clip
 
 Samples = npt.NDArray[np.int16]
-_AHEAD = 4
 Read = Callable[["Clip"], Samples]
+_AHEAD = 4  # steps whose crops are chosen in advance
+
+
+class Crops(Protocol):
+    """What a run trains on: `crops.CropSource`, or `DeviceCrops`."""
+
+    def batches(
+        self, first_step: int, size: int, *, first: int = 0
+    ) -> Generator[Wave | Tensor, None, None]:
+        """Batches (size, crop) from `first_step` on, as `CropSource.batches`."""
+        ...
+
+
+def moved(batch: Wave | Tensor, device: torch.device) -> Tensor:
+    """A batch (B, n) on a device; the host does not wait for it."""
+    if isinstance(batch, Tensor):
+        return batch
+    wave = torch.from_numpy(batch)
+    if device.type == "cuda":
+        wave = wave.pin_memory()
+    return wave.to(device, non_blocking=True)
 
 
 class SampleBank:

@@ -120,7 +120,7 @@ class CodecLoss(nn.Module):
         real, generated = self._rotated(real, generated)
         with torch.no_grad():
             real_features = self.discriminate(real)
-        with _frozen(self.discriminators):
+        with frozen(self.discriminators):
             features = self.discriminate(generated)
         return {
             "adversarial": generator_loss(features, self.config.adversarial.loss, weights),
@@ -144,10 +144,12 @@ class CodecLoss(nn.Module):
 
 
 @contextlib.contextmanager
-def _frozen(module: nn.Module) -> Iterator[None]:
-    """No gradient reaches the parameters of `module`."""
-    module.requires_grad_(False)
+def frozen(*modules: nn.Module) -> Iterator[None]:
+    """No gradient reaches the parameters of `modules`; all of them have one otherwise."""
+    for module in modules:
+        module.requires_grad_(False)
     try:
         yield
     finally:
-        module.requires_grad_(True)
+        for module in modules:
+            module.requires_grad_(True)

@@ -206,11 +206,35 @@ class CheckpointConfig:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class BudgetConfig:
+    """A time budget (0: none), and the parts of it after which the phases of a run begin.
+
+    `reserve_seconds` are left at the end for the last validation and checkpoint.
+    """
+
+    seconds: float = 0.0
+    reserve_seconds: float = 5.0
+    warmup_fraction: float = 0.02
+    adversarial_from: float = 0.3
+    decoder_only_from: float = 1.0
+
+    def __post_init__(self) -> None:
+        _not_negative(self, "seconds", "reserve_seconds")
+        _below_one(self, "warmup_fraction")
+        for name in ("adversarial_from", "decoder_only_from"):
+            _require(0 <= getattr(self, name) <= 1, f"{name} must be between 0 and 1")
+
+    def schedule_seconds(self) -> float:
+        """Seconds over which the schedules run: at least half of the budget."""
+        return max(self.seconds - self.reserve_seconds, self.seconds / 2)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     """Everything a run depends on besides its data and its model configuration.
 
     docs/training.md describes each setting; defaults are the published recipe. `max_steps` is only
-    where to stop: no schedule depends on it.
+    where to stop: no schedule depends on it. With a `budget` schedules follow the time.
     """
 
     seed: int = 0
@@ -230,6 +254,7 @@ class TrainConfig:
     adversarial: AdversarialConfig = AdversarialConfig()
     validation: ValidationConfig = ValidationConfig()
     checkpoints: CheckpointConfig = CheckpointConfig()
+    budget: BudgetConfig = BudgetConfig()
 
     def __post_init__(self) -> None:
         _not_negative(self, "seed")

@@ -8,7 +8,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from bigcodec_models.training.step import StepInputs, StepKind
+from bigcodec_models.training.step import StepKind
+from bigcodec_models.training.step_inputs import StepInputs
 
 Step = Callable[[StepKind, StepInputs], dict[str, Tensor]]
 

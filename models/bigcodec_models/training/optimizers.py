@@ -80,19 +80,20 @@ class Optimizers:
                 group["capturable"] = captured  # or else torch warns, or refuses to be captured
             part.step()
 
-    def moments(self) -> dict[str, Tensor]:
-        """The state to save, by STATE/PARAMETER: tensors of the parameter's shape, on the CPU."""
+    def moments(self, prefix: str = "") -> dict[str, Tensor]:
+        """The state to save, by `prefix`STATE/PARAMETER: tensors of the parameter's shape, on the
+        CPU."""
         return {
-            f"{key}/{name}": value.detach().cpu()
+            f"{prefix}{key}/{name}": value.detach().cpu()
             for name, parameter in self._named.items()
             for key, value in self._optimizer_of(parameter).state.get(parameter, {}).items()
         }
 
-    def load(self, tensors: Mapping[str, Tensor]) -> None:
-        """Restore what `moments` gave."""
+    def load(self, tensors: Mapping[str, Tensor], prefix: str = "") -> None:
+        """Restore what `moments` gave with this prefix."""
         for name, parameter in self._named.items():
             for key in _STATES:
-                moment = tensors.get(f"{key}/{name}")
+                moment = tensors.get(f"{prefix}{key}/{name}")
                 if moment is not None:
                     value = moment.to(parameter.device, copy=True)
                     self._optimizer_of(parameter).state[parameter][key] = value

@@ -64,7 +64,13 @@ class RunningMeans:
         self._counts[names] += 1
 
     def progress(
-        self, *, step: int, learning_rate: float, codes_used: int, perplexity: float
+        self,
+        *,
+        step: int,
+        expected_steps: int,
+        learning_rate: float,
+        codes_used: int,
+        perplexity: float,
     ) -> Progress:
         """The report on the steps added so far, of which `step` was the last."""
         means = self._means()
@@ -72,6 +78,7 @@ class RunningMeans:
         passed = max(time.monotonic() - self._start, 1e-9)
         return Progress(
             step=step,
+            expected_steps=expected_steps,
             losses={name: mean for name, mean in means.items() if name not in norms},
             gradient_norms={name.removeprefix(GRADIENT_NORM): v for name, v in norms.items()},
             learning_rate=learning_rate,

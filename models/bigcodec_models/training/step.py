@@ -14,35 +14,23 @@ from bigcodec_models.precision import bfloat16_pays
 from bigcodec_models.quantization.codebooks import EMACodebook
 from bigcodec_models.quantization.quantizer import Quantized
 from bigcodec_models.training.codebook_usage import CodeUsage
-from bigcodec_models.training.codec_loss import CodecLoss
+from bigcodec_models.training.codec_loss import CodecLoss, frozen
 from bigcodec_models.training.config import TrainConfig
 from bigcodec_models.training.optimizers import Optimizers, clipped_gradients
 from bigcodec_models.training.process_group import ProcessGroup
 from bigcodec_models.training.running_means import GRADIENT_NORM
+from bigcodec_models.training.step_inputs import StepInputs
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StepKind:
     """What a step consists of: whether the discriminators take part in the generator's loss
-    (`adversarial`), and whether they take a step of their own before (`discriminators`)."""
+    (`adversarial`), whether they take a step of their own before (`discriminators`), and whether
+    encoder and quantizer stay as they are (`decoder_only`)."""
 
     adversarial: bool
     discriminators: bool
-
-
-@dataclasses.dataclass
-class StepInputs:
-    """What a step depends on besides weights and optimizers, on the device of the run.
-
-    `wave` (B, 1, N); `use_predicted_f0`, bool (B,), or None for models that predict none; scalars:
-    `segment_start`, int64, the first sample that the discriminators see, and `ema_weight`, the
-    weight of the new weights in their moving average.
-    """
-
-    wave: Tensor
-    use_predicted_f0: Tensor | None
-    segment_start: Tensor
-    ema_weight: Tensor
+    decoder_only: bool = False
 
 
 class StepOutcome:
@@ -107,14 +95,18 @@ class TrainingStep:
     def __call__(self, kind: StepKind, inputs: StepInputs) -> dict[str, Tensor]:
         """Take a step; returns losses and gradient norms by name, scalars."""
         wave = inputs.wave
-        with self._autocast():
-            output = self.network(wave, inputs.use_predicted_f0)
-        seen = self._segments(wave, output.wave, inputs.segment_start) if kind.adversarial else None
-        values: dict[str, Tensor] = {}
-        if kind.discriminators and seen is not None:
-            values |= self._discriminators_step(*seen)
-        values |= self._generator_step(wave, output, seen, torn=kind.discriminators)
-        self._update_averages(output.quantized, inputs.ema_weight)
+        still = [self.network.encoder, self.network.quantizer] if kind.decoder_only else []
+        with frozen(*still):
+            with self._autocast():
+                output = self.network(wave, inputs.use_predicted_f0)
+            seen = self._seen(wave, output.wave, inputs.segment_start) if kind.adversarial else None
+            values: dict[str, Tensor] = {}
+            if kind.discriminators and seen is not None:
+                values |= self._discriminators_step(*seen)
+            values |= self._generator_step(wave, output, seen, torn=kind.discriminators)
+        if not (kind.decoder_only or self.config.freeze_encoder):
+            self._update_averaged_codes(output.quantized)
+        approach(self._ema, self._weights, inputs.ema_weight * (1 - self.outcome.failed))
         self._usage.add(output.quantized, 1 - self.outcome.failed, self.process_group)
         self.outcome.completed += 1 - self.outcome.failed
         self._keep(output.quantized.searched)
@@ -123,7 +115,7 @@ class TrainingStep:
         self.in_step = False
         return values
 
-    def _segments(self, wave: Tensor, generated: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
+    def _seen(self, wave: Tensor, generated: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
         """The parts of waves (B, 1, N) that the discriminators see, from sample `start` on."""
         length = self.config.adversarial.segment_samples()
         if not length or length >= wave.shape[-1]:
@@ -171,14 +163,12 @@ class TrainingStep:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=enabled)
 
     @torch.no_grad()
-    def _update_averages(self, quantized: Quantized, weight: Tensor) -> None:
-        """Update the moving averages: of codes that have one, then of all weights."""
-        if not self.config.freeze_encoder:
-            before = [buffer.clone() for buffer in self._averaged_codes]
-            self.network.quantizer.update_ema(quantized, self.process_group.all_reduce_sum)
-            for buffer, old in zip(self._averaged_codes, before, strict=True):
-                buffer.copy_(torch.where(self.outcome.failed > 0, old, buffer))
-        approach(self._ema, self._weights, weight * (1 - self.outcome.failed))
+    def _update_averaged_codes(self, quantized: Quantized) -> None:
+        """Update codes that are moving averages of latents."""
+        before = [buffer.clone() for buffer in self._averaged_codes]
+        self.network.quantizer.update_ema(quantized, self.process_group.all_reduce_sum)
+        for buffer, old in zip(self._averaged_codes, before, strict=True):
+            buffer.copy_(torch.where(self.outcome.failed > 0, old, buffer))
 
     def _keep(self, searched: Sequence[Tensor]) -> None:
         """Store the inputs of the searches where they outlast the step."""

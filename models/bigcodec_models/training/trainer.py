@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Generator, Mapping
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from bigcodec_models.architectures.network import CodecNetwork
-from bigcodec_models.arrays import Wave
 from bigcodec_models.checkpoints.model_file import ModelInfo, save_model
 from bigcodec_models.config import ModelConfig
+from bigcodec_models.data.device_crops import Crops, moved
 from bigcodec_models.errors import ConfigError, NonFiniteError, TrainingError
 from bigcodec_models.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from bigcodec_models.training.codebook_usage import USAGE_WINDOW, CodeUsage
@@ -25,13 +26,10 @@ from bigcodec_models.training.events import Progress, Validation
 from bigcodec_models.training.optimizers import Optimizers
 from bigcodec_models.training.process_group import SINGLE_PROCESS, ProcessGroup
 from bigcodec_models.training.running_means import Clock, RunningMeans
-from bigcodec_models.training.schedule import learning_rate
-from bigcodec_models.training.step import StepInputs, StepKind, TrainingStep
+from bigcodec_models.training.schedule import Phase, phase_at
+from bigcodec_models.training.step import StepKind, TrainingStep
+from bigcodec_models.training.step_inputs import InputMaker
 from bigcodec_models.training.validation import Validator
-
-if TYPE_CHECKING:
-    from bigcodec_models.data.crops import CropSource
-    from bigcodec_models.data.device_crops import DeviceCrops
 
 Named = Mapping[str, Tensor]
 
@@ -60,7 +58,7 @@ class Trainer:
         self,
         model: ModelConfig,
         train: TrainConfig,
-        data: CropSource | DeviceCrops,
+        data: Crops,
         run: Path,
         device: str,
         validator: Validator | None = None,
@@ -99,9 +97,12 @@ class Trainer:
             process_group,
         )
         self._run_step: Step = self._computation
-        self._segment_start = torch.zeros((), dtype=torch.int64, device=self.device)
-        self._ema_weight = torch.zeros((), device=self.device)
+        self._input_maker = InputMaker(train, self.device, process_group.rank)
+        self.phase = phase_at(train, 0, 0.0)
         self._unchecked = 0  # steps since the last check that all were taken
+        self._saving = self._validating = (
+            0.0  # seconds that the last checkpoint and validation took
+        )
         self._torn = False  # whether a step has failed after the discriminators' part of it
 
     # ---- state ----------------------------------------------------------------------------
@@ -122,7 +123,7 @@ class Trainer:
         self.network.load_state_dict(dict(checkpoint.weights))
         self._set_ema(checkpoint.ema)
         for prefix, optimizers in self.optimizers.items():
-            optimizers.load(_under(prefix, checkpoint.optimizer))
+            optimizers.load(checkpoint.optimizer, prefix + "/")
         self.usage.counts.copy_(checkpoint.optimizer["usage"])
         self._take_facts(checkpoint.step, checkpoint.facts)
         return True
@@ -175,7 +176,7 @@ class Trainer:
         """Write a checkpoint; returns its folder."""
         tensors = {"usage": self.usage.counts.cpu()}
         for prefix, optimizers in self.optimizers.items():
-            tensors |= {f"{prefix}/{key}": value for key, value in optimizers.moments().items()}
+            tensors |= optimizers.moments(prefix + "/")
         discriminators = self.codec_loss.discriminators.state_dict()
         checkpoint = Checkpoint(
             step=self.step,
@@ -207,7 +208,8 @@ class Trainer:
     # ---- running --------------------------------------------------------------------------
 
     def run(self, callbacks: Callbacks) -> None:
-        """Train until `max_steps` or until asked to stop, saving at intervals and at the end.
+        """Train until `max_steps`, until the budget is used up, or until asked to stop, saving at
+        intervals and at the end.
 
         Raises:
             TrainingError: a loss or gradient is not finite.
@@ -217,25 +219,18 @@ class Trainer:
         means = RunningMeans()
         self.compile(callbacks.notice)
         items = self._local_items
-        batches: Generator[Wave | Tensor, None, None]
         batches = self.data.batches(self.step, len(items), first=items.start)
         try:
-            while self.step < self.config.max_steps and not self._stops(callbacks):
+            while self._goes_on(callbacks, clock):
                 with means.waiting():
-                    wave = _moved(next(batches), self.device).unsqueeze(1)
+                    wave = moved(next(batches), self.device).unsqueeze(1)
                 means.add(self.train_step(wave))
-                if self._read_is_due(clock):
-                    self.check_finite()
-                self.seconds += clock.lap()
-                if self.step % self.config.log_every == 0:
-                    callbacks.progress(self._progress(means))
-                    means = RunningMeans()
-                if self._validation_is_due():
-                    self._validate(callbacks)
-                if self._save_is_due(clock):
-                    self.save()
-                    clock.saved()
+                means = self._after_step(callbacks, clock, means)
             self.check_finite()
+            if self.config.budget.seconds and not self._validation_is_due():
+                if not self._validating and self.process_group.is_main:
+                    self.save()  # first: nobody knows how long the validation will take
+                self._validate(callbacks)
         except NonFiniteError as error:
             kept = "the last checkpoint stands" if self._is_torn() else "the state is saved"
             raise TrainingError(f"step {self.step}: {error}; {kept}") from error
@@ -258,22 +253,53 @@ class Trainer:
         """Whether weights are those of a part of a step, which is never saved."""
         return self._torn or self._computation.in_step
 
-    def _read_is_due(self, clock: Clock) -> bool:
-        """Before reports, validations and checkpoints the host waits for the device."""
-        log_every = self.config.log_every
-        due = self.step % log_every == 0 or self._validation_is_due()
-        return due or self._save_is_due(clock)
+    def _goes_on(self, callbacks: Callbacks, clock: Clock) -> bool:
+        """Count the time until now; whether there is a next step."""
+        self.seconds += clock.lap()
+        budget = self.config.budget.seconds
+        if budget and self.process_group.size > 1:  # phases must be the same in all processes
+            seconds = torch.tensor(self.seconds, dtype=torch.float64, device=self.device)
+            self.process_group.broadcast(seconds)
+            self.seconds = float(seconds)
+        over = bool(budget) and self.seconds + self._closing_seconds() >= budget
+        stop = over or callbacks.should_stop()
+        return self.step < self.config.max_steps and not self.process_group.any(stop, self.device)
 
-    def _stops(self, callbacks: Callbacks) -> bool:
-        return self.process_group.any(callbacks.should_stop(), self.device)
+    def _closing_seconds(self) -> float:
+        """How long the last validation and checkpoint will take, somewhat more than before."""
+        return max(self.config.budget.reserve_seconds, 1.5 * (self._saving + self._validating))
+
+    def _after_step(self, callbacks: Callbacks, clock: Clock, means: RunningMeans) -> RunningMeans:
+        """Whatever is due: report, validation, checkpoint. The host waits for the device first."""
+        report = self.step % self.config.log_every == 0
+        validation, save = self._validation_is_due(), self._save_is_due(clock)
+        if report or validation or save:
+            self.check_finite()
+        self.seconds += clock.lap()
+        if report:
+            callbacks.progress(self._progress(means))
+            means = RunningMeans()
+        if validation:
+            self._validate(callbacks)
+        if save:
+            start = time.monotonic()
+            self.save()
+            self._saving = time.monotonic() - start
+            clock.saved()
+        return means
 
     def _progress(self, means: RunningMeans) -> Progress:
         return means.progress(
             step=self.step,
-            learning_rate=learning_rate(self.step - 1, self.config.optimizer),
+            expected_steps=self._expected_steps(),
+            learning_rate=self.phase.learning_rate,
             codes_used=self.usage.used,
             perplexity=self.usage.perplexity,
         )
+
+    def _expected_steps(self) -> int:
+        budget, most = self.config.budget.seconds, self.config.max_steps
+        return min(most, round(self.step * budget / self.seconds)) if budget else most
 
     def _save_is_due(self, clock: Clock) -> bool:
         if not self.process_group.is_main:
@@ -289,6 +315,7 @@ class Trainer:
     def _validate(self, callbacks: Callbacks) -> None:
         if not self.validator or not self.process_group.is_main:
             return
+        start = time.monotonic()
         validation = self.validator.measure(self.network, self.ema, self.step, self.best_mel)
         if validation.best:
             self.best_mel = validation.mel
@@ -296,6 +323,7 @@ class Trainer:
             path = self.run_folder / "best.safetensors"
             save_model(path, self.ema, self.network.config, info)
         callbacks.validation(validation)
+        self._validating = time.monotonic() - start
 
     # ---- a step ---------------------------------------------------------------------------
 
@@ -309,10 +337,19 @@ class Trainer:
             NonFiniteError: a loss or gradient is not finite; the step that had it is not taken. On
                 a GPU only `check_finite` notices.
         """
-        kind, inputs = self._step_kind(), self._step_inputs(wave)
+        phase = phase_at(self.config, self.step, self.seconds)
+        if phase.decoder_only and not self.phase.decoder_only:
+            self._freeze_averages()
+        self.phase = phase
+        inputs = self._input_maker.inputs(
+            wave,
+            self.step,
+            adversarial=phase.adversarial,
+            predicts_f0=self.network.predicts_f0,
+        )
         for optimizers in self.optimizers.values():
-            optimizers.set_rate(learning_rate(self.step, self.config.optimizer))
-        values = self._run_step(kind, inputs)
+            optimizers.set_rate(phase.learning_rate)
+        values = self._run_step(self._kind(phase), inputs)
         self.step += 1
         self._unchecked += 1
         every = self.config.codebook.replace_dead_codes_every
@@ -321,7 +358,7 @@ class Trainer:
             self.check_finite()
         if usage_is_due:
             counts = self.usage.check()
-            if every:
+            if every and not phase.decoder_only:
                 searched = self._computation.searched
                 self.usage.replace_dead_codes(counts, searched, self.ema, self.process_group)
         return values
@@ -341,57 +378,21 @@ class Trainer:
         if failed:
             raise NonFiniteError("the loss or its gradient is not finite")
 
-    def _step_kind(self) -> StepKind:
-        adversarial = self.config.adversarial_at(self.step)
+    def _kind(self, phase: Phase) -> StepKind:
         every = self.config.adversarial.every
         return StepKind(
-            adversarial=adversarial, discriminators=adversarial and self.step % every == 0
+            adversarial=phase.adversarial,
+            discriminators=phase.adversarial and self.step % every == 0,
+            decoder_only=phase.decoder_only,
         )
 
-    def _step_inputs(self, wave: Tensor) -> StepInputs:
-        """The inputs of a step, whose random numbers this seeds.
-
-        The step and the seed determine all random numbers, so that resuming needs no state. The
-        segment is the same in all processes; what follows, such as dropout, differs between them as
-        it does within a batch.
-        """
-        seed, rank = self.config.seed, self.process_group.rank
-        torch.manual_seed(seed * 1_000_003 + self.step)
-        if self.config.adversarial_at(self.step):
-            samples = wave.shape[-1]
-            length = self.config.adversarial.segment_samples() or samples
-            start = int(torch.randint(samples - length + 1, ())) if length < samples else 0
-            self._segment_start.fill_(start)
-        if rank:
-            torch.manual_seed((seed + 7919 * rank) * 1_000_003 + self.step)
-        # Early in a run the average follows closely, or it would be mostly the random start.
-        decay = min(self.config.ema_decay, (1 + self.step) / (10 + self.step))
-        self._ema_weight.fill_(1 - decay)
-        return StepInputs(
-            wave=wave,
-            use_predicted_f0=self._use_predicted_f0(len(wave)),
-            segment_start=self._segment_start,
-            ema_weight=self._ema_weight,
-        )
-
-    def _use_predicted_f0(self, crops: int) -> Tensor | None:
-        """Whether the excitation of each crop follows the F0 that the decoder predicts: bool
-        (crops,), or None for models that predict none.
-
-        On average it does for the fraction `predicted_f0_fraction` of them: the decoder learns both
-        to cope with its own errors and to use the true F0 of streams that carry it.
-        """
-        if not self.network.predicts_f0:
-            return None
-        return (torch.rand(crops) < self.config.predicted_f0_fraction).to(self.device)
-
-
-def _moved(batch: Wave | Tensor, device: torch.device) -> Tensor:
-    """A batch (B, n) on a device; the host does not wait for it."""
-    if isinstance(batch, Tensor):
-        return batch
-    wave = torch.from_numpy(batch)
-    return wave.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else wave
+    @torch.no_grad()
+    def _freeze_averages(self) -> None:
+        """Give encoder and quantizer their averages, which are exported: the decoder is to learn
+        from the tokens of these."""
+        for name, value in self.network.state_dict().items():
+            if name.startswith(("encoder.", "quantizer.")):
+                value.copy_(self.ema[name])
 
 
 def _local_items(process_group: ProcessGroup, batch_size: int) -> range:
@@ -399,8 +400,3 @@ def _local_items(process_group: ProcessGroup, batch_size: int) -> range:
         return process_group.local_items(batch_size)
     except ValueError as error:
         raise ConfigError(str(error)) from error
-
-
-def _under(prefix: str, tensors: Named) -> dict[str, Tensor]:
-    start = prefix + "/"
-    return {name.removeprefix(start): t for name, t in tensors.items() if name.startswith(start)}

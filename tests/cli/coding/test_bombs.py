@@ -24,8 +24,15 @@ from bigcodec_models import Codec
 Here = Callable[..., Any]
 
 
-def bomb(model: Path, seconds: int, rate: int = 16000, channels: int = 1, **geometry: Any) -> bytes:
-    """A container of blocks without any bytes, every checksum right."""
+def bomb(
+    model: Path,
+    seconds: int,
+    rate: int = 16000,
+    channels: int = 1,
+    first: bytes = b"",
+    **geometry: Any,
+) -> bytes:
+    """A container of blocks without any bytes, but for the first, every checksum right."""
     header = bcdc.Header(
         fingerprint=Codec.load(model).fingerprint[:6],
         sample_rate=rate,
@@ -35,7 +42,9 @@ def bomb(model: Path, seconds: int, rate: int = 16000, channels: int = 1, **geom
     )
     frames, full = header.frames_of(seconds * rate), header.block_frames
     blocks = [
-        stored_block(b"", index, header.full_block_bytes, is_short(index, frames, full))
+        stored_block(
+            b"" if index else first, index, header.full_block_bytes, is_short(index, frames, full)
+        )
         for index in range(-(-frames // full))
     ]
     body = put_varint(seconds * rate) + bytes(2)
@@ -87,12 +96,24 @@ def test_tokens_without_number_are_not_decoded_unasked(
         (tmp_path / "bomb.bcdc").write_bytes(data)
         ran = here("test", "--json", "bomb.bcdc")
         facts = json.loads(ran.stdout)
-        assert ran.code == 0 and not facts["tokens_decoded"] and "--allow-long" in facts["note"]
+        assert ran.code == 1 and facts["status"] == "failed" and facts["error"] in ran.stderr
+        assert "checksums are right, but not all is decoded" in facts["error"]
+        assert facts["error"].endswith("use --allow-long")
         assert here("tokens", "extract", "bomb.bcdc").code == 1
         assert "--allow-long" in here("decompress", "--recover", "bomb.bcdc").stderr
         (tmp_path / "bomb.bcdc").write_bytes(data[:-4] + b"\0\0\0\0")
         assert here("test", "bomb.bcdc").stderr.endswith("last checksum does not match\n")
         assert "--allow-long" in here("decompress", "--recover", "bomb.bcdc").stderr
+
+
+def test_what_is_not_decoded_to_its_end_is_decoded_as_far_as_is_free(
+    here: Here, tmp_path: Path, toy_model: Path
+) -> None:
+    data = bomb(toy_model, 88, 16000, 2, first=b"\xff" * 40, hop=4, codebook_sizes=(2,))
+    assert bcdc.read(data).frames == 88 * 4000
+    (tmp_path / "bomb.bcdc").write_bytes(data)
+    ran = here("test", "bomb.bcdc")
+    assert ran.code == 1 and "bomb.bcdc: block 0: its bytes stand for no tokens" in ran.stderr
 
 
 def test_with_allow_long_they_are_decoded(

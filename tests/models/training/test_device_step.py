@@ -15,6 +15,7 @@ from bigcodec_models.config_values import merged
 from bigcodec_models.data.crops import CropSource, scan
 from bigcodec_models.training.config import recipe_for, with_settings
 from bigcodec_models.training.step import StepKind
+from bigcodec_models.training.step_inputs import StepInputs
 from bigcodec_models.training.trainer import Trainer
 
 # Operators for which the host waits for a GPU, by themselves or in their kernels, and those that
@@ -74,6 +75,12 @@ def trainer(preset: str, speech: Path, run: Path, **changes: object) -> Trainer:
     return Trainer(model, config, source, run, "cpu")
 
 
+def inputs_of(run: Trainer) -> StepInputs:
+    return run._input_maker.inputs(
+        wave(), run.step, adversarial=True, predicts_f0=run.network.predicts_f0
+    )
+
+
 def wave() -> Tensor:
     return 0.1 * torch.randn(2, 1, 8000, generator=torch.Generator().manual_seed(1))
 
@@ -90,8 +97,9 @@ def test_the_host_never_waits_within_a_step(
         StepKind(adversarial=False, discriminators=False),
         StepKind(adversarial=True, discriminators=False),
         StepKind(adversarial=True, discriminators=True),
+        StepKind(adversarial=True, discriminators=True, decoder_only=True),
     ):
-        inputs = run._step_inputs(wave())
+        inputs = inputs_of(run)
         with Waits() as waits:
             run._computation(kind, inputs)
         assert waits.count > 500 and not waits.names
