@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import tempfile
 import time
@@ -21,6 +22,7 @@ from bigcodec_models.config import PRESETS, SAMPLE_RATE
 from bigcodec_models.config_values import merged
 from bigcodec_models.data.crop_choice import Augmentation, CropChooser
 from bigcodec_models.data.device_crops import DeviceCrops, SampleBank
+from bigcodec_models.errors import NonFiniteError
 from bigcodec_models.training.config import recipe_for, with_settings
 from bigcodec_models.training.trainer import Callbacks, Trainer
 
@@ -129,6 +131,7 @@ class TrainingBenchmark:
             self._part(f"{case.title}: compiled", lambda case=case: self._time(case, True))
         self._part("equality", lambda: self._compare(chosen[0]))
         self._part("fallback", lambda: self._fall_back(chosen[0]))
+        self._part("not finite", lambda: self._not_finite(chosen[0]))
         self._part("loop with speech on the device", lambda: self._loop(chosen[0]))
         for case in chosen:
             self._part(f"{case.title}: eager", lambda case=case: self._time(case, False))
@@ -255,6 +258,22 @@ class TrainingBenchmark:
             data.batch(step, case.batch)
         self._wait()
         yield f"a batch alone takes {100 * (time.perf_counter() - start):.1f} ms"
+
+    def _not_finite(self, case: Case) -> Iterator[str]:
+        """Steps after one on a wave that is not finite."""
+        trainer, notices = self._trainer(case, True)
+        wave = case.wave(self._device)
+        for _ in range(5):
+            trainer.train_step(wave)
+        trainer.check_finite()
+        before = [value.clone() for value in trainer.network.parameters()]
+        with contextlib.suppress(NonFiniteError):
+            trainer.train_step(wave * torch.nan)
+            trainer.train_step(wave)
+            trainer.check_finite()
+        pairs = zip(before, trainer.network.parameters(), strict=True)
+        same = all(torch.equal(a, b) for a, b in pairs)
+        yield f"at step {trainer.step} of 5; weights unchanged: {same}; notices: {notices}"
 
     def _fall_back(self, case: Case) -> Iterator[str]:
         """A step that reads a value back, which a capture forbids."""
