@@ -13,7 +13,7 @@ import torch
 
 from bigcodec_cli.console.messages import CliError, note
 from bigcodec_cli.model_store.store import model_path, read_stored
-from bigcodec_cli.training.distributed import agreed, joined, main_process_first
+from bigcodec_cli.training.distributed import agreed, joined, leave, main_process_first
 from bigcodec_cli.training.log import RunLog
 from bigcodec_cli.training.plan import Plan
 from bigcodec_cli.training.summary import write_summary
@@ -37,7 +37,7 @@ def carry_out(plan: Plan, device: str, seconds: float | None) -> None:
     Raises:
         CliError: the data, the initial weights or the state of the run cannot be used, a loss is
             not finite, or a file cannot be written.
-        SystemExit: a signal stopped the run, which is saved.
+        SystemExit: a signal stopped the run, which is saved. One of several processes ends here.
     """
     stop = StopRequest(seconds)
     start = time.monotonic()
@@ -53,8 +53,11 @@ def carry_out(plan: Plan, device: str, seconds: float | None) -> None:
         raise CliError(str(error)) from error
     except OSError as error:
         raise CliError(f"{plan.run}: {error.strerror or error}") from error
-    if stop.received:
-        raise SystemExit(128 + stop.received)
+    code = 128 + stop.received if stop.received else 0
+    if process_group.size > 1:
+        leave(code)
+    if code:
+        raise SystemExit(code)
 
 
 def _prepared(plan: Plan, device: str, process_group: ProcessGroup) -> Trainer:

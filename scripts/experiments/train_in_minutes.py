@@ -69,7 +69,8 @@ def profiled(step: Callable[[], None]) -> str:
         if torch.cuda.is_available():
             torch.cuda.synchronize()
     order = "self_cuda_time_total" if torch.cuda.is_available() else "self_cpu_time_total"
-    return profile.key_averages().table(sort_by=order, row_limit=60, max_name_column_width=90)
+    table: str = profile.key_averages().table(sort_by=order, row_limit=60, max_name_column_width=90)
+    return table
 
 
 def parse() -> argparse.Namespace:

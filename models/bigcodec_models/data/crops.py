@@ -23,6 +23,7 @@ import torch
 
 from bigcodec_models.arrays import Wave
 from bigcodec_models.audio.audio_file import AudioFile
+from bigcodec_models.audio.sequential import silent_decoders
 from bigcodec_models.config import SAMPLE_RATE
 from bigcodec_models.data.augment import equalize, play_faster
 from bigcodec_models.data.crop_choice import (
@@ -117,9 +118,10 @@ def _read_frames(clip: Clip, start: int, frames: int) -> Wave:
 def _read_any(clip: Clip, start: int, frames: int) -> tuple[npt.NDArray[np.float32], int]:
     """At most `frames` frames from `start` (n, channels), and the rate of the file."""
     if not clip.sequential:
-        return soundfile.read(  # type: ignore[no-any-return]
-            os.fsencode(clip.path), frames, start, dtype="float32", always_2d=True
-        )
+        with silent_decoders():
+            return soundfile.read(  # type: ignore[no-any-return]
+                os.fsencode(clip.path), frames, start, dtype="float32", always_2d=True
+            )
     with AudioFile(clip.path) as file:
         blocks, count = [np.zeros((0, file.channels), np.float32)], 0
         for block in file.blocks():
