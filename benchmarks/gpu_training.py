@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import tempfile
 import time
@@ -21,11 +22,12 @@ from bigcodec_models.config import PRESETS, SAMPLE_RATE
 from bigcodec_models.config_values import merged
 from bigcodec_models.data.crop_choice import Augmentation, CropChooser
 from bigcodec_models.data.device_crops import DeviceCrops, SampleBank
+from bigcodec_models.errors import NonFiniteError
 from bigcodec_models.training.config import recipe_for, with_settings
 from bigcodec_models.training.trainer import Callbacks, Trainer
 
 _BLOCKS, _STEPS = 3, 5
-_SHOWN_KERNELS = 12
+_SHOWN_KERNELS = 20
 
 
 @dataclass(frozen=True)
@@ -125,20 +127,21 @@ class TrainingBenchmark:
         """All parts; one that fails prints its traceback, and the next one follows."""
         self._say(f"torch {torch.__version__}, CUDA {torch.version.cuda}")
         chosen = cases(self._small)
-        for case in chosen:
+        for case in chosen[:4]:
             self._part(f"{case.title}: compiled", lambda case=case: self._time(case, True))
-        self._part("equality", lambda: self._compare(chosen[0]))
-        self._part("fallback", lambda: self._fall_back(chosen[0]))
         self._part("loop with speech on the device", lambda: self._loop(chosen[0]))
-        for case in chosen:
+        for case in chosen[:3]:
             self._part(f"{case.title}: eager", lambda case=case: self._time(case, False))
         for case in chosen[:3]:
             self._part(f"{case.title}: kernels", lambda case=case: self._profile(case))
         for case in chosen[1:3]:
-            self._part(
-                f"{case.title}: cudnn.benchmark",
-                lambda case=case: self._time(case, True, tune=True),
-            )
+            title = f"{case.title}: compiled, cudnn.benchmark"
+            self._part(title, lambda case=case: self._time(case, True, tune=True))
+        self._part("equality", lambda: self._compare(chosen[0]))
+        self._part("fallback", lambda: self._fall_back(chosen[0]))
+        self._part("not finite", lambda: self._not_finite(chosen[0]))
+        for case in chosen[4:]:
+            self._part(f"{case.title}: compiled", lambda case=case: self._time(case, True))
 
     def _say(self, text: str) -> None:
         line = f"{self._name} | {text}"
@@ -171,16 +174,17 @@ class TrainingBenchmark:
         return trainer, notices
 
     def _time(self, case: Case, compiled: bool, tune: bool = False) -> Iterator[str]:
-        with torch.backends.cudnn.flags(benchmark=tune):
-            start = time.monotonic()
-            trainer, notices = self._trainer(case, compiled)
-            wave = case.wave(self._device)
-            self._reset_peak()
-            for _ in range(6):
-                values = trainer.train_step(wave)
-            self._wait()
-            first = time.monotonic() - start
-            best = min(self._block(trainer, wave) for _ in range(_BLOCKS))
+        torch.backends.cudnn.benchmark = tune
+        start = time.monotonic()
+        trainer, notices = self._trainer(case, compiled)
+        wave = case.wave(self._device)
+        self._reset_peak()
+        for _ in range(6):
+            values = trainer.train_step(wave)
+        self._wait()
+        first = time.monotonic() - start
+        best = min(self._block(trainer, wave) for _ in range(_BLOCKS))
+        torch.backends.cudnn.benchmark = False
         losses = " ".join(f"{name} {float(value):.4g}" for name, value in values.items())
         yield (
             f"{1000 * best:.1f} ms a step of {case.batch} x {case.seconds:g} s; first six "
@@ -255,6 +259,22 @@ class TrainingBenchmark:
             data.batch(step, case.batch)
         self._wait()
         yield f"a batch alone takes {100 * (time.perf_counter() - start):.1f} ms"
+
+    def _not_finite(self, case: Case) -> Iterator[str]:
+        """Steps after one on a wave that is not finite."""
+        trainer, notices = self._trainer(case, True)
+        wave = case.wave(self._device)
+        for _ in range(5):
+            trainer.train_step(wave)
+        trainer.check_finite()
+        before = [value.clone() for value in trainer.network.parameters()]
+        with contextlib.suppress(NonFiniteError):
+            trainer.train_step(wave * torch.nan)
+            trainer.train_step(wave)
+            trainer.check_finite()
+        pairs = zip(before, trainer.network.parameters(), strict=True)
+        same = all(torch.equal(a, b) for a, b in pairs)
+        yield f"at step {trainer.step} of 5; weights unchanged: {same}; notices: {notices}"
 
     def _fall_back(self, case: Case) -> Iterator[str]:
         """A step that reads a value back, which a capture forbids."""

@@ -19,7 +19,7 @@ from bigcodec_cli.commands.options import (
     f0_option,
     input_options,
 )
-from bigcodec_cli.console.messages import note
+from bigcodec_cli.console.messages import CliError, note
 from bigcodec_cli.files.batch import Batch, BatchOptions, check_stdout
 from bigcodec_cli.files.inputs import InputOptions, Job, plan
 from bigcodec_models.audio.suffixes import AUDIO_SUFFIXES
@@ -140,6 +140,7 @@ def _extract_together(
     from bigcodec_cli.coding.token_extraction import (
         Shard,
         ShardReporter,
+        ShardWriteError,
         TokenExtractor,
         shard_jobs,
     )
@@ -160,8 +161,11 @@ def _extract_together(
         reporter = ShardReporter(batch, shard)
 
         def work(todo: Iterator[Job]) -> None:
-            decompress_files(todo, extractor, how.outputs, reporter)
-            shard.finish()
+            try:
+                decompress_files(todo, extractor, how.outputs, reporter)
+                shard.finish()
+            except ShardWriteError as error:
+                raise CliError(str(error)) from error
 
         batch.run(work)
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from bigcodec_models.arrays import Wave
-from bigcodec_models.data.augment import equalize, play_faster
+from bigcodec_models.data.augment import EQUALIZER_POINTS, equalize, play_faster
 from bigcodec_models.data.crop_choice import (
     ATTEMPTS,
     CROP_PEAK,
@@ -47,14 +47,13 @@ class Crops(Protocol):
         ...
 
 
-def moved(batch: Wave | Tensor, device: torch.device) -> Tensor:
-    """A batch (B, n) on a device; the host does not wait for it."""
-    if isinstance(batch, Tensor):
-        return batch
-    wave = torch.from_numpy(batch)
-    if device.type == "cuda":
-        wave = wave.pin_memory()
-    return wave.to(device, non_blocking=True)
+def moved(values: Wave | Tensor, device: torch.device) -> Tensor:
+    """Values of any shape on a device. The host does not wait for it, as it would for a GPU with
+    memory that is not pinned."""
+    tensor = values if isinstance(values, Tensor) else torch.from_numpy(values)
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
 
 
 class SampleBank:
@@ -146,11 +145,11 @@ class DeviceCrops:
         bank = self._loaded()
         items = range(first, first + size)
         pool = ThreadPoolExecutor(1, thread_name_prefix="crops")
-        pending: collections.deque[Future[list[CropChoice]]] = collections.deque()
+        pending: collections.deque[Future[_Batch]] = collections.deque()
         try:
             for step in itertools.count(first_step):
                 while len(pending) <= _AHEAD:
-                    pending.append(pool.submit(self._choices, bank, step + len(pending), items))
+                    pending.append(pool.submit(self._chosen, bank, step + len(pending), items))
                 yield self._made(bank, pending.popleft().result())
         finally:
             pool.shutdown(cancel_futures=True)
@@ -162,23 +161,16 @@ class DeviceCrops:
             DataError: as `batches`.
         """
         bank = self._loaded()
-        return self._made(bank, self._choices(bank, step, range(size)))
+        return self._made(bank, self._chosen(bank, step, range(size)))
 
     def _loaded(self) -> SampleBank:
         if self._bank is None:
             self._bank = self._load()
         return self._bank
 
-    def _choices(self, bank: SampleBank, step: int, items: range) -> list[CropChoice]:
-        return [self._choose(bank, step, item) for item in items]
-
-    @torch.no_grad()
-    def _made(self, bank: SampleBank, choices: list[CropChoice]) -> Tensor:
-        """The crops (B, crop) of choices."""
-        wave = self._with_noise(bank, self._cut(bank, choices), choices)
-        gain = self._tensor([choice.gain for choice in choices])
-        peak = wave.abs().amax(dim=1).clamp(min=1e-9)
-        return wave * torch.minimum(gain, CROP_PEAK / peak).unsqueeze(1)
+    def _chosen(self, bank: SampleBank, step: int, items: range) -> _Batch:
+        choices = [self._choose(bank, step, item) for item in items]
+        return _Batch(bank, choices, self._crop)
 
     def _choose(self, bank: SampleBank, step: int, item: int) -> CropChoice:
         random = self._chooser.random(step, item)
@@ -188,54 +180,74 @@ class DeviceCrops:
             noise = choice.noise
             if start < length and (noise is None or bank.place(noise.clip)[1]):
                 return choice
-        raise DataError(
-            f"{ATTEMPTS} clips in a row could not be read, the last: {choice.clip.path}"
+        last = choice.clip.path
+        raise DataError(f"{ATTEMPTS} clips in a row could not be read, the last one: {last}")
+
+    @torch.no_grad()
+    def _made(self, bank: SampleBank, batch: _Batch) -> Tensor:
+        """The crops (B, crop) of a batch; the host does not wait for the device."""
+        device, crop = bank.samples.device, self._crop
+        places, numbers = moved(batch.places, device), moved(batch.numbers, device)
+        wave = bank.pieces(places[:, 0], places[:, 1], crop)
+        if batch.fast:
+            rows = moved(torch.tensor(batch.fast), device)
+            source = bank.pieces(places[rows, 0], places[rows, 1], batch.longest)
+            wave.index_copy_(0, rows, play_faster(source, numbers[rows, 1], crop))
+        if batch.equalized:
+            rows = moved(torch.tensor(batch.equalized), device)
+            wave.index_copy_(0, rows, equalize(wave[rows], numbers[rows, 3:].float()))
+        if batch.noisy:
+            rows = moved(torch.tensor(batch.noisy), device)
+            starts, lengths, shifts = places[rows, 2:].unbind(1)
+            noise = bank.repeated(starts, lengths, shifts, crop)
+            wave.index_copy_(0, rows, _mixed(wave[rows], noise, numbers[rows, 2].float()))
+        peak = wave.abs().amax(dim=1).clamp(min=1e-9)
+        return wave * torch.minimum(numbers[:, 0].float(), CROP_PEAK / peak).unsqueeze(1)
+
+
+class _Batch:
+    """The crops of a batch in numbers, on the host.
+
+    `places` (B, 5), int64: in the bank, first sample and length of what is left of the clip; of the
+    noise first sample, length and rotation. `numbers` (B, 10), float64: gain, speed, ratio of the
+    noise in dB, curve of the equalizer. `fast`, `equalized` and `noisy` are the rows to which that
+    is done; `longest` is the most samples that one of the fast ones needs.
+    """
+
+    def __init__(self, bank: SampleBank, choices: Sequence[CropChoice], crop: int) -> None:
+        rows = list(enumerate(choices))
+        self.fast = [row for row, choice in rows if choice.speed != 1.0]
+        self.equalized = [row for row, choice in rows if choice.equalizer]
+        self.noisy = [row for row, choice in rows if choice.noise is not None]
+        self.longest = max((choices[row].samples(crop) for row in self.fast), default=0)
+        self.places = torch.tensor([_places(bank, choice, crop) for choice in choices])
+        flat = (0.0,) * EQUALIZER_POINTS
+        self.numbers = torch.tensor(
+            [
+                (c.gain, c.speed, c.noise.snr_db if c.noise else 0.0, *(c.equalizer or flat))
+                for c in choices
+            ],
+            dtype=torch.float64,
         )
 
-    def _tensor(self, values: Sequence[object], dtype: torch.dtype = torch.float32) -> Tensor:
-        assert self._bank is not None
-        table = torch.tensor(values, dtype=dtype)
-        return table.to(self._bank.samples.device, non_blocking=True)
 
-    def _cut(self, bank: SampleBank, choices: list[CropChoice]) -> Tensor:
-        """The crops (B, crop) of choices, played faster and equalized as chosen."""
-        offsets = self._tensor([choice.start(self._crop) for choice in choices], torch.int64)
-        places = self._tensor([bank.place(choice.clip) for choice in choices], torch.int64)
-        starts, lengths = places[:, 0] + offsets, places[:, 1] - offsets
-        wave = bank.pieces(starts, lengths, self._crop)
-        fast = [row for row, choice in enumerate(choices) if choice.speed != 1.0]
-        if fast:
-            rows = self._tensor(fast, torch.int64)
-            needed = max(choices[row].samples(self._crop) for row in fast)
-            source = bank.pieces(starts[rows], lengths[rows], needed)
-            speed = self._tensor([choices[row].speed for row in fast], torch.float64)
-            wave.index_copy_(0, rows, play_faster(source, speed, self._crop))
-        shaped = [row for row, choice in enumerate(choices) if choice.equalizer]
-        if shaped:
-            rows = self._tensor(shaped, torch.int64)
-            curves = self._tensor([choices[row].equalizer for row in shaped])
-            wave.index_copy_(0, rows, equalize(wave[rows], curves))
-        return wave
+def _places(bank: SampleBank, choice: CropChoice, crop: int) -> tuple[int, ...]:
+    """A row of `_Batch.places`."""
+    start, length = bank.place(choice.clip)
+    offset = choice.start(crop)
+    if choice.noise is None:
+        return start + offset, length - offset, 0, 1, 0
+    clip, position = choice.noise.clip, choice.noise.position
+    noise_start, noise_length = bank.place(clip)
+    noise_offset = min(first_sample(clip, position, crop), noise_length - 1)
+    left = min(noise_length - noise_offset, crop)
+    shift = int(position * left) if left < crop else 0
+    return start + offset, length - offset, noise_start + noise_offset, left, shift
 
-    def _with_noise(self, bank: SampleBank, wave: Tensor, choices: list[CropChoice]) -> Tensor:
-        noisy = [(row, choice.noise) for row, choice in enumerate(choices) if choice.noise]
-        if not noisy:
-            return wave
-        rows = self._tensor([row for row, _ in noisy], torch.int64)
-        parts = [self._noise_place(bank, noise.clip, noise.position) for _, noise in noisy]
-        starts, lengths, shifts = self._tensor(parts, torch.int64).unbind(1)
-        noise = bank.repeated(starts, lengths, shifts, self._crop)
-        snr = self._tensor([noise.snr_db for _, noise in noisy])
-        clean = wave[rows]
-        power, noise_power = clean.square().mean(dim=1), noise.square().mean(dim=1)
-        audible = torch.minimum(power, noise_power) >= SILENCE
-        scale = (power / noise_power.clamp(min=1e-20) / 10 ** (snr / 10)).sqrt() * audible
-        return wave.index_copy(0, rows, clean + noise * scale.unsqueeze(1))
 
-    def _noise_place(self, bank: SampleBank, clip: Clip, position: float) -> tuple[int, int, int]:
-        """First sample, length and rotation of a crop of noise."""
-        start, length = bank.place(clip)
-        offset = min(first_sample(clip, position, self._crop), length - 1)
-        length = min(length - offset, self._crop)
-        shift = int(position * length) if length < self._crop else 0
-        return start + offset, length, shift
+def _mixed(wave: Tensor, noise: Tensor, snr_db: Tensor) -> Tensor:
+    """As `crops.mix`, for rows: waves and noise (B, n), ratios (B,)."""
+    power, noise_power = wave.square().mean(dim=1), noise.square().mean(dim=1)
+    audible = torch.minimum(power, noise_power) >= SILENCE
+    scale = (power / noise_power.clamp(min=1e-20) / 10 ** (snr_db / 10)).sqrt() * audible
+    return wave + noise * scale.unsqueeze(1)

@@ -7,6 +7,7 @@ import dataclasses
 import torch
 from torch import Tensor
 
+from bigcodec_models.data.device_crops import moved
 from bigcodec_models.training.config import TrainConfig
 
 
@@ -68,4 +69,4 @@ class InputMaker:
     def _use_predicted_f0(self, crops: int) -> Tensor:
         """True for the fraction `predicted_f0_fraction` of the crops, on average: the decoder
         learns both to cope with its own errors and to use the true F0 of streams that carry it."""
-        return (torch.rand(crops) < self._config.predicted_f0_fraction).to(self._device)
+        return moved(torch.rand(crops) < self._config.predicted_f0_fraction, self._device)

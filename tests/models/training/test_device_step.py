@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from pathlib import Path
 from typing import Any
 
@@ -61,8 +63,12 @@ class Waits(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return func(*args, **(kwargs or {}))
 
 
-def trainer(preset: str, speech: Path, run: Path, **changes: object) -> Trainer:
+def trainer(
+    preset: str, speech: Path, run: Path, codebook_kind: str = "vq", **changes: object
+) -> Trainer:
     model: ModelConfig = PRESETS[preset]
+    quantizer = dataclasses.replace(model.quantizer, kind=codebook_kind)
+    model = dataclasses.replace(model, quantizer=quantizer)
     small = {
         "batch_size": 2,
         "crops": {"seconds": 0.5},
@@ -90,7 +96,10 @@ def wave() -> Tensor:
 def test_the_host_never_waits_within_a_step(
     preset: str, optimizer: str, speech: Path, tmp_path: Path
 ) -> None:
-    changes = {"optimizer": {"kind": optimizer}, "losses": {"loudness_weight": 5.0}}
+    changes: dict[str, Any] = {
+        "optimizer": {"kind": optimizer},
+        "losses": {"loudness_weight": 5.0},
+    }
     run = trainer(preset, speech, tmp_path, **changes)
     run.train_step(wave())
     for kind in (
@@ -103,6 +112,30 @@ def test_the_host_never_waits_within_a_step(
         with Waits() as waits:
             run._computation(kind, inputs)
         assert waits.count > 500 and not waits.names
+
+
+@pytest.mark.parametrize("preset", ["toy", "toy-lite", "toy-single"])
+@pytest.mark.parametrize("kind", ["vq", "ema"])
+def test_after_a_step_that_is_not_finite_nothing_changes(
+    preset: str, kind: str, speech: Path, tmp_path: Path
+) -> None:
+    """Until the host looks: a GPU's trainer does so at intervals only."""
+    run = trainer(preset, speech, tmp_path, codebook_kind=kind, optimizer={"kind": "muon"})
+    every = StepKind(adversarial=True, discriminators=True)
+    run._computation(every, inputs_of(run))
+    state = {**run.network.state_dict(), **run.codec_loss.state_dict()}
+    moments = {f"{n}/{k}": v for n, o in run.optimizers.items() for k, v in o.moments().items()}
+    before = {k: v.clone() for k, v in (state | moments | run.ema).items()}
+    counts = run.usage.counts.clone()
+    inputs = inputs_of(run)
+    inputs.wave = torch.full_like(inputs.wave, math.nan)
+    run._computation(every, inputs)
+    run._computation(every, inputs_of(run))
+    moments = {f"{n}/{k}": v for n, o in run.optimizers.items() for k, v in o.moments().items()}
+    for name, value in (state | moments | run.ema).items():
+        assert torch.equal(value, before[name]), name
+    assert torch.equal(run.usage.counts, counts)
+    assert run._computation.outcome.read() == (True, False, 1)
 
 
 def test_what_waits_would_be_noticed() -> None:
