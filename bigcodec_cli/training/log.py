@@ -83,13 +83,14 @@ class RunLog:
 
     def progress(self, progress: Progress) -> None:
         """Record a report."""
+        self._max_steps = progress.expected_steps
         self._write("progress", vars(progress))
         if self._board is not None:
             self._board.progress(progress)
         if self._bar is None:
             note(f"step {progress.step}: {_describe(progress, self._max_steps)}")
             return
-        self._bar.n = progress.step
+        self._bar.n, self._bar.total = progress.step, self._max_steps
         self._bar.set_description_str(_describe(progress, self._max_steps), refresh=True)
 
     def validation(self, validation: Validation) -> None:

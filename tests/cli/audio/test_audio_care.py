@@ -137,6 +137,18 @@ def test_formats_that_cannot_hold_the_audio_say_so(
     assert not (tmp_path / "o.flac").exists()
 
 
+def test_floats_of_another_scale_are_refused(here: Here, tmp_path: Path, toy_model: Path) -> None:
+    """16-bit numbers in a file of floats; what is loud is coded."""
+    wave = 0.5 * np.sin(np.arange(4000) / 9)
+    for name, factor in (("wrong.wav", 32767), ("loud.wav", 20)):
+        soundfile.write(tmp_path / name, factor * wave, 16000, subtype="FLOAT")
+    ran = here("compress", "wrong.wav", "loud.wav", "--model", toy_model)
+    assert (
+        ran.code == 1 and "wrong.wav: samples reach 16383.5 where full scale is 1.0" in ran.stderr
+    )
+    assert [path.name for path in tmp_path.glob("*.bcdc")] == ["loud.bcdc"]
+
+
 WRITE_BEYOND_LIMIT = """
 import resource, sys
 from pathlib import Path

@@ -13,9 +13,11 @@ import numpy as np
 import pytest
 
 import bcdc
+import bigcodec_cli as bigcodec
 from bcdc.blocks import is_short, seek_table, stored_block, trailer_check
 from bcdc.header import write_header
 from bcdc.varint import put_varint
+from bigcodec_cli.console.messages import CliError
 from bigcodec_cli.files.containers import too_many_tokens, too_much_audio
 from bigcodec_models import Codec
 
@@ -169,3 +171,14 @@ def test_more_samples_a_second_than_the_limit_are_refused(
     for command in (["info"], ["test"], ["decompress", "--model", str(toy_model)]):
         ran = here(*command, "bomb.bcdc")
         assert ran.code == 1 and "above the limit of 2^22 samples a second" in ran.stderr
+
+
+def test_python_has_the_same_limits(toy_model: Path) -> None:
+    data = bomb(toy_model, 88, 16000, 2, hop=4, codebook_sizes=(2,))
+    for read in (bigcodec.read_tokens, bigcodec.decompress):
+        with pytest.raises(CliError, match="tokens in .* if that is right, use allow_long=True"):
+            read(data)
+    short = bomb(toy_model, 2, hop=200)
+    assert bigcodec.read_tokens(short).tokens.shape == (1, 160, 1)
+    with pytest.raises(CliError, match="1.0 hours of audio"):
+        bigcodec.decompress(bomb(toy_model, 3601, hop=200), model=toy_model)
