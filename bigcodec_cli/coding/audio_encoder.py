@@ -79,6 +79,8 @@ class AudioEncoder:
         kept = tuple((n, t) for n, t in audio.tags if len(os.fsencode(t)) <= _MAX_TAG_BYTES // 9)
         if len(kept) < len(audio.tags):
             reporter.remark(f"{audio.name}: a tag is too long for a container and left out")
+        if audio.remark is not None:
+            reporter.remark(f"{audio.name}: {audio.remark}")
         audio = dataclasses.replace(audio, tags=kept)
         geometry = geometry_of(self.codec)
         return recording_of_audio(audio, self.codec.fingerprint, geometry, self.config.downmix)

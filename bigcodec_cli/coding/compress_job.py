@@ -55,7 +55,7 @@ class CompressJob(FileJob):
         with self.opening(), self._naming_value():
             recording = open_recording(job, self.stack, reporter)
             self.sources, self._seconds = recording.sources, recording.seconds
-            self._fault, self._is_checked = recording.fault, recording.is_checked
+            self._fault, self._doubt = recording.fault, recording.doubt
             self._prior = find_prior(recording.header)
             self._out = self.create_binary()
             bar = reporter.seconds_bar(job, recording.seconds or 0)
@@ -111,10 +111,10 @@ class CompressJob(FileJob):
                 verify_container(self._written, digest, samples, self._prior)
                 self._written = None
             fault = self._fault()
-            size = self.commit(keep_source=fault is not None or not self._is_checked)
-            if self.outputs.remove and not self._is_checked:
-                reason = "is of a format whose end cannot be checked, and was not removed"
-                self.reporter.remark(f"{self.job.name}: {reason}")
+            doubt = self._doubt
+            size = self.commit(keep_source=fault is not None or doubt is not None)
+            if self.outputs.remove and doubt is not None:
+                self.reporter.remark(f"{self.job.name}: {doubt}, and was not removed")
         self._report(size, fault)
 
     def _report(self, size: int | None, fault: str | None) -> None:

@@ -24,8 +24,8 @@ class Recording:
     each channel of samples (n,) at the model's rate, which it makes tokens of; or there are none,
     but `tokens` (channels, frames, codebooks). `samples` gives how many were read so far, of each
     channel at the recording's rate. `seconds` is None where the length is not known beforehand.
-    `fault`, asked at the end, says why it is not all of the recording, None if it is; where
-    `is_checked` is false, nobody can tell.
+    `fault`, asked at the end, says why it is not all of the recording, None if it is; `doubt` says
+    why nobody can tell, None if `fault` does.
     """
 
     header: bcdc.Header
@@ -34,7 +34,7 @@ class Recording:
     samples: Callable[[], int]
     seconds: float | None
     fault: Callable[[], str | None] = lambda: None
-    is_checked: bool = True
+    doubt: str | None = None
 
 
 def recording_of_audio(
@@ -61,7 +61,7 @@ def recording_of_audio(
         samples=lambda: counted.samples,
         seconds=audio.seconds,
         fault=audio.fault,
-        is_checked=audio.is_checked,
+        doubt=audio.doubt,
     )
 
 

@@ -68,10 +68,12 @@ def command(
 ) -> None:
     """Compress audio files to .bcdc.
 
-    Reads what soundfile reads (WAV, FLAC, Ogg, Opus, MP3, ...) at any rate and channel count.
+    Reads what soundfile reads (WAV, FLAC, Ogg, Opus, MP3, ...) at any rate and channel count, and
+    what phones record (M4A, AAC, AMR, 3GP, WebM, WMA; MP4, MOV, MKV) where ffmpeg is on PATH.
     Without -o or --output-dir, speech.wav becomes speech.bcdc beside it. '-' as the input is
     stdin, coded as it comes if it is WAV or --raw; its output is stdout, if -o does not say
-    otherwise. --rm needs a model of 'models list', so that decompress finds it by itself.
+    otherwise. --rm needs a model of 'models list', so that decompress finds it by itself; it leaves
+    videos, and files of which nobody can tell whether they are whole.
 
     Many short files take hardly longer than a long one: whatever the --batch-size, they are
     coded, verified and named in batches of up to 32, or two minutes.

@@ -7,7 +7,7 @@ import dataclasses
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from bigcodec_cli.console.interrupts import prompt_interrupts
 from bigcodec_cli.console.messages import CliError, error_line, note
 from bigcodec_cli.console.progress import Advance, files_bar, seconds_bar
 from bigcodec_cli.files.atomic import discard_all
-from bigcodec_cli.files.inputs import Job
+from bigcodec_cli.files.inputs import Job, Plan
 from bigcodec_cli.files.reporting import Facts, explain_failure
 from bigcodec_cli.files.totals import Totals
 
@@ -46,11 +46,12 @@ class BatchOptions:
 class Batch:
     """The jobs of one command: gives those to be done, and reports how each went."""
 
-    def __init__(self, jobs: Sequence[Job], options: BatchOptions, label: str) -> None:
-        self.jobs, self.options, self._label = jobs, options, label
+    def __init__(self, plan: Plan, options: BatchOptions, label: str) -> None:
+        self.jobs, self.options, self._label = plan.jobs, options, label
+        self._plan = plan
         self._taken: dict[Path, Job] = {}  # names of outputs, and whose they are
         self._failures: list[int] = []
-        self._numbers = {id(job): number for number, job in enumerate(jobs)}
+        self._numbers = {id(job): number for number, job in enumerate(plan.jobs)}
         self._rows: dict[int, str] = {}  # of jobs that end before one that comes before them
         self._next_row = 0
         self._skipped = 0
@@ -150,6 +151,8 @@ class Batch:
             self._next_row += 1
 
     def _summary(self) -> None:
+        if (left_out := self._plan.left_out_line()) is not None:
+            self.remark(left_out)
         if self._skipped and not self.options.quiet:
             note(f"{self._skipped} of {len(self.jobs)} files skipped: their outputs exist")
         if len(self.jobs) > 1:

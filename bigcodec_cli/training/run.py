@@ -12,6 +12,7 @@ from types import FrameType
 import torch
 
 from bigcodec_cli.console.messages import CliError, note
+from bigcodec_cli.files.reporting import note_unread
 from bigcodec_cli.model_store.store import model_path, read_stored
 from bigcodec_cli.training.distributed import agreed, joined, main_process_first
 from bigcodec_cli.training.log import RunLog
@@ -149,7 +150,7 @@ def _make_trainer(plan: Plan, device: str, process_group: ProcessGroup) -> Train
         noise=noise,
         noise_probability=crops.noise_probability,
         noise_snr_db=(crops.noise_snr_db[0], crops.noise_snr_db[1]),
-        failed=_skipped,
+        failed=note_unread,
     )
     clips = excerpts(held_out, validation.clips, validation.seconds)
     validator = Validator(clips, torch.device(device))
@@ -180,11 +181,7 @@ def _load_data(
 
 
 def _scan(plan: Plan, folder: Path) -> list[Clip]:
-    return scan(folder, plan.run / "index.json", _skipped)
-
-
-def _skipped(path: Path, reason: str) -> None:
-    note(f"{path}: {reason}")
+    return scan(folder, plan.run / "index.json", note_unread)
 
 
 def _begin(plan: Plan, trainer: Trainer) -> None:

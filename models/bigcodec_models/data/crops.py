@@ -21,7 +21,7 @@ import soundfile
 import soxr
 
 from bigcodec_models.arrays import Wave
-from bigcodec_models.audio.audio_file import AudioFile
+from bigcodec_models.audio.source import open_source
 from bigcodec_models.config import SAMPLE_RATE
 from bigcodec_models.data.index import (
     Clip,
@@ -110,7 +110,7 @@ def _read_any(clip: Clip, start: int, frames: int) -> tuple[npt.NDArray[np.float
         return soundfile.read(  # type: ignore[no-any-return]
             os.fsencode(clip.path), frames, start, dtype="float32", always_2d=True
         )
-    with AudioFile(clip.path) as file:
+    with open_source(clip.path) as file:
         blocks, count = [np.zeros((0, file.channels), np.float32)], 0
         for block in file.blocks():
             blocks.append(block[max(0, start - count) :])

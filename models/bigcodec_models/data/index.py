@@ -16,9 +16,11 @@ from typing import Any
 
 import soundfile
 
-from bigcodec_models.audio.audio_file import UNKNOWN_FRAMES, AudioFile
+from bigcodec_models.audio.audio_file import UNKNOWN_FRAMES
 from bigcodec_models.audio.content import Content
+from bigcodec_models.audio.ffmpeg import FfmpegMissingError
 from bigcodec_models.audio.mpeg import declares_length
+from bigcodec_models.audio.source import demuxer_for, open_source
 from bigcodec_models.audio.suffixes import AUDIO_SUFFIXES
 from bigcodec_models.config import SAMPLE_RATE
 from bigcodec_models.errors import DataError
@@ -161,6 +163,8 @@ def _examine(path: Path, known: _Entry | None) -> _Entry:
     entry = _Entry(size=status.st_size, mtime_ns=status.st_mtime_ns)
     try:
         return dataclasses.replace(entry, **_measure(path))
+    except FfmpegMissingError as error:  # it may be there next time
+        return _Entry(reason=str(error))
     except (soundfile.LibsndfileError, OSError) as error:
         return dataclasses.replace(entry, reason=why_unreadable(path, error))
 
@@ -168,9 +172,12 @@ def _examine(path: Path, known: _Entry | None) -> _Entry:
 def _measure(path: Path) -> dict[str, Any]:
     """What an entry says of a file: `frames`, `rate`, and what is out of the ordinary.
 
-    Only headers are read, but for the rare file whose length shows when it is decoded. So a chain
-    in compressed audio counts as its first link, which is no loss to training.
+    Only headers are read, but for the rare file whose length shows when it is decoded, and for what
+    ffmpeg decodes. So a chain in compressed audio counts as its first link, which is no loss to
+    training.
     """
+    if demuxer_for(path) is not None:
+        return _measure_all(path)
     info = soundfile.info(os.fsencode(path))
     is_known = 0 < info.frames < UNKNOWN_FRAMES and info.samplerate > 0
     if is_known and info.format == "MP3":  # or else libsndfile guesses
@@ -178,7 +185,12 @@ def _measure(path: Path) -> dict[str, Any]:
             is_known = declares_length(Content(file, os.fstat(file.fileno()).st_size))
     if is_known and info.format in _WITHOUT_SIZES:
         return {"frames": info.frames, "rate": info.samplerate}
-    with AudioFile(path) as file:
+    return _measure_all(path)
+
+
+def _measure_all(path: Path) -> dict[str, Any]:
+    """The same of a file that is opened, and decoded where it does not say how long it is."""
+    with open_source(path) as file:
         frames = file.frames
         sequential = frames is None
         if frames is None:
