@@ -26,7 +26,16 @@ def encode(tmp_path: Path, speech: Path) -> Encode:
     """Encodes the clip of speech by ffmpeg to a file of a name."""
 
     def encoded(name: str, *options: str, before: tuple[str, ...] = ()) -> Path:
-        command = ["ffmpeg", "-v", "error", *before, "-i", speech, *options, tmp_path / name]
+        command: list[str | Path] = [
+            "ffmpeg",
+            "-v",
+            "error",
+            *before,
+            "-i",
+            speech,
+            *options,
+            tmp_path / name,
+        ]
         subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
         return tmp_path / name
 

@@ -41,7 +41,7 @@ def encode(tmp_path: Path, tone: Path) -> Encode:
 
     def encoded(name: str, *options: str, before: tuple[str, ...] = ()) -> Path:
         path = tmp_path / name
-        command = ["ffmpeg", "-v", "error", *before, "-i", tone, *options, path]
+        command: list[str | Path] = ["ffmpeg", "-v", "error", *before, "-i", tone, *options, path]
         subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
         return path
 
