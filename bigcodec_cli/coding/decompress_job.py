@@ -14,7 +14,7 @@ import click
 import bcdc
 from bcdc.recover import Restored, salvage
 from bigcodec_cli.audio.channels import SampleSink, Silence
-from bigcodec_cli.audio.writer import AudioForm, AudioSink, copy_to_stdout, open_sink
+from bigcodec_cli.audio.writer import AudioForm, AudioSink, copy_to_stdout, is_streamed, open_sink
 from bigcodec_cli.coding.config import DecompressConfig
 from bigcodec_cli.coding.decompressor import Decompressor, decode_part
 from bigcodec_cli.coding.file_job import FileJob
@@ -132,7 +132,7 @@ class DecompressJob(FileJob):
             tags=header.tags,
         )
         path, self._spool = self.create_output(), None
-        if path is None and form.kind in ("flac", "ogg"):
+        if path is None and not is_streamed(form.kind):
             path = self.stack.enter_context(temporary_folder()) / "output"
             self._spool = path
         sink = open_sink(path, form)

@@ -10,6 +10,7 @@ from bigcodec_cli.cluster.ray_driver import check_request, compress_on_ray
 from bigcodec_cli.coding.config import SHORT_AT_ONCE, CompressConfig
 from bigcodec_cli.commands.options import (
     batch_options,
+    check_container_name,
     device_option,
     f0_option,
     input_options,
@@ -86,6 +87,7 @@ def command(
     """
     if how.outputs.remove and no_verify:
         raise click.UsageError("--rm removes what is verified; leave --no-verify out")
+    check_container_name(where.output)
     batch = Batch(plan(where, ".bcdc", AUDIO_SUFFIXES), how, "compress")
     check_stdout(batch)
     config = CompressConfig(

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from bigcodec_cli.audio.pcm import PCM_NAMES
+from bigcodec_cli.audio.writer import KINDS, SUFFIXES
 from bigcodec_cli.coding.config import DecompressConfig
 from bigcodec_cli.commands.options import (
     SECONDS,
@@ -15,13 +14,12 @@ from bigcodec_cli.commands.options import (
     batch_size_option,
     device_option,
     input_options,
+    kind_of_output,
 )
 from bigcodec_cli.files.batch import Batch, BatchOptions, check_stdout, make_folder
 from bigcodec_cli.files.inputs import InputOptions, plan
 
 _PRECISIONS = ("float32", "bfloat16")
-_FORMATS = ("wav", "flac", "ogg", "raw")
-_SUFFIXES = {".wav": "wav", ".flac": "flac", ".ogg": "ogg", ".oga": "ogg", ".raw": "raw"}
 
 
 @click.command()
@@ -43,7 +41,7 @@ _SUFFIXES = {".wav": "wav", ".flac": "flac", ".ogg": "ogg", ".oga": "ogg", ".raw
 @click.option(
     "--format",
     "kind",
-    type=click.Choice(_FORMATS),
+    type=click.Choice(KINDS),
     help="Format of the output. Default: what its suffix says, else wav.",
 )
 @click.option("--raw", is_flag=True, help="PCM without a header: short for --format raw.")
@@ -81,13 +79,16 @@ def command(
     Without -o or --output-dir, speech.bcdc becomes speech.wav beside it. '-' as the input is
     stdin; its output is stdout, if -o does not say otherwise.
 
+    The suffix of -o says what is written: .wav, .flac, .ogg (Vorbis), .opus, .mp3 or .raw. Opus and
+    MP3 know few sample rates; others are resampled to the next one.
+
     With --start and --duration (seconds, or [hours:]minutes:seconds) only that part is decoded,
     sample by sample as the whole file has it.
 
     A small file that would become hours of audio is done only with --allow-long, or if a terminal
     says yes.
     """
-    form = _form(where.output, "raw" if raw else kind)
+    form = kind_of_output(where.output, "raw" if raw else kind, SUFFIXES, "wav")
     _check_pcm(form, pcm)
     if recover and how.outputs.remove:
         raise click.UsageError("--recover leaves the damaged file where it is; leave --rm out")
@@ -118,14 +119,6 @@ def _decompress(config: DecompressConfig, batch: Batch) -> None:
 
     decoder = AudioDecoder.load(config)
     batch.run(lambda jobs: decompress_files(jobs, decoder, batch.options.outputs, batch))
-
-
-def _form(output: str | None, kind: str | None) -> str:
-    """The kind of file to write, by name or by the suffix of -o."""
-    if kind is not None:
-        return kind
-    suffix = Path(output or "").suffix.lower()
-    return _SUFFIXES.get(suffix, "wav")
 
 
 def _check_pcm(form: str, pcm: str) -> None:

@@ -5,10 +5,18 @@ from __future__ import annotations
 import click
 
 import bcdc
-from bigcodec_cli.commands.options import allow_long_option, batch_options, input_options
+from bigcodec_cli.commands.options import (
+    allow_long_option,
+    batch_options,
+    check_container_name,
+    input_options,
+    kind_of_output,
+)
 from bigcodec_cli.files.batch import Batch, BatchOptions, check_stdout
 from bigcodec_cli.files.inputs import InputOptions, plan
 from bigcodec_models.config import SAMPLE_RATE
+
+_SUFFIXES = {".npy": "npy", ".jsonl": "jsonl"}
 
 
 @click.group()
@@ -32,7 +40,7 @@ def extract(where: InputOptions, how: BatchOptions, kind: str | None, allow_long
     npy: the array. jsonl: one line of JSON with the array as lists and with the model's
     fingerprint, sample rate and length, so that 'tokens pack' restores the very file.
     """
-    chosen = kind or ("jsonl" if (where.output or "").endswith(".jsonl") else "npy")
+    chosen = kind_of_output(where.output, kind, _SUFFIXES, "npy")
     if how.outputs.remove and chosen == "npy":
         raise click.UsageError("an array alone does not give the file back; leave --rm out")
     batch = Batch(plan(where, f".{chosen}", frozenset([".bcdc"])), how, "tokens")
@@ -59,6 +67,7 @@ def pack(
 
     An array with one token a frame more than the model has codebooks is one with coded F0.
     """
+    check_container_name(where.output)
     batch = Batch(plan(where, ".bcdc", frozenset([".npy", ".jsonl"])), how, "tokens")
     check_stdout(batch)
     from bigcodec_cli.coding.compress_files import compress_files
