@@ -15,11 +15,11 @@ import click
 
 from bigcodec_cli.console.interrupts import prompt_interrupts
 from bigcodec_cli.console.messages import CliError, error_line, note
-from bigcodec_cli.console.progress import Advance, files_bar, seconds_bar
+from bigcodec_cli.console.progress import Advance, BatchBar, batch_bar, seconds_bar
 from bigcodec_cli.files.atomic import discard_all
 from bigcodec_cli.files.inputs import Job, Plan
 from bigcodec_cli.files.reporting import Facts, explain_failure
-from bigcodec_cli.files.totals import Totals
+from bigcodec_cli.files.totals import Totals, size_of
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -56,7 +56,8 @@ class Batch:
         self._next_row = 0
         self._skipped = 0
         self._totals = Totals()
-        self._advance: Callable[[float], None] = lambda _: None
+        self._bar = BatchBar(None, len(plan.jobs))
+        self._weights = {id(job): _weight(job) for job in plan.jobs}  # what is left of each
 
     def run(self, work: Callable[[Iterator[Job]], None], *, prompt: bool = True) -> None:
         """Hand the jobs to `work`, with a bar over them; then print the summary.
@@ -69,9 +70,13 @@ class Batch:
         options = self.options
         with (
             prompt_interrupts(discard_all) if prompt else contextlib.nullcontext(),
-            files_bar(len(self.jobs), self._label, options.progress) as advance,
+            batch_bar(
+                sum(self._weights.values()),
+                len(self.jobs),
+                self._label,
+                options.progress and not options.quiet,
+            ) as self._bar,
         ):
-            self._advance = advance
             try:
                 work(self._pending())
             finally:
@@ -81,7 +86,7 @@ class Batch:
 
     def succeeded(self, job: Job, summary: str, **facts: Any) -> None:
         """See `Reporter`."""
-        self._advance(1)
+        self._complete(job)
         self._totals.add(job, facts.get("seconds") or 0.0)
         self._add_row(job, "ok", **facts)
         if self.options.verbose or (len(self.jobs) == 1 and not self.options.quiet):
@@ -93,7 +98,7 @@ class Batch:
         target = _resolved(job.target)
         if self._taken.get(target) is job and not os.path.lexists(target):
             del self._taken[target]
-        self._advance(1)
+        self._complete(job)
         self._failures.append(self._numbers[id(job)])
         self._add_row(job, "failed", error=message, **(facts or {}))
         error_line(message)
@@ -104,10 +109,23 @@ class Batch:
             note(text)
 
     def seconds_bar(self, job: Job, seconds: float) -> contextlib.AbstractContextManager[Advance]:
-        """A bar over the audio of a command's only file."""
+        """A bar over the audio of a command's only file; of several, their common bar moves."""
         options = self.options
-        shown = len(self.jobs) == 1 and options.progress and not options.quiet
-        return seconds_bar(seconds, job.name, shown)
+        if len(self.jobs) == 1:
+            return seconds_bar(seconds, job.name, options.progress and not options.quiet)
+        share = self._weights[id(job)] / seconds if seconds else 0.0
+
+        def advance(done: float) -> None:
+            weight = min(done * share, self._weights[id(job)])
+            self._weights[id(job)] -= weight
+            self._bar.advance(weight, done)
+
+        return contextlib.nullcontext(advance)
+
+    def _complete(self, job: Job) -> None:
+        """A job is at its end: move the bar by what is left of it."""
+        self._bar.advance(self._weights[id(job)], files=1)
+        self._weights[id(job)] = 0.0
 
     def _pending(self) -> Iterator[Job]:
         for job in self.jobs:
@@ -118,7 +136,7 @@ class Batch:
                 continue
             if skip:
                 self._skipped += 1
-                self._advance(1)
+                self._complete(job)
                 self._add_row(job, "skipped")
                 if self.options.verbose:
                     note(f"{job.name}: {job.target_name} exists; skipped")
@@ -176,6 +194,11 @@ class Batch:
                     )
                 )
             )
+
+
+def _weight(job: Job) -> float:
+    """How much of a batch a job is: the size of its file, as its length is not known yet."""
+    return 1.0 + (0 if job.source is None else size_of(job.source))
 
 
 def _resolved(path: Path | None) -> Path:

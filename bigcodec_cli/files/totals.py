@@ -22,7 +22,7 @@ class Totals:
     def begin(self, job: Job) -> None:
         """A job is about to be done; its source may be gone after that."""
         if job.source is not None:
-            self._sizes[id(job)] = _size(job.source)
+            self._sizes[id(job)] = size_of(job.source)
 
     def add(self, job: Job, seconds: float) -> None:
         """A job is done."""
@@ -30,7 +30,7 @@ class Totals:
         self.seconds += seconds
         self.bytes_in += self._sizes.get(id(job), 0)
         if job.target is not None:
-            self.bytes_out += _size(job.target)
+            self.bytes_out += size_of(job.target)
 
     def facts(self) -> dict[str, Any]:
         """The sums for a program; times in seconds."""
@@ -60,7 +60,7 @@ class Totals:
         return ", ".join(parts)
 
 
-def _size(path: Path) -> int:
+def size_of(path: Path) -> int:
     """The size of a regular file; 0 where there is none, or none any more."""
     try:
         status = path.stat()
