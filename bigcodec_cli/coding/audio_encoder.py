@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+from pathlib import Path
 
 import bcdc
 from bigcodec_cli.audio.reader import open_audio
@@ -19,6 +20,7 @@ from bigcodec_cli.files.reporting import Reporter
 from bigcodec_cli.model_store.headers import geometry_of
 from bigcodec_cli.model_store.loading import load_codec
 from bigcodec_cli.model_store.priors import prior_for_model
+from bigcodec_cli.model_store.store import find_model
 from bigcodec_models.codec import Codec
 
 _MAX_TAG_BYTES = 1 << 15
@@ -26,12 +28,14 @@ _MAX_TAG_BYTES = 1 << 15
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AudioEncoder:
-    """A model ready to compress: `coder` None is prior if there is one, else adaptive."""
+    """A model ready to compress: `coder` None is prior if there is one, else adaptive. `name` is
+    the model's in the store, or that of its file."""
 
     config: CompressConfig
     codec: Codec
     prior: bcdc.Prior | None
     coder: bcdc.Coder | None
+    name: str
     description: str
 
     @classmethod
@@ -44,7 +48,15 @@ class AudioEncoder:
         codec, description = load_codec(config.model, config.device, f0=config.f0)
         prior = prior_for_model(codec.fingerprint, geometry_of(codec))
         coder = _coder(config.coder, prior, codec)
-        return cls(config=config, codec=codec, prior=prior, coder=coder, description=description)
+        entry = find_model(config.model)
+        return cls(
+            config=config,
+            codec=codec,
+            prior=prior,
+            coder=coder,
+            name=entry.name if entry is not None else Path(config.model).name,
+            description=description,
+        )
 
     @property
     def stream(self) -> Stream:
@@ -69,6 +81,7 @@ class AudioEncoder:
             reporter,
             self._open,
             codec=self.codec,
+            model=self.name,
             coder=self.coder,
             find_prior=lambda header: self.prior,
             verify=self.config.verify,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import click
 
 import bcdc
@@ -16,10 +18,9 @@ from bigcodec_cli.commands.options import (
     input_options,
     raw_options,
 )
-from bigcodec_cli.console.messages import note
 from bigcodec_cli.files.batch import Batch, BatchOptions, check_stdout, make_folder
-from bigcodec_cli.files.inputs import InputOptions, plan
-from bigcodec_cli.model_store.store import check_restorable, default_model
+from bigcodec_cli.files.inputs import InputOptions, Job, plan
+from bigcodec_cli.model_store.store import check_restorable, default_model, introduce_model
 from bigcodec_models.audio.suffixes import AUDIO_SUFFIXES
 
 _CODERS = [coder.name.lower() for coder in bcdc.Coder]
@@ -100,23 +101,29 @@ def command(
         raw=raw,
         verify=not no_verify,
     )
-    if how.outputs.remove:
-        check_restorable(config.model)
     if ray_address is not None:
         check_request(ray_address, batch, where, config)
     if where.output_dir is not None:
         make_folder(where.output_dir)
-    _compress(config, batch, ray_address)
-
-
-def _compress(config: CompressConfig, batch: Batch, ray_address: str | None) -> None:
+    introduce = model is None and not (how.quiet or batch.writes_stdout)
     if ray_address is not None:
-        compress_on_ray(ray_address, config, batch)
-        return
-    from bigcodec_cli.coding.audio_encoder import AudioEncoder
-    from bigcodec_cli.coding.compress_files import compress_files
+        if how.outputs.remove:
+            check_restorable(config.model)
+        compress_on_ray(ray_address, config, batch, introduce)
+    else:
+        _compress(config, batch, introduce)
 
-    encoder = AudioEncoder.load(config)
-    if not batch.options.quiet:
-        note(encoder.description)
-    batch.run(lambda jobs: compress_files(jobs, encoder, batch.options.outputs, batch))
+
+def _compress(config: CompressConfig, batch: Batch, introduce: bool) -> None:
+    def work(jobs: Iterator[Job]) -> None:
+        from bigcodec_cli.coding.audio_encoder import AudioEncoder
+        from bigcodec_cli.coding.compress_files import compress_files
+
+        if batch.options.outputs.remove:
+            check_restorable(config.model)
+        encoder = AudioEncoder.load(config)
+        if introduce:
+            introduce_model(encoder.name, encoder.description, batch.options.verbose)
+        compress_files(jobs, encoder, batch.options.outputs, batch)
+
+    batch.run(work)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import click
 
 from bigcodec_cli.audio.pcm import PCM_NAMES
@@ -17,7 +19,7 @@ from bigcodec_cli.commands.options import (
     kind_of_output,
 )
 from bigcodec_cli.files.batch import Batch, BatchOptions, check_stdout, make_folder
-from bigcodec_cli.files.inputs import InputOptions, plan
+from bigcodec_cli.files.inputs import InputOptions, Job, plan
 
 _PRECISIONS = ("float32", "bfloat16")
 
@@ -114,11 +116,14 @@ def command(
 
 
 def _decompress(config: DecompressConfig, batch: Batch) -> None:
-    from bigcodec_cli.coding.audio_decoder import AudioDecoder
-    from bigcodec_cli.coding.decompress_files import decompress_files
+    def work(jobs: Iterator[Job]) -> None:
+        from bigcodec_cli.coding.audio_decoder import AudioDecoder
+        from bigcodec_cli.coding.decompress_files import decompress_files
 
-    decoder = AudioDecoder.load(config)
-    batch.run(lambda jobs: decompress_files(jobs, decoder, batch.options.outputs, batch))
+        decoder = AudioDecoder.load(config)
+        decompress_files(jobs, decoder, batch.options.outputs, batch)
+
+    batch.run(work)
 
 
 def _check_pcm(form: str, pcm: str) -> None:

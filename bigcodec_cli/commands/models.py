@@ -126,11 +126,11 @@ def store(file: Path, name: str | None, origin: Mapping[str, str]) -> None:
         CliError: no such file, or a bad or taken name.
         ModelFileError: not a usable model.
     """
+    if not file.is_file():
+        raise CliError(f"{file}: no such file")
     from bigcodec_models.checkpoints.model_file import ModelInfo
     from bigcodec_models.codec import read_model
 
-    if not file.is_file():
-        raise CliError(f"{file}: no such file")
     model = read_model(file)
     chosen = name or model.info.name or file.stem
     check_name(chosen)

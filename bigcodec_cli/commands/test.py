@@ -48,9 +48,10 @@ def command(
     with a prior that is not at hand, or of a small file are so many that it would take long, that
     is said and the checksums stand alone.
     """
-    decode = _decoder(model, device) if deep else None
-    failures = 0
     paths = sources(where, frozenset([".bcdc"]))
+    is_any = any(path is None or path.exists() for path in paths)
+    decode = _decoder(model, device) if deep and is_any else None
+    failures = 0
     for path in paths:
         name = "stdin" if path is None else str(path)
         facts = _facts(name, path, decode, allow_long)

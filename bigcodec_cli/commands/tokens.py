@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import click
 
 import bcdc
@@ -13,7 +15,7 @@ from bigcodec_cli.commands.options import (
     kind_of_output,
 )
 from bigcodec_cli.files.batch import Batch, BatchOptions, check_stdout
-from bigcodec_cli.files.inputs import InputOptions, plan
+from bigcodec_cli.files.inputs import InputOptions, Job, plan
 from bigcodec_models.config import SAMPLE_RATE
 
 _SUFFIXES = {".npy": "npy", ".jsonl": "jsonl"}
@@ -73,8 +75,11 @@ def pack(
     from bigcodec_cli.coding.compress_files import compress_files
     from bigcodec_cli.coding.token_jobs import TokenPacker
 
-    packer = TokenPacker(headers=_headers(model), rate=rate, samples=samples)
-    batch.run(lambda jobs: compress_files(jobs, packer, how.outputs, batch))
+    def work(jobs: Iterator[Job]) -> None:
+        packer = TokenPacker(headers=_headers(model), rate=rate, samples=samples)
+        compress_files(jobs, packer, how.outputs, batch)
+
+    batch.run(work)
 
 
 def _headers(model: str | None) -> dict[int, bcdc.Header]:

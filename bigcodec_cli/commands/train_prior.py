@@ -11,7 +11,7 @@ import click
 from bigcodec_cli.commands.options import f0_option
 from bigcodec_cli.console.messages import CliError, note
 from bigcodec_cli.files.atomic import atomic_output
-from bigcodec_cli.model_store.store import default_model, model_path, read_stored
+from bigcodec_cli.model_store.store import default_model, introduce_model, model_path, read_stored
 
 if TYPE_CHECKING:
     from bigcodec_models.prior import FitReport
@@ -81,7 +81,8 @@ def command(
         CompressConfig(model=name, coder="raw", f0=f0, device=device, downmix=True, verify=False)
     )
     codec = encoder.codec
-    note(encoder.description)
+    if model is None:
+        introduce_model(encoder.name, encoder.description)
     gathered = gather(encoder, data, versions)
     count = sum(tokens.size for tokens in gathered.fitted)
     note(f"{count} tokens of {len(gathered.fitted)} recordings; {len(gathered.held_out)} held out")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import json
 import os
 import sys
@@ -16,7 +17,7 @@ import click
 from bigcodec_cli.console.interrupts import prompt_interrupts
 from bigcodec_cli.console.messages import CliError, error_line, note
 from bigcodec_cli.console.progress import Advance, BatchBar, batch_bar, seconds_bar
-from bigcodec_cli.files.atomic import discard_all
+from bigcodec_cli.files.atomic import discard_all, is_device, refuse_existing
 from bigcodec_cli.files.inputs import Job, Plan
 from bigcodec_cli.files.reporting import Facts, explain_failure
 from bigcodec_cli.files.totals import Totals, size_of
@@ -62,6 +63,9 @@ class Batch:
     def run(self, work: Callable[[Iterator[Job]], None], *, prompt: bool = True) -> None:
         """Hand the jobs to `work`, with a bar over them; then print the summary.
 
+        Where none is left to be done, as all are refused or skipped, `work` is not called: it may
+        load what takes its time.
+
         With `prompt` a signal ends the process soon, wherever it is; see `prompt_interrupts`.
 
         Raises:
@@ -78,16 +82,24 @@ class Batch:
             ) as self._bar,
         ):
             try:
-                work(self._pending())
+                pending = self._pending()
+                first = next(pending, None)
+                if first is not None:
+                    work(itertools.chain([first], pending))
             finally:
                 for _, row in sorted(self._rows.items()):
                     click.echo(row)
         self._summary()
 
+    @property
+    def writes_stdout(self) -> bool:
+        """Whether data go to standard output."""
+        return any(job.target is None for job in self.jobs)
+
     def succeeded(self, job: Job, summary: str, **facts: Any) -> None:
         """See `Reporter`."""
         self._complete(job)
-        self._totals.add(job, facts.get("seconds") or 0.0)
+        self._totals.add(job, facts.get("seconds") or 0.0, facts.get("model"))
         self._add_row(job, "ok", **facts)
         if self.options.verbose or (len(self.jobs) == 1 and not self.options.quiet):
             note(summary)
@@ -145,8 +157,17 @@ class Batch:
                 yield job
 
     def _check(self, job: Job) -> bool:
-        """Whether a job is to be skipped; refuses those whose output would hurt another file."""
+        """Whether a job is to be skipped; refuses what is known to fail before anything is read,
+        and those whose output would hurt another file."""
+        if job.source is not None and not os.path.lexists(job.source):
+            raise CliError(f"{job.name}: no such file")
+        if job.source is not None and job.source.is_dir():
+            raise CliError(f"{job.name}: is a folder; use -r for the files in it")
         if job.target is None:
+            return False
+        if is_device(job.target):
+            if self.options.outputs.remove:
+                raise CliError(f"{job.target}: is no file, so that --rm would lose {job.name}")
             return False
         target = _resolved(job.target)
         if target in self._taken:
@@ -156,7 +177,10 @@ class Batch:
                 raise CliError(f"{job.name}: is also the output; name another with -o")
         if job.source is None or job.source.exists():
             self._taken[target] = job
-        return self.options.skip_existing and os.path.lexists(job.target)
+        if self.options.skip_existing and os.path.lexists(job.target):
+            return True
+        refuse_existing(job.target, self.options.outputs.force)
+        return False
 
     def _add_row(self, job: Job, status: str, **facts: Any) -> None:
         """A row of JSON; they come in the order of the inputs, whichever ends first."""
@@ -212,7 +236,7 @@ def check_stdout(batch: Batch) -> None:
     Raises:
         click.UsageError: data would go there.
     """
-    if all(job.target is not None for job in batch.jobs):
+    if not batch.writes_stdout:
         return
     if batch.options.as_json:
         raise click.UsageError("--json and the output would both go to stdout; use -o FILE")

@@ -89,6 +89,8 @@ def _jobs(
         if len(inputs) > 1:
             raise click.UsageError("-o names one file; for several inputs use --output-dir DIR")
         target = None if options.output == "-" else Path(options.output)
+        if target is not None and not target.parent.is_dir():
+            raise CliError(f"{target.parent}: no such folder; make it, or use --output-dir")
         return [Job(source, target) for source, _ in inputs]
     if "-" in names:
         if len(names) > 1 or options.output_dir is not None:
