@@ -10,6 +10,7 @@ import bcdc
 from bigcodec_cli.audio.pcm import RawFormat
 from bigcodec_cli.cluster.ray_driver import check_request, compress_on_ray
 from bigcodec_cli.coding.config import SHORT_AT_ONCE, CompressConfig
+from bigcodec_cli.commands.completing import complete_models
 from bigcodec_cli.commands.options import (
     batch_options,
     check_container_name,
@@ -28,7 +29,12 @@ _CODERS = [coder.name.lower() for coder in bcdc.Coder]
 
 @click.command()
 @input_options
-@click.option("--model", metavar="NAME|PATH", help="Codec model. Default: see 'models list'.")
+@click.option(
+    "--model",
+    metavar="NAME|PATH",
+    help="Codec model. Default: see 'models list'.",
+    shell_complete=complete_models,
+)
 @click.option(
     "--coder",
     type=click.Choice(["auto", *_CODERS]),

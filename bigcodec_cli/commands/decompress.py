@@ -9,6 +9,7 @@ import click
 from bigcodec_cli.audio.pcm import PCM_NAMES
 from bigcodec_cli.audio.writer import KINDS, SUFFIXES
 from bigcodec_cli.coding.config import DecompressConfig
+from bigcodec_cli.commands.completing import complete_models
 from bigcodec_cli.commands.options import (
     SECONDS,
     allow_long_option,
@@ -27,7 +28,10 @@ _PRECISIONS = ("float32", "bfloat16")
 @click.command()
 @input_options
 @click.option(
-    "--model", metavar="NAME|PATH", help="Where the model is, if it is not among 'models list'."
+    "--model",
+    metavar="NAME|PATH",
+    help="Where the model is, if it is not among 'models list'.",
+    shell_complete=complete_models,
 )
 @device_option
 @batch_size_option

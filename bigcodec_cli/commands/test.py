@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 import bcdc
+from bigcodec_cli.commands.completing import complete_models
 from bigcodec_cli.commands.options import allow_long_option, device_option, source_options
 from bigcodec_cli.console.messages import CliError, error_line, visible
 from bigcodec_cli.files.containers import (
@@ -28,7 +29,12 @@ Deep = Callable[[str, bcdc.Container], None]
 @click.command()
 @source_options
 @click.option("--deep", is_flag=True, help="Decode the audio too; needs the model.")
-@click.option("--model", metavar="NAME|PATH", help="For --deep, if 'models list' lacks it.")
+@click.option(
+    "--model",
+    metavar="NAME|PATH",
+    help="For --deep, if 'models list' lacks it.",
+    shell_complete=complete_models,
+)
 @device_option
 @allow_long_option
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")

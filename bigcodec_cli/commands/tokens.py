@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import click
 
 import bcdc
+from bigcodec_cli.commands.completing import complete_models
 from bigcodec_cli.commands.options import (
     allow_long_option,
     batch_options,
@@ -56,7 +57,12 @@ def extract(where: InputOptions, how: BatchOptions, kind: str | None, allow_long
 
 @command.command()
 @input_options
-@click.option("--model", metavar="NAME|PATH", help="The model that made the tokens; for .npy.")
+@click.option(
+    "--model",
+    metavar="NAME|PATH",
+    help="The model that made the tokens; for .npy.",
+    shell_complete=complete_models,
+)
 @click.option("--rate", default=SAMPLE_RATE, show_default=True, help="Sample rate, for .npy.")
 @click.option(
     "--samples", type=int, help="Length to restore. Default: as the tokens give; for .npy."

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from bigcodec_cli.commands.completing import complete_models
 from bigcodec_cli.commands.options import f0_option
 from bigcodec_cli.console.messages import CliError, note
 from bigcodec_cli.files.atomic import atomic_output
@@ -20,7 +21,12 @@ _PATH = click.Path(path_type=Path)
 
 
 @click.command()
-@click.option("--model", metavar="NAME|PATH", help="Codec model. Default: see 'models list'.")
+@click.option(
+    "--model",
+    metavar="NAME|PATH",
+    help="Codec model. Default: see 'models list'.",
+    shell_complete=complete_models,
+)
 @click.option(
     "--data",
     metavar="DIR",

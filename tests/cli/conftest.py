@@ -126,11 +126,15 @@ OnTerminal = Callable[..., Shown]
 @pytest.fixture
 def on_terminal(tmp_path: Path) -> OnTerminal:
     """Runs the real command in `tmp_path` with stderr, and stdout if it is not given, on a terminal
-    that is so many columns wide."""
+    that is so many columns wide; so is stdin if there is an `answer` to be typed."""
     command = Path(sys.executable).parent / "bigcodec"
 
     def started(
-        columns: int, *arguments: str | Path, stdout: int | None = None, **extra: str
+        columns: int,
+        *arguments: str | Path,
+        stdout: int | None = None,
+        answer: bytes | None = None,
+        **extra: str,
     ) -> Shown:
         controller, terminal = pty.openpty()
         fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
@@ -139,11 +143,12 @@ def on_terminal(tmp_path: Path) -> OnTerminal:
             [command, *map(str, arguments)],
             cwd=tmp_path,
             env={**kept, "BIGCODEC_HOME": str(tmp_path / "home"), **extra},
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.DEVNULL if answer is None else terminal,
             stdout=terminal if stdout is None else stdout,
             stderr=terminal,
         )
         os.close(terminal)
+        os.write(controller, answer or b"")
         output = b""
         with contextlib.suppress(OSError):  # how Linux says that nobody writes any more
             while data := os.read(controller, 1 << 16):
