@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import os
 from pathlib import Path
 
 import bcdc
-from bigcodec_cli.audio.reader import open_audio
+from bcdc.header import MAX_COPIES
+from bigcodec_cli.audio.channels import are_equal
+from bigcodec_cli.audio.reader import AudioInput, open_audio
 from bigcodec_cli.coding.compress_job import CompressJob
 from bigcodec_cli.coding.config import SHORT_AT_ONCE, CompressConfig
 from bigcodec_cli.coding.recording import Recording, recording_of_audio
@@ -95,8 +98,24 @@ class AudioEncoder:
         if audio.remark is not None:
             reporter.remark(f"{audio.name}: {audio.remark}")
         audio = dataclasses.replace(audio, tags=kept)
-        geometry = geometry_of(self.codec)
-        return recording_of_audio(audio, self.codec.fingerprint, geometry, self.config.downmix)
+        geometry, downmix = geometry_of(self.codec), self.config.downmix
+        audio, equal = (audio, False) if downmix else self._compare_channels(audio, job)
+        return recording_of_audio(audio, self.codec.fingerprint, geometry, downmix, equal)
+
+    def _compare_channels(self, audio: AudioInput, job: Job) -> tuple[AudioInput, bool]:
+        """Whether all channels are equal, where that can be known before they are coded: the file
+        is then read once more. And the input, to be read from its beginning."""
+        path = job.source
+        if path is None or not path.is_file() or not 1 < audio.channels <= MAX_COPIES + 1:
+            return audio, False
+        first = next(audio.blocks, None)
+        if first is None:
+            return audio, False
+        rest = dataclasses.replace(audio, blocks=itertools.chain([first], audio.blocks))
+        if not are_equal(first):
+            return rest, False
+        with open_audio(path, self.config.raw) as again:
+            return rest, all(map(are_equal, again.blocks))
 
 
 def _coder(name: str, prior: bcdc.Prior | None, codec: Codec) -> bcdc.Coder | None:

@@ -13,7 +13,7 @@ import click
 
 import bcdc
 from bcdc.recover import Restored, salvage
-from bigcodec_cli.audio.channels import SampleSink, Silence
+from bigcodec_cli.audio.channels import Repeated, SampleSink, Silence
 from bigcodec_cli.audio.writer import AudioForm, AudioSink, copy_to_stdout, is_streamed, open_sink
 from bigcodec_cli.coding.config import DecompressConfig
 from bigcodec_cli.coding.decompressor import Decompressor, decode_part
@@ -78,7 +78,7 @@ class DecompressJob(FileJob):
         self._seconds = (last - first) / container.header.sample_rate
         with self.opening():
             self._sink = self._open_sink(config, container.header, last - first)
-            sink: SampleSink = self._sink
+            sink: SampleSink = Repeated(self._sink, container.header.restored_channels)
             if self._damage is not None:
                 sink = Silence(sink, _lost_samples(self._damage))
             progress = self.stack.enter_context(reporter.seconds_bar(job, self._seconds))
@@ -127,7 +127,7 @@ class DecompressJob(FileJob):
             kind=config.kind,
             encoding=config.encoding,
             rate=header.sample_rate,
-            channels=header.channels,
+            channels=header.restored_channels,
             frames=frames,
             tags=header.tags,
         )

@@ -11,9 +11,10 @@ import numpy.typing as npt
 
 import bcdc
 from bcdc.tokens import check_tokens
-from bigcodec_cli.audio.channels import Samples, split_channels
+from bigcodec_cli.audio.channels import Samples, are_equal, split_channels
 from bigcodec_cli.audio.reader import AudioInput
 from bigcodec_cli.audio.resampling import resample_stream
+from bigcodec_cli.console.messages import CliError
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -38,23 +39,34 @@ class Recording:
 
 
 def recording_of_audio(
-    audio: AudioInput, fingerprint: bytes, geometry: bcdc.Geometry, downmix: bool = False
+    audio: AudioInput,
+    fingerprint: bytes,
+    geometry: bcdc.Geometry,
+    downmix: bool = False,
+    equal: bool = False,
 ) -> Recording:
     """A recording of an audio file, for a model by fingerprint and the geometry of its tokens.
+
+    With `equal` all channels are known to be equal, and one is coded for all.
 
     Raises:
         ValueError: more channels or a higher rate than a container can hold, or tags too long.
     """
-    channels = 1 if downmix else audio.channels
+    channels = 1 if downmix or equal else audio.channels
     header = bcdc.Header(
         fingerprint=fingerprint[:6],
         sample_rate=audio.rate,
         channels=channels,
         geometry=geometry,
         tags=audio.tags,
+        copies=audio.channels - 1 if equal and not downmix else 0,
     )
     counted = _Counted(audio.blocks)
-    blocks = _downmixed(counted) if downmix and audio.channels > 1 else iter(counted)
+    blocks = iter(counted)
+    if downmix and audio.channels > 1:
+        blocks = _downmixed(counted)
+    elif equal:
+        blocks = _first_channel(counted, audio.name)
     return Recording(
         header=header,
         sources=split_channels(resample_stream(blocks, audio.rate, bcdc.MODEL_RATE), channels),
@@ -97,3 +109,11 @@ def _downmixed(blocks: Iterable[Samples]) -> Iterator[Samples]:
     """The mean of the channels: blocks (channels, n) to (1, n)."""
     for block in blocks:
         yield block.mean(axis=0, keepdims=True, dtype=np.float32)
+
+
+def _first_channel(blocks: Iterable[Samples], name: str) -> Iterator[Samples]:
+    """Blocks (channels, n) of equal channels as (1, n)."""
+    for block in blocks:
+        if not are_equal(block):
+            raise CliError(f"{name}: changed while it was read")
+        yield block[:1]

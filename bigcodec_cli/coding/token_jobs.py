@@ -138,7 +138,7 @@ class ExtractJob(FileJob):
         """That `pack` gives the container back, whose file may be removed."""
         _, header, samples, packed = from_record(line)
         container = self._container
-        names = ("fingerprint", "sample_rate", "channels", "geometry", "tags")
+        names = ("fingerprint", "sample_rate", "channels", "copies", "geometry", "tags")
         same = all(getattr(header, n) == getattr(container.header, n) for n in names)
         if not (same and samples == container.num_samples and np.array_equal(packed, tokens)):
             raise CliError(f"{self.job.name}: cannot be written as a line that gives it back")

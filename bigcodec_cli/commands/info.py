@@ -64,7 +64,8 @@ def describe(path: Path, container: bcdc.Container) -> dict[str, Any]:
         "bytes": container.size,
         "seconds": seconds,
         "sample_rate": header.sample_rate,
-        "channels": header.channels,
+        "channels": header.restored_channels,
+        "coded_channels": header.channels,
         "samples": container.num_samples,
         "model": entry.name if entry else None,
         "model_fingerprint": header.fingerprint.hex(),
@@ -88,7 +89,7 @@ def _as_text(facts: dict[str, Any]) -> str:
     model = facts["model"] or "not among 'bigcodec models list'"
     rows = [
         ("duration", f"{facts['seconds']:.3f} s, {facts['samples']} samples"),
-        ("audio", f"{facts['sample_rate']} Hz, {facts['channels']} channel(s)"),
+        ("audio", f"{facts['sample_rate']} Hz, {_channels_text(facts)}"),
         ("model", f"{model} ({facts['model_fingerprint']})"),
         ("tokens", f"{facts['frames']} frames, hop {facts['hop']}, codebook {sizes}"),
         ("F0", "coded, the last codebook" if facts["f0_coded"] else "not in the file"),
@@ -106,6 +107,12 @@ def _as_text(facts: dict[str, Any]) -> str:
     rows += [(f"tag {name}", value) for name, value in facts["tags"]]
     lines = [f"  {name:<12} {text}" for name, text in rows]
     return "\n".join(visible(line) for line in [f"{facts['file']}:", *lines])
+
+
+def _channels_text(facts: dict[str, Any]) -> str:
+    if facts["coded_channels"] == facts["channels"]:
+        return f"{facts['channels']} channel(s)"
+    return f"{facts['channels']} equal channels, coded once"
 
 
 def _print_table(files: Sequence[dict[str, Any]]) -> None:

@@ -31,6 +31,7 @@ def as_record(name: str, container: bcdc.Container, tokens: bcdc.Tokens) -> dict
         "hop": header.geometry.hop,
         "codebook_sizes": list(header.geometry.codebook_sizes),
         "f0_coded": header.geometry.f0,
+        "equal_channels": header.copies,
         "tags": [list(pair) for pair in header.tags],
         "tokens": tokens.tolist(),
     }
@@ -56,6 +57,7 @@ def from_record(line: bytes) -> tuple[str, bcdc.Header, int, Array]:
             fingerprint=bytes.fromhex(row["model_fingerprint"]),
             sample_rate=_integer(row["sample_rate"]),
             channels=len(tokens),
+            copies=_integer(row.get("equal_channels", 0)),
             geometry=geometry,
             tags=tuple((str(name), str(text)) for name, text in row.get("tags", [])),
         )
