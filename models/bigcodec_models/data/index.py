@@ -128,7 +128,8 @@ class _Entry:
 
 
 def _audio_files(root: Path, report: Report) -> Iterator[Path]:
-    """Files with audio suffixes; no folder is entered twice, also not through links."""
+    """Files with audio suffixes, hidden ones left out; no folder is entered twice, also not through
+    links."""
 
     def unreadable(error: OSError) -> None:
         report(Path(error.filename), error.strerror or str(error))
@@ -144,9 +145,11 @@ def _audio_files(root: Path, report: Report) -> Iterator[Path]:
             subfolders.clear()
             continue
         seen.add((status.st_dev, status.st_ino))
-        subfolders.sort()
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         yield from (
-            Path(folder, f) for f in files if os.path.splitext(f)[1].lower() in AUDIO_SUFFIXES
+            Path(folder, name)
+            for name in files
+            if os.path.splitext(name)[1].lower() in AUDIO_SUFFIXES and not name.startswith(".")
         )
 
 

@@ -117,7 +117,8 @@ def test_tokens_bring_the_file_back(here: Here, tmp_path: Path, toy_model: Path)
 
 def test_headers_refuse_what_they_cannot_hold() -> None:
     header = bcdc.Header(fingerprint=b"abcdef", sample_rate=16000, copies=MAX_COPIES)
-    for wrong in ({"copies": MAX_COPIES + 1}, {"copies": -1}, {"channels": 2}):
+    wrongs: list[dict[str, Any]] = [{"copies": MAX_COPIES + 1}, {"copies": -1}, {"channels": 2}]
+    for wrong in wrongs:
         with pytest.raises(ValueError, match="can be equal to one"):
             dataclasses.replace(header, **wrong)
     with pytest.raises(ValueError, match="too many channels for the sample rate"):
