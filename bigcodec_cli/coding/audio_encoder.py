@@ -9,12 +9,11 @@ import os
 from pathlib import Path
 
 import bcdc
-from bcdc.header import MAX_COPIES
 from bigcodec_cli.audio.channels import are_equal
 from bigcodec_cli.audio.reader import AudioInput, open_audio
 from bigcodec_cli.coding.compress_job import CompressJob
 from bigcodec_cli.coding.config import SHORT_AT_ONCE, CompressConfig
-from bigcodec_cli.coding.recording import Recording, recording_of_audio
+from bigcodec_cli.coding.recording import Recording, may_be_equal, recording_of_audio
 from bigcodec_cli.coding.scheduler import Stream
 from bigcodec_cli.console.messages import CliError
 from bigcodec_cli.files.batch import OutputOptions
@@ -49,6 +48,15 @@ class AudioEncoder:
             CliError: one of them is not at hand, or cannot be used.
         """
         codec, description = load_codec(config.model, config.device, f0=config.f0)
+        return cls.of(codec, config, description)
+
+    @classmethod
+    def of(cls, codec: Codec, config: CompressConfig, description: str = "") -> AudioEncoder:
+        """An encoder of a model that is loaded already.
+
+        Raises:
+            CliError: the coder of the configuration needs a prior, and there is none.
+        """
         prior = prior_for_model(codec.fingerprint, geometry_of(codec))
         coder = _coder(config.coder, prior, codec)
         entry = find_model(config.model)
@@ -82,7 +90,7 @@ class AudioEncoder:
             job,
             outputs,
             reporter,
-            self._open,
+            self.open_recording,
             codec=self.codec,
             model=self.name,
             coder=self.coder,
@@ -90,7 +98,15 @@ class AudioEncoder:
             verify=self.config.verify,
         )
 
-    def _open(self, job: Job, stack: contextlib.ExitStack, reporter: Reporter) -> Recording:
+    def open_recording(
+        self, job: Job, stack: contextlib.ExitStack, reporter: Reporter
+    ) -> Recording:
+        """Open a job's audio file; what there is to close goes into the stack.
+
+        Raises:
+            CliError: it cannot be read.
+            ValueError: a container cannot hold it.
+        """
         audio = stack.enter_context(open_audio(job.source, self.config.raw))
         kept = tuple((n, t) for n, t in audio.tags if len(os.fsencode(t)) <= _MAX_TAG_BYTES // 9)
         if len(kept) < len(audio.tags):
@@ -106,7 +122,7 @@ class AudioEncoder:
         """Whether all channels are equal, where that can be known before they are coded: the file
         is then read once more. And the input, to be read from its beginning."""
         path = job.source
-        if path is None or not path.is_file() or not 1 < audio.channels <= MAX_COPIES + 1:
+        if path is None or not path.is_file() or not may_be_equal(audio.channels):
             return audio, False
         first = next(audio.blocks, None)
         if first is None:

@@ -161,9 +161,8 @@ STEPS = (
 
 
 def _summary(job: Job, facts: Facts) -> str:
-    name = "stdin" if job.source is None else job.source.name
     model = f" by {facts['model']}" if "model" in facts else ""
     size, kbps = facts["bytes"], facts["kbps_on_disk"]
     target = job.target_name if size is None else f"{size} bytes"
     rate = f", {kbps:.2f} kbit/s" if kbps is not None else ""
-    return f"{name}: {facts['seconds']:.2f} s to {target}{model}{rate}"
+    return f"{job.short_name}: {facts['seconds']:.2f} s to {target}{model}{rate}"

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 import bcdc
+from bcdc.header import MAX_COPIES
 from bcdc.tokens import check_tokens
 from bigcodec_cli.audio.channels import Samples, are_equal, split_channels
 from bigcodec_cli.audio.reader import AudioInput
@@ -75,6 +76,11 @@ def recording_of_audio(
         fault=audio.fault,
         doubt=audio.doubt,
     )
+
+
+def may_be_equal(channels: int) -> bool:
+    """Whether so many channels could be coded as one, if they are equal."""
+    return 1 < channels <= MAX_COPIES + 1
 
 
 def recording_of_tokens(

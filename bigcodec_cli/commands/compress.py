@@ -95,7 +95,8 @@ def command(
     if how.outputs.remove and no_verify:
         raise click.UsageError("--rm removes what is verified; leave --no-verify out")
     check_container_name(where.output)
-    batch = Batch(plan(where, ".bcdc", AUDIO_SUFFIXES), how, "compress")
+    planned = plan(where, ".bcdc", AUDIO_SUFFIXES)
+    batch = Batch(planned.jobs, how, "compress", left_out=planned.left_out_line())
     check_stdout(batch)
     config = CompressConfig(
         model=model or default_model(),

@@ -100,7 +100,8 @@ def command(
         raise click.UsageError("--recover leaves the damaged file where it is; leave --rm out")
     if how.outputs.remove and (start or duration is not None):
         raise click.UsageError("--rm removes what is restored in full; leave --start or --rm out")
-    batch = Batch(plan(where, f".{form}", frozenset([".bcdc"])), how, "decompress")
+    planned = plan(where, f".{form}", frozenset([".bcdc"]))
+    batch = Batch(planned.jobs, how, "decompress", left_out=planned.left_out_line())
     check_stdout(batch)
     if where.output_dir is not None:
         make_folder(where.output_dir)

@@ -56,6 +56,11 @@ _PATH = click.Path(path_type=Path)
 )
 @click.option("--max-time", metavar="TIME", help="Stop after this time: 90s, 9m, 1h30m.")
 @click.option(
+    "--budget",
+    metavar="TIME",
+    help="Train for this time in all: learning rate and phases follow it, not the steps.",
+)
+@click.option(
     "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True
 )
 def command(
@@ -68,6 +73,7 @@ def command(
     validation: Path | None,
     noise: Path | None,
     max_time: str | None,
+    budget: str | None,
     device: str,
 ) -> None:
     """Train a model on a folder of speech, by the paper's recipe.
@@ -84,6 +90,7 @@ def command(
         init=init,
         validation=validation,
         noise=noise,
+        budget=None if budget is None else parse_duration(budget),
     )
     seconds = parse_duration(max_time) if max_time is not None else None
     plan = make_plan(options)

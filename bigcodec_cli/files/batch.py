@@ -8,7 +8,7 @@ import itertools
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from bigcodec_cli.console.interrupts import prompt_interrupts
 from bigcodec_cli.console.messages import CliError, error_line, note
 from bigcodec_cli.console.progress import Advance, BatchBar, batch_bar, seconds_bar
 from bigcodec_cli.files.atomic import discard_all, is_device, refuse_existing
-from bigcodec_cli.files.inputs import Job, Plan
+from bigcodec_cli.files.inputs import Job
 from bigcodec_cli.files.reporting import Facts, explain_failure
 from bigcodec_cli.files.totals import Totals, size_of
 
@@ -45,20 +45,28 @@ class BatchOptions:
 
 
 class Batch:
-    """The jobs of one command: gives those to be done, and reports how each went."""
+    """The jobs of one command: gives those to be done, and reports how each went. `shared` is the
+    one output of all, if they share one; `left_out` a line on what is not among them."""
 
-    def __init__(self, plan: Plan, options: BatchOptions, label: str) -> None:
-        self.jobs, self.options, self._label = plan.jobs, options, label
-        self._plan = plan
+    def __init__(
+        self,
+        jobs: Sequence[Job],
+        options: BatchOptions,
+        label: str,
+        shared: Path | None = None,
+        left_out: str | None = None,
+    ) -> None:
+        self.jobs, self.options, self._label = jobs, options, label
+        self._shared, self._left_out = shared, left_out
         self._taken: dict[Path, Job] = {}  # names of outputs, and whose they are
         self._failures: list[int] = []
-        self._numbers = {id(job): number for number, job in enumerate(plan.jobs)}
+        self._numbers = {id(job): number for number, job in enumerate(jobs)}
         self._rows: dict[int, str] = {}  # of jobs that end before one that comes before them
         self._next_row = 0
         self._skipped = 0
-        self._totals = Totals()
-        self._bar = BatchBar(None, len(plan.jobs))
-        self._weights = {id(job): _weight(job) for job in plan.jobs}  # what is left of each
+        self._totals = Totals(shared)
+        self._bar = BatchBar(None, len(jobs))
+        self._weights = {id(job): _weight(job) for job in jobs}  # what is left of each
 
     def run(self, work: Callable[[Iterator[Job]], None], *, prompt: bool = True) -> None:
         """Hand the jobs to `work`, with a bar over them; then print the summary.
@@ -159,6 +167,8 @@ class Batch:
     def _check(self, job: Job) -> bool:
         """Whether a job is to be skipped; refuses what is known to fail before anything is read,
         and those whose output would hurt another file."""
+        if self._shared is not None:  # whoever writes it must learn of every input
+            return False
         if job.source is not None and not os.path.lexists(job.source):
             raise CliError(f"{job.name}: no such file")
         if job.source is not None and job.source.is_dir():
@@ -193,8 +203,8 @@ class Batch:
             self._next_row += 1
 
     def _summary(self) -> None:
-        if (left_out := self._plan.left_out_line()) is not None:
-            self.remark(left_out)
+        if self._left_out is not None:
+            self.remark(self._left_out)
         if self._skipped and not self.options.quiet:
             note(f"{self._skipped} of {len(self.jobs)} files skipped: their outputs exist")
         if len(self.jobs) > 1:

@@ -21,15 +21,22 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """One input and its output; None is standard input or output."""
+    """One input and its output; None is standard input or output. `place` is where the input lies
+    below the folder that was walked for it, None if none was."""
 
     source: Path | None
     target: Path | None
+    place: Path | None = None
 
     @property
     def name(self) -> str:
         """The input as the user knows it."""
         return "stdin" if self.source is None else str(self.source)
+
+    @property
+    def short_name(self) -> str:
+        """The input without its folder."""
+        return "stdin" if self.source is None else self.source.name
 
     @property
     def target_name(self) -> str:
@@ -68,8 +75,11 @@ class Plan:
         return f"left out {count} file{'s' * (count != 1)}: {' '.join(shown)}{more}"
 
 
-def plan(options: InputOptions, suffix: str, accepted: frozenset[str]) -> Plan:
-    """What a command is to do. Folders are walked for files of `accepted` suffixes.
+def plan(
+    options: InputOptions, suffix: str, accepted: frozenset[str], *, shared: bool = False
+) -> Plan:
+    """What a command is to do. Folders are walked for files of `accepted` suffixes. Only with
+    `shared` can several inputs have one output.
 
     Raises:
         click.UsageError: the options contradict each other.
@@ -79,25 +89,29 @@ def plan(options: InputOptions, suffix: str, accepted: frozenset[str]) -> Plan:
     names, inputs = _gather(options, accepted, left_out)
     del left_out[suffix]  # outputs of an earlier time
     _check_for_output(options.inputs, suffix)
-    return Plan(jobs=_jobs(options, suffix, names, inputs), left_out=left_out)
+    return Plan(jobs=_jobs(options, suffix, names, inputs, shared), left_out=left_out)
 
 
 def _jobs(
-    options: InputOptions, suffix: str, names: Sequence[str], inputs: Sequence[_Input]
+    options: InputOptions,
+    suffix: str,
+    names: Sequence[str],
+    inputs: Sequence[_Input],
+    shared: bool,
 ) -> list[Job]:
     if options.output is not None:
-        if len(inputs) > 1:
+        if len(inputs) > 1 and not shared:
             raise click.UsageError("-o names one file; for several inputs use --output-dir DIR")
         target = None if options.output == "-" else Path(options.output)
         if target is not None and not target.parent.is_dir():
             raise CliError(f"{target.parent}: no such folder; make it, or use --output-dir")
-        return [Job(source, target) for source, _ in inputs]
+        return [Job(source, target, place) for source, place in inputs]
     if "-" in names:
         if len(names) > 1 or options.output_dir is not None:
             raise click.UsageError("'-' (stdin) goes alone, to stdout or to the file of -o")
         return [Job(None, None)]
     return [
-        Job(path, _target(path, inside, options.output_dir, suffix))
+        Job(path, _target(path, inside, options.output_dir, suffix), inside)
         for path, inside in inputs
         if path is not None
     ]

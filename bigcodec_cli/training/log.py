@@ -86,6 +86,7 @@ class RunLog:
 
     def progress(self, progress: Progress) -> None:
         """Record a report."""
+        self._max_steps = progress.expected_steps
         self._write("progress", vars(progress))
         if self._board is not None:
             self._board.progress(progress)
@@ -93,7 +94,7 @@ class RunLog:
             parts = _parts(progress, self._max_steps)
             note(f"step {progress.step}: {', '.join(parts)}")
             return
-        self._bar.n = progress.step
+        self._bar.n, self._bar.total = progress.step, self._max_steps
         counts = f"{self._bar.n}/{self._bar.total}"
         width = stderr_columns() - len(counts) - _BAR_COLUMNS
         text = as_many_as_fit(_parts(progress, self._max_steps), width)

@@ -14,14 +14,16 @@ import torch
 from bigcodec_cli.console.messages import CliError, note
 from bigcodec_cli.files.reporting import note_unread
 from bigcodec_cli.model_store.store import model_path, read_stored
-from bigcodec_cli.training.distributed import agreed, joined, main_process_first
+from bigcodec_cli.training.distributed import agreed, joined, leave, main_process_first
 from bigcodec_cli.training.log import RunLog
 from bigcodec_cli.training.plan import Plan
 from bigcodec_cli.training.summary import write_summary
 from bigcodec_models.checkpoints.model_file import check_shapes
 from bigcodec_models.checkpoints.published import load_upstream_discriminators
 from bigcodec_models.config import SAMPLE_RATE
-from bigcodec_models.data.crops import Clip, CropSource, excerpts, scan, split
+from bigcodec_models.data.crops import Clip, excerpts, scan, split
+from bigcodec_models.data.device_crops import DeviceCrops
+from bigcodec_models.data.sources import crop_source
 from bigcodec_models.errors import ConfigError, ModelsError
 from bigcodec_models.training.checkpoint import load_checkpoint
 from bigcodec_models.training.portable import is_portable, load_portable
@@ -36,21 +38,27 @@ def carry_out(plan: Plan, device: str, seconds: float | None) -> None:
     Raises:
         CliError: the data, the initial weights or the state of the run cannot be used, a loss is
             not finite, or a file cannot be written.
-        SystemExit: a signal stopped the run, which is saved.
+        SystemExit: a signal stopped the run, which is saved. One of several processes ends here.
     """
     stop = StopRequest(seconds)
+    start = time.monotonic()
     try:
         with joined(device) as (process_group, chosen):
             plan = dataclasses.replace(plan, run=agreed(process_group, plan.run))
             trainer = _prepared(plan, chosen, process_group)
+            if plan.train.budget.seconds:
+                trainer.seconds += time.monotonic() - start
             _train(plan, trainer, stop)
             _note(trainer, f"saved at step {trainer.step} in {plan.run}")
     except ModelsError as error:
         raise CliError(str(error)) from error
     except OSError as error:
         raise CliError(f"{plan.run}: {error.strerror or error}") from error
-    if stop.received:
-        raise SystemExit(128 + stop.received)
+    code = 128 + stop.received if stop.received else 0
+    if process_group.size > 1:
+        leave(code)
+    if code:
+        raise SystemExit(code)
 
 
 def _prepared(plan: Plan, device: str, process_group: ProcessGroup) -> Trainer:
@@ -104,6 +112,7 @@ def _train(plan: Plan, trainer: Trainer, stop: StopRequest) -> None:
         callbacks = Callbacks(
             progress=log.progress,
             validation=log.validation,
+            notice=log.note,
             should_stop=lambda: pace() or stop(),
         )
         trainer.run(callbacks)
@@ -120,7 +129,7 @@ class _Pace:
 
     def __call__(self) -> bool:
         self._times.append(time.monotonic())
-        if len(self._times) == 4:
+        if len(self._times) == 4 and not self._plan.train.budget.seconds:
             each = (self._times[3] - self._times[1]) / 2
             left = (self._plan.train.max_steps - self._trainer.step) * each / 3600
             advice = "" if "lite" in self._plan.preset else "; --preset lite is made for a CPU"
@@ -142,16 +151,18 @@ def _make_trainer(plan: Plan, device: str, process_group: ProcessGroup) -> Train
         raise CliError(
             "crops.noise_probability is set, but no folder of noise is given with --noise"
         )
-    source = CropSource(
+    source = crop_source(
         training,
         crop=crop,
         seed=train.seed,
-        gain_db=crops.gain_db,
+        augmentation=crops.augmentation(),
         noise=noise,
-        noise_probability=crops.noise_probability,
-        noise_snr_db=(crops.noise_snr_db[0], crops.noise_snr_db[1]),
+        device=torch.device(device),
+        device_gigabytes=crops.device_gigabytes,
         failed=note_unread,
     )
+    if isinstance(source, DeviceCrops) and process_group.is_main:
+        note(f"the speech is kept on {device}: {source.gigabytes:.1f} GB")
     clips = excerpts(held_out, validation.clips, validation.seconds)
     validator = Validator(clips, torch.device(device))
     return Trainer(plan.model, train, source, plan.run, device, validator, process_group)

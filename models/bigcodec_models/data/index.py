@@ -16,10 +16,11 @@ from typing import Any
 
 import soundfile
 
-from bigcodec_models.audio.audio_file import UNKNOWN_FRAMES
+from bigcodec_models.audio.audio_file import UNKNOWN_FRAMES, reason_of
 from bigcodec_models.audio.content import Content
 from bigcodec_models.audio.ffmpeg import FfmpegMissingError
 from bigcodec_models.audio.mpeg import declares_length
+from bigcodec_models.audio.sequential import silent_decoders, try_reading
 from bigcodec_models.audio.source import demuxer_for, open_source
 from bigcodec_models.audio.suffixes import AUDIO_SUFFIXES
 from bigcodec_models.config import SAMPLE_RATE
@@ -181,7 +182,8 @@ def _measure(path: Path) -> dict[str, Any]:
     """
     if demuxer_for(path) is not None:
         return _measure_all(path)
-    info = soundfile.info(os.fsencode(path))
+    with silent_decoders():
+        info = soundfile.info(os.fsencode(path))
     is_known = 0 < info.frames < UNKNOWN_FRAMES and info.samplerate > 0
     if is_known and info.format == "MP3":  # or else libsndfile guesses
         with path.open("rb") as file:
@@ -203,14 +205,12 @@ def _measure_all(path: Path) -> dict[str, Any]:
 
 
 def why_unreadable(path: Path, error: Exception) -> str:
-    """Why soundfile could not read a file, in the words of the system for its "System error"."""
+    """Why soundfile could not read a file, in the words of the system where it could not either."""
     try:
-        path.open("rb").close()
+        try_reading(path, error)
     except OSError as system_error:
         error = system_error
-    if isinstance(error, OSError):
-        return error.strerror or str(error)
-    return str(getattr(error, "error_string", error)).rstrip(".")
+    return reason_of(error)
 
 
 def _load(index: Path | None) -> dict[str, _Entry]:

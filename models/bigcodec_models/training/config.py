@@ -9,6 +9,7 @@ from typing import Any
 
 from bigcodec_models.config import SAMPLE_RATE, ConfigError, LiteConfig, ModelConfig
 from bigcodec_models.config_values import build_dataclass, check_choice, merged
+from bigcodec_models.data.crop_choice import Augmentation
 from bigcodec_models.discriminators import PRESETS, DiscriminatorsConfig, expand_presets
 from bigcodec_models.losses.adversarial import ADVERSARIAL_LOSSES
 from bigcodec_models.losses.spectral import PAPER_WINDOWS, STFT_WINDOWS, fft_size_for
@@ -44,22 +45,42 @@ def _below_one(config: Any, *names: str) -> None:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CropConfig:
-    """Length and augmentation of the crops of speech to train on."""
+    """Length and augmentation of the crops of speech to train on, and up to what size the speech is
+    kept on a GPU."""
 
     seconds: float = 1.0
     gain_db: float = 0.0
     noise_probability: float = 0.0
     noise_snr_db: tuple[float, ...] = (5.0, 30.0)
+    speed_probability: float = 0.0
+    max_speed: float = 1.15
+    equalizer_probability: float = 0.0
+    equalizer_db: float = 6.0
+    device_gigabytes: float = 16.0
 
     def __post_init__(self) -> None:
         _above_zero(self, "seconds")
-        _not_negative(self, "gain_db", "noise_probability")
-        _require(self.noise_probability <= 1, "noise_probability must be at most 1")
+        _not_negative(self, "gain_db", "equalizer_db", "device_gigabytes")
+        for name in ("noise_probability", "speed_probability", "equalizer_probability"):
+            _require(0 <= getattr(self, name) <= 1, f"{name} must be between 0 and 1")
+        _require(1 <= self.max_speed <= 2, "max_speed must be between 1 and 2")
         ratios = self.noise_snr_db
         _require(all(map(math.isfinite, ratios)), "noise_snr_db must be finite")
         _require(
             len(ratios) == 2 and ratios[0] <= ratios[1],
             "noise_snr_db must be a lowest and a highest ratio",
+        )
+
+    def augmentation(self) -> Augmentation:
+        """The random changes of crops."""
+        return Augmentation(
+            gain_db=self.gain_db,
+            noise_probability=self.noise_probability,
+            noise_snr_db=(self.noise_snr_db[0], self.noise_snr_db[1]),
+            speed_probability=self.speed_probability,
+            max_speed=self.max_speed,
+            equalizer_probability=self.equalizer_probability,
+            equalizer_db=self.equalizer_db,
         )
 
 
@@ -131,6 +152,7 @@ class AdversarialConfig:
     start_step: int = 0
     every: int = 1
     segment_seconds: float = 0.0
+    rotate_phases: bool = False
 
     def __post_init__(self) -> None:
         check_choice("loss", self.loss, ADVERSARIAL_LOSSES)
@@ -184,17 +206,42 @@ class CheckpointConfig:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class BudgetConfig:
+    """A time budget (0: none), and the parts of it after which the phases of a run begin.
+
+    `reserve_seconds` are left at the end for the last validation and checkpoint.
+    """
+
+    seconds: float = 0.0
+    reserve_seconds: float = 5.0
+    warmup_fraction: float = 0.02
+    adversarial_from: float = 0.3
+    decoder_only_from: float = 1.0
+
+    def __post_init__(self) -> None:
+        _not_negative(self, "seconds", "reserve_seconds")
+        _below_one(self, "warmup_fraction")
+        for name in ("adversarial_from", "decoder_only_from"):
+            _require(0 <= getattr(self, name) <= 1, f"{name} must be between 0 and 1")
+
+    def schedule_seconds(self) -> float:
+        """Seconds over which the schedules run: at least half of the budget."""
+        return max(self.seconds - self.reserve_seconds, self.seconds / 2)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     """Everything a run depends on besides its data and its model configuration.
 
     docs/training.md describes each setting; defaults are the published recipe. `max_steps` is only
-    where to stop: no schedule depends on it.
+    where to stop: no schedule depends on it. With a `budget` schedules follow the time.
     """
 
     seed: int = 0
     max_steps: int = 600_000
     batch_size: int = 8
     precision: str = "float32"
+    compile: bool = True
     ema_decay: float = 0.999
     freeze_encoder: bool = False
     predicted_f0_fraction: float = 0.5
@@ -207,6 +254,7 @@ class TrainConfig:
     adversarial: AdversarialConfig = AdversarialConfig()
     validation: ValidationConfig = ValidationConfig()
     checkpoints: CheckpointConfig = CheckpointConfig()
+    budget: BudgetConfig = BudgetConfig()
 
     def __post_init__(self) -> None:
         _not_negative(self, "seed")

@@ -106,7 +106,10 @@ def test_a_recording_without_samples_fails_as_mp3(
         ("decompress a.bcdc -o x.m4a", "cannot write .m4a; what can be written: .wav .flac"),
         ("decompress a.bcdc -o x.mp3 --format wav", "-o x.mp3 and --format wav contradict"),
         ("decompress a.bcdc -o x.wav --raw", "-o x.wav and --format raw contradict"),
-        ("tokens extract a.bcdc -o x.pt", "cannot write .pt; what can be written: .npy .jsonl"),
+        (
+            "tokens extract a.bcdc -o x.pt",
+            "cannot write .pt; what can be written: .npy",
+        ),
         ("tokens extract a.bcdc -o x.npy --format jsonl", "contradict"),
         ("tokens pack a.npy -o x.npy", "what is written is .bcdc, not .npy; -o x.bcdc"),
         ("compress a.flac -o out/x.WAV", "what is written is .bcdc, not .wav; -o x.bcdc"),
