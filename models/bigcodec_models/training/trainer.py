@@ -26,7 +26,7 @@ from bigcodec_models.training.events import Progress, Validation
 from bigcodec_models.training.optimizers import Optimizers
 from bigcodec_models.training.process_group import SINGLE_PROCESS, ProcessGroup
 from bigcodec_models.training.running_means import Clock, RunningMeans
-from bigcodec_models.training.schedule import Phase, phase_at
+from bigcodec_models.training.schedule import Phase, TimeBudget, phase_at
 from bigcodec_models.training.step import StepKind, TrainingStep
 from bigcodec_models.training.step_inputs import InputMaker
 from bigcodec_models.training.validation import Validator
@@ -99,10 +99,8 @@ class Trainer:
         self._run_step: Step = self._computation
         self._input_maker = InputMaker(train, self.device, process_group.rank)
         self.phase = phase_at(train, 0, 0.0)
+        self._budget = TimeBudget(train.budget)
         self._unchecked = 0  # steps since the last check that all were taken
-        self._saving = self._validating = (
-            0.0  # seconds that the last checkpoint and validation took
-        )
         self._torn = False  # whether a step has failed after the discriminators' part of it
 
     # ---- state ----------------------------------------------------------------------------
@@ -292,11 +290,10 @@ class Trainer:
         return means
 
     def _progress(self, means: RunningMeans) -> Progress:
+        most = self.config.max_steps
         return means.progress(
             step=self.step,
-            expected_steps=self._budget.expected_steps(
-                self.step, self.seconds, self.config.max_steps
-            ),
+            expected_steps=self._budget.expected_steps(self.step, self.seconds, most),
             learning_rate=self.phase.learning_rate,
             codes_used=self.usage.used,
             perplexity=self.usage.perplexity,
