@@ -103,3 +103,8 @@ def test_a_resumed_run_has_the_rest_of_its_budget(speech: Path, tmp_path: Path) 
     assert second.resume() and second.step == 2 and 988 < second.seconds < 1000
     second.run(Callbacks())
     assert second.step > 2 and 990 < second.seconds < 1010
+    notices: list[str] = []
+    third = trainer(chosen, speech, tmp_path)
+    third.resume()
+    third.run(Callbacks(notice=notices.append))
+    assert third.step == second.step and "raise budget.seconds" in notices[0]
