@@ -25,7 +25,7 @@ from bigcodec_models.config import (
     config_from_dict,
     config_to_dict,
 )
-from bigcodec_models.config_values import merged
+from bigcodec_models.config_values import called, merged
 
 if TYPE_CHECKING:
     from bigcodec_models.training.config import TrainConfig
@@ -140,14 +140,32 @@ def _resolve(
     settings = dict(given)
     changes = settings.pop("model", {})
     start = earlier["model"] if earlier else config_to_dict(PRESETS[preset])
-    model = config_from_dict(merged(start, changes))
+    model = _changed_model(start, changes)
     if earlier and model != config_from_dict(earlier["model"]):
         raise ConfigError("the model of a run cannot change; begin a new one with --init RUN")
     recipe = build_dataclass(TrainConfig, earlier["train"]) if earlier else recipe_for(model)
+    _refuse_model_settings(settings, model)
     train = with_settings(recipe, settings)
     if train.crops.seconds * SAMPLE_RATE < 2 * model.hop + max(train.losses.mel_windows):
         raise ConfigError("crops.seconds is too short for the hop of this model")
     return model, train
+
+
+def _changed_model(start: Mapping[str, Any], changes: Any) -> ModelConfig:
+    try:
+        return config_from_dict(merged(start, changes))
+    except ConfigError as error:
+        raise ConfigError(f"model: {error}") from None
+
+
+def _refuse_model_settings(settings: Mapping[str, Any], model: ModelConfig) -> None:
+    """Settings of the model need their table; one of training is left to its own check."""
+    from bigcodec_models.training.config import TrainConfig
+
+    for name in settings:
+        full = called(type(model), name)
+        if full and not called(TrainConfig, name):
+            raise ConfigError(f"unknown setting {name!r}; did you mean 'model.{full[0]}'?")
 
 
 def _given_settings(options: Options) -> dict[str, Any]:

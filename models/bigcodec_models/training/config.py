@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bigcodec_models.config import SAMPLE_RATE, ConfigError, LiteConfig, ModelConfig
-from bigcodec_models.config_values import build_dataclass, check_choice, merged
+from bigcodec_models.config_values import build_dataclass, check_choice, merged, setting
 from bigcodec_models.discriminators import PRESETS, DiscriminatorsConfig, expand_presets
 from bigcodec_models.losses.adversarial import ADVERSARIAL_LOSSES
 from bigcodec_models.losses.spectral import PAPER_WINDOWS, STFT_WINDOWS, fft_size_for
@@ -46,10 +46,16 @@ def _below_one(config: Any, *names: str) -> None:
 class CropConfig:
     """Length and augmentation of the crops of speech to train on."""
 
-    seconds: float = 1.0
-    gain_db: float = 0.0
-    noise_probability: float = 0.0
-    noise_snr_db: tuple[float, ...] = (5.0, 30.0)
+    seconds: float = setting(1.0, "length of a crop", former=("crop_seconds",))
+    gain_db: float = setting(
+        0.0, "the level of each crop changes at random, by at most this, up or down"
+    )
+    noise_probability: float = setting(
+        0.0, "fraction of crops to which noise from --noise is added"
+    )
+    noise_snr_db: tuple[float, ...] = setting(
+        (5.0, 30.0), "lowest and highest speech-to-noise ratio"
+    )
 
     def __post_init__(self) -> None:
         _above_zero(self, "seconds")
@@ -67,16 +73,24 @@ class CropConfig:
 class OptimizerConfig:
     """The optimizers of generator and discriminators, and the schedule of their learning rate."""
 
-    kind: str = "adamw"
-    learning_rate: float = 1e-4
-    final_learning_rate: float = 1e-5
-    warmup_steps: int = 1000
-    decay_steps: int = 500_000
-    decay: str = "linear"
-    beta1: float = 0.8
-    beta2: float = 0.9
-    weight_decay: float = 0.01
-    clip_norm: float = 1.0
+    kind: str = setting(
+        "adamw",
+        "or muon: Muon for the inner matrices of the generator, AdamW for all else",
+        former=("optimizer",),
+    )
+    learning_rate: float = setting(1e-4, "highest learning rate")
+    final_learning_rate: float = setting(
+        1e-5, "learning rate of the first step, and after the decay"
+    )
+    warmup_steps: int = setting(1000, "steps of the quadratic rise")
+    decay_steps: int = setting(500_000, "steps of the decay that follows")
+    decay: str = setting("linear", "shape of the decay")
+    beta1: float = setting(0.8, "of AdamW")
+    beta2: float = setting(0.9, "of AdamW")
+    weight_decay: float = setting(0.01, "of AdamW and Muon")
+    clip_norm: float = setting(
+        1.0, "gradients are clipped at this norm, those of generator and discriminators each"
+    )
 
     def __post_init__(self) -> None:
         check_choice("kind", self.kind, ("adamw", "muon"))
@@ -95,15 +109,29 @@ class OptimizerConfig:
 class LossConfig:
     """Windows, in samples, and weights of the generator's losses, without the adversarial ones."""
 
-    mel_windows: tuple[int, ...] = PAPER_WINDOWS
-    mel_weight: float = 15.0
-    loudness_weight: float = 0.0
-    vq_weight: float = 1.0
-    f0_weight: float = 10.0
-    wave_l1_weight: float = 0.0
-    wave_l2_weight: float = 0.0
-    stft_windows: tuple[int, ...] = STFT_WINDOWS
-    stft_weight: float = 0.0
+    mel_windows: tuple[int, ...] = setting(
+        PAPER_WINDOWS, "windows of the multi-scale mel loss, in samples"
+    )
+    mel_weight: float = setting(15.0, "weight of the mel loss")
+    loudness_weight: float = setting(
+        0.0,
+        "weight of the mel loss with magnitudes to the power 0.3 in place of logarithms, "
+        "in which loud parts count more",
+    )
+    vq_weight: float = setting(1.0, "weight of codebook and commitment loss")
+    f0_weight: float = setting(
+        10.0, "weight of the cross entropy of predicted F0, in models with model.predict_f0"
+    )
+    wave_l1_weight: float = setting(
+        0.0, "weight of the mean absolute distance of the waves (blurs, according to the paper)"
+    )
+    wave_l2_weight: float = setting(
+        0.0, "weight of the mean squared distance of the waves (likewise)"
+    )
+    stft_windows: tuple[int, ...] = setting(
+        STFT_WINDOWS, "windows of the multi-resolution STFT loss, in samples"
+    )
+    stft_weight: float = setting(0.0, "weight of the STFT loss")
 
     def __post_init__(self) -> None:
         _not_negative(self, "mel_weight", "loudness_weight", "vq_weight", "f0_weight")
@@ -125,12 +153,33 @@ class LossConfig:
 class AdversarialConfig:
     """How the discriminators take part: loss, weights, when, and on how much of each crop."""
 
-    loss: str = "least_squares"
-    weight: float = 1.0
-    feature_weight: float = 1.0
-    start_step: int = 0
-    every: int = 1
-    segment_seconds: float = 0.0
+    loss: str = setting("least_squares", "or hinge, or bce", former=("adversarial_loss",))
+    weight: float = setting(
+        1.0,
+        "weight of the adversarial loss, of generator and discriminators",
+        former=("adversarial_weight",),
+    )
+    feature_weight: float = setting(1.0, "weight of feature matching")
+    start_step: int = setting(
+        0,
+        "steps before the discriminators take part",
+        former=(
+            "discriminator_start_step",
+            "generator_only_steps",
+        ),
+    )
+    every: int = setting(
+        1, "steps of the generator per step of the discriminators", former=("discriminator_every",)
+    )
+    segment_seconds: float = setting(
+        0.0,
+        "length of the part of each crop, at a random place, that the discriminators see;"
+        " 0: all of it",
+        former=(
+            "discriminator_segment_seconds",
+            "adversarial_seconds",
+        ),
+    )
 
     def __post_init__(self) -> None:
         check_choice("loss", self.loss, ADVERSARIAL_LOSSES)
@@ -146,8 +195,16 @@ class AdversarialConfig:
 class CodebookConfig:
     """The loss between codes and latents, and the replacement of dead codes (0: never)."""
 
-    loss: str = "l2"
-    replace_dead_codes_every: int = 0
+    loss: str = setting(
+        "l2",
+        "distance of codes and latents: l2 as released, or l1 as in the paper",
+        former=("codebook_loss",),
+    )
+    replace_dead_codes_every: int = setting(
+        0,
+        "steps between replacements of dead codes by latents of the batch; 0: never",
+        former=("revive_every",),
+    )
 
     def __post_init__(self) -> None:
         check_choice("loss", self.loss, tuple(CODEBOOK_LOSSES))
@@ -158,10 +215,12 @@ class CodebookConfig:
 class ValidationConfig:
     """Steps between validations, and the clips that they are made on."""
 
-    every: int = 1000
-    fraction: float = 0.02
-    clips: int = 16
-    seconds: float = 4.0
+    every: int = setting(1000, "steps between validations", former=("validate_every",))
+    fraction: float = setting(
+        0.02, "fraction of the audio held out", former=("validation_fraction",)
+    )
+    clips: int = setting(16, "number of excerpts to validate on", former=("validation_clips",))
+    seconds: float = setting(4.0, "length of an excerpt, at most", former=("validation_seconds",))
 
     def __post_init__(self) -> None:
         _at_least_one(self, "every")
@@ -175,8 +234,10 @@ class ValidationConfig:
 class CheckpointConfig:
     """Minutes between checkpoints, and the multiple of steps at which they are kept for good."""
 
-    every_minutes: float = 5.0
-    keep_every: int = 50_000
+    every_minutes: float = setting(
+        5.0, "minutes between checkpoints", former=("checkpoint_minutes",)
+    )
+    keep_every: int = setting(50_000, "checkpoints at multiples of this number of steps are kept")
 
     def __post_init__(self) -> None:
         _above_zero(self, "every_minutes")
@@ -191,14 +252,28 @@ class TrainConfig:
     where to stop: no schedule depends on it.
     """
 
-    seed: int = 0
-    max_steps: int = 600_000
-    batch_size: int = 8
-    precision: str = "float32"
-    ema_decay: float = 0.999
-    freeze_encoder: bool = False
-    predicted_f0_fraction: float = 0.5
-    log_every: int = 50
+    seed: int = setting(0, "start of all random numbers")
+    max_steps: int = setting(600_000, "where to stop; no schedule depends on it")
+    batch_size: int = setting(8, "crops per step")
+    precision: str = setting(
+        "float32",
+        "or bfloat16: autocast, with the quantizer in float32. auto takes bfloat16 where "
+        "it is faster: on GPUs, and on CPUs with AMX or AMD's AVX512-BF16",
+    )
+    ema_decay: float = setting(
+        0.999, "decay of the moving average of the weights, which is what is exported"
+    )
+    freeze_encoder: bool = setting(
+        False,
+        "keep encoder and codebooks as they are: tokens stay the same, and a prior fitted"
+        " to them stays valid",
+    )
+    predicted_f0_fraction: float = setting(
+        0.5,
+        "fraction of crops whose excitation follows the predicted F0, in models with "
+        "model.predict_f0; the excitation of the others follows the tracker's F0",
+    )
+    log_every: int = setting(50, "steps between reports")
     crops: CropConfig = CropConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     losses: LossConfig = LossConfig()
