@@ -15,10 +15,15 @@ from bigcodec_models.architectures.network import CodecNetwork
 from bigcodec_models.checkpoints.model_file import ModelInfo, save_model
 from bigcodec_models.config import ModelConfig
 from bigcodec_models.data.crops import CropSource
-from bigcodec_models.errors import ConfigError, NonFiniteError, TrainingError
+from bigcodec_models.errors import ConfigError, ModelFileError, NonFiniteError, TrainingError
 from bigcodec_models.precision import bfloat16_pays
 from bigcodec_models.quantization.quantizer import Quantized
-from bigcodec_models.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from bigcodec_models.training.checkpoint import (
+    Checkpoint,
+    load_checkpoint,
+    save_checkpoint,
+    set_aside_newer,
+)
 from bigcodec_models.training.codebook_usage import USAGE_WINDOW, CodeUsage
 from bigcodec_models.training.codec_loss import CodecLoss
 from bigcodec_models.training.config import TrainConfig
@@ -88,14 +93,16 @@ class Trainer:
 
     # ---- state ----------------------------------------------------------------------------
 
-    def resume(self) -> bool:
+    def resume(self, damaged: Callable[[ModelFileError], None] | None = None) -> bool:
         """Continue from the newest checkpoint of the run; False if there is none.
+
+        With `damaged`, as of `load_checkpoint`, damaged checkpoints after it are renamed.
 
         Raises:
             TrainingError: the checkpoint is of another model or of other discriminators.
             ModelFileError: the checkpoint is damaged.
         """
-        checkpoint = load_checkpoint(self.run_folder)
+        checkpoint = load_checkpoint(self.run_folder, damaged)
         if checkpoint is None:
             return False
         if checkpoint.model != self.network.config:
@@ -107,6 +114,8 @@ class Trainer:
             optimizers.load(_under(prefix, checkpoint.optimizer))
         self.usage.counts = checkpoint.optimizer["usage"].to(self.device)
         self._take_facts(checkpoint.step, checkpoint.facts)
+        if self.process_group.is_main:
+            set_aside_newer(self.run_folder, checkpoint.step)
         return True
 
     def start_from(
@@ -193,7 +202,7 @@ class Trainer:
             DataError: the training files have become unreadable.
         """
         clock = Clock()
-        means = RunningMeans()
+        means, start = RunningMeans(), self.step
         items = self._local_items
         batches = self.data.batches(self.step, len(items), first=items.start)
         try:
@@ -212,6 +221,7 @@ class Trainer:
                     clock.saved()
         except NonFiniteError as error:
             kept = "the last checkpoint stands" if self._in_step else "the state is saved"
+            kept = kept if self.step > start else "no step was taken"
             raise TrainingError(f"step {self.step}: {error}; {kept}") from error
         finally:
             batches.close()

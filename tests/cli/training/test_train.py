@@ -208,11 +208,13 @@ def test_wrong_usage_is_reported_before_the_first_step(
     ],
 )
 def test_what_cannot_be_used_is_one_line(
-    bigcodec: Run, data: Path, words: list[str], message: str
+    bigcodec: Run, tmp_path: Path, data: Path, words: list[str], message: str
 ) -> None:
-    result = bigcodec("train", "--preset", "toy-lite", "--out", "r", *words)
+    before = sorted(tmp_path.iterdir())
+    result = bigcodec("train", "--preset", "toy-lite", "--out", "runs/r", *words)
     assert result.returncode == 1, result.stderr
     assert message in result.stderr and "Traceback" not in result.stderr
+    assert sorted(tmp_path.iterdir()) == before
 
 
 def test_runs_cannot_change_their_nature(bigcodec: Run, tmp_path: Path, data: Path) -> None:
@@ -246,6 +248,7 @@ def test_fine_tuning_begins_with_published_weights(
     assert abs(latents - start.latents(wave)).max() < 1e-4
     wrong = bigcodec(*arguments(data, "other"), "--init", golden / "golden_release.pt")
     assert wrong.returncode == 1 and "does not fit this preset" in wrong.stderr
+    assert not (tmp_path / "other").exists()
 
 
 def test_a_run_moves_between_machines(bigcodec: Run, tmp_path: Path, data: Path) -> None:
