@@ -20,6 +20,7 @@ from bigcodec_models.precision import bfloat16_pays
 from bigcodec_models.quantization.quantizer import Quantized
 from bigcodec_models.training.checkpoint import (
     Checkpoint,
+    find_checkpoints,
     load_checkpoint,
     save_checkpoint,
     set_aside_newer,
@@ -220,13 +221,17 @@ class Trainer:
                     self.save()
                     clock.saved()
         except NonFiniteError as error:
-            kept = "the last checkpoint stands" if self._in_step else "the state is saved"
-            kept = kept if self.step > start else "no step was taken"
-            raise TrainingError(f"step {self.step}: {error}; {kept}") from error
+            raise TrainingError(f"step {self.step}: {error}; {self._kept(start)}") from error
         finally:
             batches.close()
             if not self._in_step and self.process_group.is_main:
                 self.save()
+
+    def _kept(self, start: int) -> str:
+        """What there is of a run that began at step `start` and fails now."""
+        if self._in_step and find_checkpoints(self.run_folder):
+            return "the last checkpoint stands"
+        return "the state is saved" if self.step > start else "no step was taken"
 
     def _stops(self, callbacks: Callbacks) -> bool:
         return self.process_group.any(callbacks.should_stop(), self.device)
