@@ -229,8 +229,9 @@ class Trainer:
 
     def _kept(self, start: int) -> str:
         """What there is of a run that began at step `start` and fails now."""
-        if self._in_step and find_checkpoints(self.run_folder):
-            return "the last checkpoint stands"
+        if self._in_step:
+            saved = find_checkpoints(self.run_folder)
+            return "the last checkpoint stands" if saved else "nothing is saved"
         return "the state is saved" if self.step > start else "no step was taken"
 
     def _stops(self, callbacks: Callbacks) -> bool:
