@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import json
 import math
+import shutil
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TextIO
@@ -29,6 +31,8 @@ BOARD_FOLDER = "tensorboard"
 _HINT = "no TensorBoard files are written; to have them: pip install 'bigcodec-cli[train]'"
 
 _BOARD_CLIPS = 8
+_BAR_COLUMNS = 24
+"""Of the bar without its text and the numbers of steps."""
 _PICTURE_FFT, _PICTURE_BANDS, _PICTURE_DECADES = 1024, 80, 3
 # Stops of the "magma" map of matplotlib (CC0), evenly spaced: its lightness rises steadily.
 _MAGMA = "000004 180f3d 440f76 721f81 9e2f7f cd4071 f1605d fd9668 feca8d fcfdbf"
@@ -87,10 +91,12 @@ class RunLog:
         if self._board is not None:
             self._board.progress(progress)
         if self._bar is None:
-            note(f"step {progress.step}: {_describe(progress, self._max_steps)}")
+            note(f"step {progress.step}: {''.join(_described(progress, self._max_steps))}")
             return
         self._bar.n = progress.step
-        self._bar.set_description_str(_describe(progress, self._max_steps), refresh=True)
+        columns = self._bar.format_dict["ncols"] or shutil.get_terminal_size().columns
+        room = columns - _BAR_COLUMNS - 2 * len(str(self._max_steps))
+        self._bar.set_description_str(_fitting(_described(progress, self._max_steps), room))
 
     def validation(self, validation: Validation) -> None:
         """Record a validation: its numbers, and in TensorBoard up to 8 of its clips."""
@@ -178,20 +184,27 @@ def _plain(value: Any) -> Any:
     return number if math.isfinite(number) else None
 
 
-def _describe(progress: Progress, max_steps: int) -> str:
-    """A report in words; speed first, as a narrow terminal cuts off the end of a bar."""
+def _described(progress: Progress, max_steps: int) -> list[str]:
+    """A report in words, which follow each other; what matters most comes first, as a narrow
+    terminal has no room for all of it."""
     speed = progress.steps_per_second
     parts = [f"{speed:.2f} steps/s"]
     if speed > 0 and progress.step < max_steps:
-        parts.append(f"{_duration((max_steps - progress.step) / speed)} left")
-    parts.append(" ".join(f"{name} {value:.4g}" for name, value in progress.losses.items()))
-    norms = " ".join(f"{name} {value:.1f}" for name, value in progress.gradient_norms.items())
-    parts.append(f"grad {norms}")
-    parts.append(f"lr {progress.learning_rate:.2e}")
-    parts.append(f"codes {progress.codes_used}")
+        parts.append(f", {_duration((max_steps - progress.step) / speed)} left")
+    losses = [f" {name} {value:.4g}" for name, value in progress.losses.items()]
+    norms = [f" {name} {value:.1f}" for name, value in progress.gradient_norms.items()]
+    parts += [f",{loss}" if n == 0 else loss for n, loss in enumerate(losses)]
+    parts += [f", grad{norm}" if n == 0 else norm for n, norm in enumerate(norms)]
+    parts += [f", lr {progress.learning_rate:.2e}", f", codes {progress.codes_used}"]
     if progress.data_wait >= 0.05:
-        parts.append(f"{progress.data_wait:.0%} waiting for data")
-    return ", ".join(parts)
+        parts.append(f", {progress.data_wait:.0%} waiting for data")
+    return parts
+
+
+def _fitting(parts: Sequence[str], columns: int) -> str:
+    """As many of the parts as fit side by side; none is cut."""
+    ends = list(itertools.accumulate(map(len, parts)))
+    return "".join(part for part, end in zip(parts, ends, strict=True) if end <= columns)
 
 
 def _duration(seconds: float) -> str:

@@ -4,6 +4,7 @@ checked as a whole before the first step. Loads no torch until then."""
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import re
 import secrets
@@ -95,12 +96,7 @@ def make_plan(options: Options) -> Plan:
         CliError: a file of settings or of an earlier start cannot be read.
     """
     earlier = _read_earlier(options.run)
-    given = _given_settings(options)
-    preset = _choose_preset(options, given, earlier)
-    try:
-        model, train = _resolve(preset, given, earlier)
-    except ConfigError as error:
-        raise click.UsageError(str(error)) from error
+    preset, model, train = resolved(options, earlier)
     init = _absolute_init(options.init)
     if earlier is not None and init not in (None, earlier.get("init")):
         raise click.UsageError(f"{options.run} holds a run already; --init begins a new one")
@@ -115,6 +111,24 @@ def make_plan(options: Options) -> Plan:
         noise=options.noise or _path(earlier, "noise"),
         init=init or (earlier or {}).get("init"),
     )
+
+
+def resolved(
+    options: Options, earlier: Mapping[str, Any] | None = None
+) -> tuple[str, ModelConfig, TrainConfig]:
+    """The preset, and the settings of the model and of training, of options, or of an earlier
+    start as options change them.
+
+    Raises:
+        click.UsageError: contradictory or impossible settings.
+        CliError: a file of settings cannot be read.
+    """
+    given = _given_settings(options)
+    preset = _choose_preset(options, given, earlier)
+    try:
+        return preset, *_resolve(preset, given, earlier)
+    except ConfigError as error:
+        raise click.UsageError(str(error)) from error
 
 
 def parse_duration(text: str) -> float:
@@ -196,6 +210,17 @@ def preset_names() -> list[str]:
 def recipe_names() -> list[str]:
     """Names of the recipes in the package, which --config takes."""
     return sorted(path.stem for path in _RECIPES.glob("*.toml"))
+
+
+def recipe_summaries() -> list[tuple[str, str]]:
+    """Names of the recipes, and what each is: the first sentence of the comment it begins with."""
+    summaries = []
+    for name in recipe_names():
+        lines = (_RECIPES / f"{name}.toml").read_text(encoding="utf-8").splitlines()
+        comment = itertools.takewhile(lambda line: line.startswith("# "), lines)
+        text = " ".join(line.removeprefix("# ") for line in comment)
+        summaries.append((name, text.partition(". ")[0].partition("   ")[0].rstrip(".")))
+    return summaries
 
 
 def _settings_file(given: Path) -> Path:
