@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 import signal
 import time
 from collections.abc import Callable, Mapping
@@ -13,6 +14,7 @@ import torch
 
 from bigcodec_cli.console.messages import CliError, note
 from bigcodec_cli.model_store.store import model_path, read_stored
+from bigcodec_cli.training.cost import step_cost
 from bigcodec_cli.training.distributed import agreed, joined, main_process_first
 from bigcodec_cli.training.log import RunLog
 from bigcodec_cli.training.plan import Plan
@@ -48,6 +50,7 @@ def carry_out(plan: Plan, device: str, seconds: float | None) -> None:
                 trainer = _prepared(plan, chosen, process_group)
                 _train(plan, trainer, stop, keep)
             _note(trainer, f"saved at step {trainer.step} in {plan.run}")
+            _say_what_next(plan, trainer)
     except ModelsError as error:
         raise CliError(str(error)) from error
     except OSError as error:
@@ -87,6 +90,14 @@ def _note(trainer: Trainer, message: str) -> None:
         note(message)
 
 
+def _say_what_next(plan: Plan, trainer: Trainer) -> None:
+    run, name = shlex.quote(str(plan.run)), shlex.quote(f"{plan.run.name}.safetensors")
+    if trainer.step < plan.train.max_steps:
+        _note(trainer, f"to go on: bigcodec train --out {run}")
+    if trainer.step:
+        _note(trainer, f"next: bigcodec export {run} -o {name}")
+
+
 class StopRequest:
     """Whether to stop: after Ctrl-C or SIGTERM, or `seconds` after the object was created."""
 
@@ -109,6 +120,8 @@ class StopRequest:
 
 def _train(plan: Plan, trainer: Trainer, stop: StopRequest, keep: Callable[[], None]) -> None:
     start = trainer.step
+    if trainer.device.type == "cpu" and trainer.process_group.is_main and not start:
+        _say_cost(plan, trainer)
     stop.listen()
     try:
         _run(plan, trainer, stop)
@@ -138,6 +151,21 @@ def _run(plan: Plan, trainer: Trainer, stop: StopRequest) -> None:
         note(f"summary: {write_summary(plan.run)}")
 
 
+def _say_cost(plan: Plan, trainer: Trainer) -> None:
+    """Before the first of many steps on a CPU: what each of them will take."""
+    cost = step_cost(trainer)
+    memory, size = f"{cost.memory / 1e9:.1f} GB of memory", f"{cost.parameters / 1e6:.0f} M"
+    time = f"{cost.seconds:.0f} s" if cost.seconds < 90 else f"{cost.seconds / 60:.0f} min"
+    note(
+        f"{plan.preset} has {size} parameters: on this CPU about {memory} and {time} a step"
+        f"{_advice(plan)}"
+    )
+
+
+def _advice(plan: Plan) -> str:
+    return "" if "lite" in plan.preset else "; --preset lite is made for a CPU"
+
+
 class _Pace:
     """Prints once, after the third step, how long the run will take on this CPU."""
 
@@ -150,7 +178,7 @@ class _Pace:
         if len(self._times) == 4:
             each = (self._times[3] - self._times[1]) / 2
             left = (self._plan.train.max_steps - self._trainer.step) * each / 3600
-            advice = "" if "lite" in self._plan.preset else "; --preset lite is made for a CPU"
+            advice = _advice(self._plan)
             note(f"about {each:.2g} s a step on this CPU, {_hours(left)} to max_steps{advice}")
         return False
 

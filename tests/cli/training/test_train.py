@@ -71,7 +71,8 @@ def test_a_new_process_goes_on_bit_for_bit(
 ) -> None:
     often = ["log_every=1", "validation.every=2", "adversarial.start_step=1"]
     ok(bigcodec(*arguments(data, "whole", *often, "max_steps=4", preset=preset)))
-    ok(bigcodec(*arguments(data, "cut", *often, "max_steps=2", preset=preset)))
+    first = ok(bigcodec(*arguments(data, "cut", *often, "max_steps=2", preset=preset)))
+    assert "to go on" not in first.stderr
     result = ok(new_process("train", "--out", "cut", "--set", "max_steps=4"))
     assert "resumed cut at step 2" in result.stderr
     whole, cut = weights(tmp_path / "whole"), weights(tmp_path / "cut")
@@ -90,6 +91,7 @@ def test_the_folder_of_a_run_holds_what_is_documented(
     assert (
         "validating on excerpts of 1 files" in result.stderr
         and "saved at step 4 in run" in result.stderr
+        and result.stderr.endswith("next: bigcodec export run -o run.safetensors\n")
     )
     config = json.loads((run / "config.json").read_text())
     assert config["preset"] == "toy-lite" and config["train"]["batch_size"] == 2
@@ -109,8 +111,12 @@ def test_typed_as_short_as_possible(bigcodec: Run, tmp_path: Path, data: Path) -
             "--set", "batch_size=1", "--set", "discriminators.preset=small",
         )
     )  # fmt: skip
-    assert "a step on this CPU" in result.stderr
-    assert "--preset lite is made for a CPU" in result.stderr
+    first, *_, pace = [line for line in result.stderr.splitlines() if "this CPU" in line]
+    assert re.match(
+        r"bigcodec has \d M parameters: on this CPU about \d\.\d GB of memory and ", first
+    )
+    assert pace.startswith("about ") and " s a step on this CPU, " in pace
+    assert all(line.endswith("; --preset lite is made for a CPU") for line in (first, pace))
     (run,) = (tmp_path / "runs").iterdir()
     assert run.name.startswith("bigcodec-")
     assert len(find_checkpoints(run)) == 1
@@ -124,6 +130,7 @@ def test_signals_save_and_leave_cleanly(tmp_path: Path, data: Path, number: int)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 128 + number, errors
     (checkpoint,) = find_checkpoints(tmp_path / "run")
+    assert "to go on: bigcodec train --out run" in errors
     assert f"saved at step {int(checkpoint.name.removeprefix('step-'))}" in errors
 
 
