@@ -106,8 +106,8 @@ def _refuse_a_worse_one(bits: Mapping[str, float], output: Path | None) -> None:
     message = "nothing that was held out can be coded, so it is not known what the prior is worth"
     if adaptive:
         message = (
-            f"on what was held out the prior is no better than the coder adaptive, {prior:.3f} against "
-            f"{adaptive:.3f} bits a token"
+            "on what was held out the prior is no better than the coder adaptive, "
+            f"{prior:.3f} against {adaptive:.3f} bits a token"
         )
     if output is None:
         raise CliError(
