@@ -7,10 +7,10 @@ import functools
 from collections.abc import Mapping, Sequence
 
 from bigcodec_cli.evaluation.codecs.base import CodecInfo
-from bigcodec_cli.evaluation.media import Sound
 from bigcodec_cli.evaluation.metrics.bootstrap import Mean, mean_with_interval
 from bigcodec_cli.evaluation.metrics.definitions import METRICS
 from bigcodec_cli.evaluation.metrics.token_entropy import token_statistics
+from bigcodec_cli.pages.media import Sound
 from bigcodec_models.arrays import AnyTokens
 from bigcodec_models.config import SAMPLE_RATE
 

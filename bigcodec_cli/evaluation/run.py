@@ -25,7 +25,6 @@ from bigcodec_cli.evaluation.codecs.base import CodecInfo, CodecUnderTest, Coded
 from bigcodec_cli.evaluation.codecs.baselines import load_baseline
 from bigcodec_cli.evaluation.codecs.bigcodec import Model
 from bigcodec_cli.evaluation.config import BaselineError, EvalConfig
-from bigcodec_cli.evaluation.media import loudest_magnitude, make_sound
 from bigcodec_cli.evaluation.metrics.compute import QualityMetrics
 from bigcodec_cli.evaluation.metrics.waveform import load_wave
 from bigcodec_cli.evaluation.packages import MissingError
@@ -38,6 +37,7 @@ from bigcodec_cli.evaluation.results import (
     token_values,
 )
 from bigcodec_cli.model_store.loading import choose_device
+from bigcodec_cli.pages.media import loudest_magnitude, make_sound
 from bigcodec_models.arrays import Wave
 from bigcodec_models.config import SAMPLE_RATE
 from bigcodec_models.errors import ModelsError

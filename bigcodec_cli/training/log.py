@@ -60,6 +60,7 @@ class RunLog:
         start: int = 0,
     ) -> None:
         run.mkdir(parents=True, exist_ok=True)
+        self._run = run
         self._file = _open_lines(run / LOG_NAME)
         self._board = _Board.open(run / BOARD_FOLDER, config)
         shown = sys.stderr.isatty() if show_progress is None else show_progress
@@ -99,9 +100,12 @@ class RunLog:
         self._bar.set_description_str(_fitting(_described(progress, self._max_steps), room))
 
     def validation(self, validation: Validation) -> None:
-        """Record a validation: its numbers, and in TensorBoard up to 8 of its clips."""
-        numbers = validation.numbers()
-        self._write("validation", numbers)
+        """Record a validation: its numbers, and up to 8 of its clips, in RUN/clips and in
+        TensorBoard."""
+        from bigcodec_cli.training.clips import save_clips
+
+        self._write("validation", validation.numbers())
+        save_clips(self._run, validation)
         if self._board is not None:
             self._board.validation(validation)
         values = " ".join(f"{name} {value:.4g}" for name, value in _metrics(validation))
@@ -195,7 +199,9 @@ def _described(progress: Progress, max_steps: int) -> list[str]:
     norms = [f" {name} {value:.1f}" for name, value in progress.gradient_norms.items()]
     parts += [f",{loss}" if n == 0 else loss for n, loss in enumerate(losses)]
     parts += [f", grad{norm}" if n == 0 else norm for n, norm in enumerate(norms)]
-    parts += [f", lr {progress.learning_rate:.2e}", f", codes {progress.codes_used}"]
+    parts.append(f", lr {progress.learning_rate:.2e}")
+    if progress.codes_used is not None:
+        parts.append(f", codes {progress.codes_used}")
     if progress.data_wait >= 0.05:
         parts.append(f", {progress.data_wait:.0%} waiting for data")
     return parts
@@ -269,7 +275,8 @@ class _Board:
         }
         writer = self._at(progress.step)
         for name, value in (losses | norms | others).items():
-            writer.add_scalar(name, value, progress.step)
+            if value is not None:
+                writer.add_scalar(name, value, progress.step)
 
     def validation(self, validation: Validation) -> None:
         writer = self._at(validation.step)

@@ -14,6 +14,7 @@ import torch
 
 from bigcodec_cli.console.messages import CliError, note
 from bigcodec_cli.model_store.store import model_path, read_stored
+from bigcodec_cli.pages.charts import count_text
 from bigcodec_cli.training.cost import step_cost
 from bigcodec_cli.training.distributed import agreed, joined, main_process_first
 from bigcodec_cli.training.log import RunLog
@@ -154,12 +155,10 @@ def _run(plan: Plan, trainer: Trainer, stop: StopRequest) -> None:
 def _say_cost(plan: Plan, trainer: Trainer) -> None:
     """Before the first of many steps on a CPU: what each of them will take."""
     cost = step_cost(trainer)
-    memory, size = f"{cost.memory / 1e9:.1f} GB of memory", f"{cost.parameters / 1e6:.0f} M"
-    time = f"{cost.seconds:.0f} s" if cost.seconds < 90 else f"{cost.seconds / 60:.0f} min"
-    note(
-        f"{plan.preset} has {size} parameters: on this CPU about {memory} and {time} a step"
-        f"{_advice(plan)}"
-    )
+    size = f"{count_text(float(f'{cost.parameters:.3g}'))} parameters"
+    memory = f"{cost.memory / 1e9:.1f} GB of memory"
+    time = f"{cost.seconds:.2g} s" if cost.seconds < 90 else f"{cost.seconds / 60:.0f} min"
+    note(f"{plan.preset} has {size}: on this CPU about {memory} and {time} a step{_advice(plan)}")
 
 
 def _advice(plan: Plan) -> str:

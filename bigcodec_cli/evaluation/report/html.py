@@ -8,12 +8,12 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from bigcodec_cli.evaluation.codecs.base import CodecInfo
-from bigcodec_cli.evaluation.media import MAX_SECONDS, data_uri
 from bigcodec_cli.evaluation.metrics.bootstrap import Mean
 from bigcodec_cli.evaluation.metrics.definitions import COST, METRICS, QUALITY, Metric
 from bigcodec_cli.evaluation.report.exports import group_metrics, missing_lines
 from bigcodec_cli.evaluation.results import CODING, ORIGINAL, Evaluation, Result, Summary
 from bigcodec_cli.pages.charts import Chart, Series, log_x_scale, y_scale
+from bigcodec_cli.pages.media import MAX_SECONDS, data_uri
 from bigcodec_cli.pages.templates import render
 
 _CHARTS = ("pesq_wb", "stoi", "estoi", "mcd", "sim", "sim_wavlm", "dnsmos")

@@ -61,7 +61,7 @@ class RunningMeans:
             self._counts[name] = self._counts.get(name, 0) + 1
 
     def progress(
-        self, *, step: int, learning_rate: float, codes_used: int, perplexity: float
+        self, *, step: int, learning_rate: float, codes_used: int | None, perplexity: float | None
     ) -> Progress:
         """The report on the steps added so far, of which `step` was the last."""
         means = {name: total / self._counts[name] for name, total in self._sums.items()}

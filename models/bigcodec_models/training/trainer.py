@@ -156,8 +156,8 @@ class Trainer:
         self.seconds = float(facts.get("seconds", 0.0))
         best = facts.get("best_mel")
         self.best_mel = math.inf if best is None else float(best)
-        self.usage.used = int(facts.get("codes_used", 0))
-        self.usage.perplexity = float(facts.get("perplexity", 0.0))
+        self.usage.used = int(facts.get("codes_used") or 0)
+        self.usage.perplexity = float(facts.get("perplexity") or 0.0)
         self.history = {k: v for k, v in facts.items() if k in ("init", "inexact_resumes")}
 
     def save(self) -> Path:
@@ -188,8 +188,8 @@ class Trainer:
             "seconds": round(self.seconds, 1),
             "audio_hours_seen": round(hours, 2),
             "best_mel": None if math.isinf(self.best_mel) else self.best_mel,
-            "codes_used": self.usage.used,
-            "perplexity": round(self.usage.perplexity, 1),
+            "codes_used": self.usage.used or None,
+            "perplexity": round(self.usage.perplexity, 1) or None,
             "config": dataclasses.asdict(config),
         }
 
@@ -241,8 +241,8 @@ class Trainer:
         return means.progress(
             step=self.step,
             learning_rate=learning_rate(self.step - 1, self.config.optimizer),
-            codes_used=self.usage.used,
-            perplexity=self.usage.perplexity,
+            codes_used=self.usage.used or None,
+            perplexity=self.usage.perplexity or None,
         )
 
     def _save_is_due(self, clock: Clock) -> bool:

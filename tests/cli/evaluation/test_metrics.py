@@ -11,11 +11,11 @@ import pytest
 import soundfile
 import torch
 
-from bigcodec_cli.audio.pcm import Encoding
+from bigcodec_cli.audio.pcm import Encoding, to_int16
 from bigcodec_cli.audio.writer import AudioForm, open_sink
 from bigcodec_cli.evaluation.metrics.compute import QualityMetrics
 from bigcodec_cli.evaluation.metrics.definitions import METRICS, QUALITY
-from bigcodec_cli.evaluation.metrics.waveform import as_stored, to_int16
+from bigcodec_cli.evaluation.metrics.waveform import as_stored
 from bigcodec_models.arrays import Wave
 from bigcodec_models.config import SAMPLE_RATE
 from bigcodec_models.losses.spectral import MultiScaleMelLoss

@@ -21,9 +21,9 @@ import pytest
 import soundfile
 
 from bigcodec_cli.evaluation.codecs.base import CodecInfo
-from bigcodec_cli.evaluation.media import grey_png, make_sound, spectrogram_png
 from bigcodec_cli.evaluation.report.html import to_html
 from bigcodec_cli.evaluation.results import Evaluation, Result, Setting
+from bigcodec_cli.pages.media import grey_png, make_sound, spectrogram_png
 from bigcodec_models.arrays import Wave
 
 HOSTILE = "<img src=http://example.com/x.png>\"'&\x07.wav"

@@ -113,7 +113,7 @@ def test_typed_as_short_as_possible(bigcodec: Run, tmp_path: Path, data: Path) -
     )  # fmt: skip
     first, *_, pace = [line for line in result.stderr.splitlines() if "this CPU" in line]
     assert re.match(
-        r"bigcodec has \d M parameters: on this CPU about \d\.\d GB of memory and ", first
+        r"bigcodec has \S+[kM] parameters: on this CPU about \d\.\d GB of memory and ", first
     )
     assert pace.startswith("about ") and " s a step on this CPU, " in pace
     assert all(line.endswith("; --preset lite is made for a CPU") for line in (first, pace))
