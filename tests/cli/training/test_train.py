@@ -106,7 +106,7 @@ def test_typed_as_short_as_possible(bigcodec: Run, tmp_path: Path, data: Path) -
     """The paper's model: it begins, says what it will take here, names lite, and stops in time."""
     result = ok(
         bigcodec(
-            "train", "--data", data, "--max-time", "5s", "--set", "model.encoder_width=2",
+            "train", "--data", data, "--max-time", "15s", "--set", "model.encoder_width=2",
             "--set", "model.latent_dim=16", "--set", "model.decoder_width=32",
             "--set", "batch_size=1", "--set", "discriminators.preset=small",
         )
