@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from bigcodec_cli.commands.metric_options import metrics_option
-from bigcodec_cli.console.messages import error_line
+from bigcodec_cli.console.messages import error_line, note
 
 
 @click.command()
@@ -25,10 +25,13 @@ def command(
     Both are mixed to one channel and resampled to 16 kHz; B is cut or padded to A's length.
     """
     from bigcodec_cli.evaluation.comparison import compare
+    from bigcodec_cli.evaluation.packages import by_cause
     from bigcodec_cli.evaluation.report.exports import comparison_json, comparison_text
 
     comparison = compare(original, restored, align, metrics)
     click.echo(json.dumps(comparison_json(comparison)) if as_json else comparison_text(comparison))
+    for names, reason in by_cause(comparison.missing):
+        note(f"left out: {names}: {reason}")
     for fault in comparison.faults:
         error_line(f"{fault}; compared as far as it goes")
     if comparison.faults:

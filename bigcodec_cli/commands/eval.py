@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +26,7 @@ from bigcodec_cli.model_store.store import default_model, model_path
 if TYPE_CHECKING:
     from bigcodec_cli.evaluation.results import Evaluation
 
+_LEAST_COLUMNS = 60
 _OUTPUT = click.Path(path_type=Path)
 
 
@@ -156,7 +158,8 @@ def _write(evaluation: Evaluation, files: Mapping[str, Path]) -> None:
 
     for name, reason in evaluation.unread.items():
         error_line(f"{name}: {reason}")
-    click.echo("\n".join(map(visible, to_text(evaluation).split("\n"))), nl=False)
+    width = max(_LEAST_COLUMNS, shutil.get_terminal_size().columns)
+    click.echo("\n".join(map(visible, to_text(evaluation, width).split("\n"))), nl=False)
     formats = {"html": to_html, "json": to_json, "csv": to_csv}
     for kind, path in files.items():
         path.write_text(formats[kind](evaluation), encoding="utf-8")

@@ -10,6 +10,7 @@ from bigcodec_cli.console.messages import CliError
 from bigcodec_cli.evaluation.metrics.alignment import align
 from bigcodec_cli.evaluation.metrics.compute import QualityMetrics
 from bigcodec_cli.evaluation.metrics.waveform import LoadedWave, fit, load_wave
+from bigcodec_cli.evaluation.packages import Missing
 from bigcodec_models.config import SAMPLE_RATE
 
 
@@ -24,7 +25,7 @@ class Comparison:
 
     values: Mapping[str, float]
     failed: Mapping[str, str]
-    missing: Mapping[str, str]
+    missing: Mapping[str, Missing]
     seconds: float
     surplus_seconds: float
     delay_ms: float

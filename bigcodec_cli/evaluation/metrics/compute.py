@@ -16,7 +16,7 @@ from bigcodec_cli.evaluation.metrics.speaker_similarity import (
     ResemblyzerSimilarity,
     WavlmSimilarity,
 )
-from bigcodec_cli.evaluation.packages import MissingError, load_package
+from bigcodec_cli.evaluation.packages import Missing, MissingError, load_package
 from bigcodec_models.arrays import Wave
 from bigcodec_models.config import SAMPLE_RATE
 from bigcodec_models.losses.spectral import PAPER_WINDOWS, MultiScaleMelLoss
@@ -30,13 +30,13 @@ class QualityMetrics:
     the others."""
 
     def __init__(self, keys: Sequence[str]) -> None:
-        self.missing: dict[str, str] = {}
+        self.missing: dict[str, Missing] = {}
         self._metrics: dict[str, MetricFunction] = {}
         for key in keys:
             try:
                 self._metrics[key] = _LOADERS[key]()
             except MissingError as error:
-                self.missing[key] = str(error)
+                self.missing[key] = Missing.of(error)
 
     def compute(self, original: Wave, restored: Wave) -> tuple[dict[str, float], dict[str, str]]:
         """Values by key for waves (n,), and the reasons for metrics that failed."""

@@ -10,7 +10,8 @@ from pathlib import Path
 from bigcodec_cli.evaluation.codecs.base import CodecInfo
 from bigcodec_cli.evaluation.metrics.bootstrap import Mean
 from bigcodec_cli.evaluation.metrics.definitions import COST, METRICS, QUALITY, Metric
-from bigcodec_cli.evaluation.report.exports import group_metrics, missing_lines
+from bigcodec_cli.evaluation.packages import by_cause
+from bigcodec_cli.evaluation.report.exports import fault_lines, group_metrics
 from bigcodec_cli.evaluation.results import CODING, ORIGINAL, Evaluation, Result, Summary
 from bigcodec_cli.pages.charts import Chart, Series, log_x_scale, y_scale
 from bigcodec_cli.pages.media import MAX_SECONDS, data_uri
@@ -45,10 +46,16 @@ def to_html(evaluation: Evaluation) -> str:
         file_metrics=[m for m in _shown_metrics(summaries.values()) if m.key in _FILE_TABLE],
         file_rows=_by_file(evaluation, results),
         descriptions=[(info.name, info.description) for info in evaluation.codecs],
-        missing=missing_lines(evaluation),
+        missing=_missing(evaluation),
         CODING=CODING,
         data_uri=data_uri,
     )
+
+
+def _missing(evaluation: Evaluation) -> list[tuple[str, str]]:
+    """What is missing in the tables, for all files or for some, and why."""
+    left_out = by_cause(evaluation.missing)
+    return [*((f"{keys} left out", why) for keys, why in left_out), *fault_lines(evaluation)]
 
 
 def _details(evaluation: Evaluation) -> list[str]:

@@ -21,6 +21,7 @@ import pytest
 import soundfile
 
 from bigcodec_cli.evaluation.codecs.base import CodecInfo
+from bigcodec_cli.evaluation.packages import Missing
 from bigcodec_cli.evaluation.report.html import to_html
 from bigcodec_cli.evaluation.results import Evaluation, Result, Setting
 from bigcodec_cli.pages.media import grey_png, make_sound, spectrogram_png
@@ -74,7 +75,7 @@ def evaluation(wave: Wave) -> Evaluation:
             for number, file in enumerate(FILES)
             for codec in ("original", *CODECS)
         ],
-        {"codec2:1200": "c2enc is not installed"},
+        {"codec2:1200": Missing("c2enc is not installed")},
         {"broken.wav": "cannot be read as audio"},
     )
 
@@ -120,7 +121,7 @@ def test_the_page_shows_the_results(evaluation: Evaluation) -> None:
     assert "lite 3.50 at 1.10, opus:6 3.50 at 6.20" in words(figures[3].find("title"))
     assert len(root.findall(".//section[@id='groups']//tbody/tr")) == 6
     missing = words(root.find(".//section[@id='missing']"))
-    assert "codec2:1200 is missing c2enc is not installed" in missing
+    assert "codec2:1200 left out c2enc is not installed" in missing
     assert "broken.wav was not read in full cannot be read as audio" in missing
     assert "pesq_wb failed for lite on 1 of the files No <utterances> (a/three.wav)" in missing
     assert "how opus:6 was run" in words(root.find(".//section[@id='codecs']"))
