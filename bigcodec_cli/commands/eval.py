@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bigcodec_cli.commands.metric_options import list_option, metrics_option
+from bigcodec_cli.commands.metric_options import list_option, metrics_option, recognizer_option
 from bigcodec_cli.commands.options import device_option, f0_option
 from bigcodec_cli.console.messages import CliError, error_line, note, visible
 from bigcodec_cli.evaluation.config import (
@@ -19,6 +19,7 @@ from bigcodec_cli.evaluation.config import (
     EvalConfig,
     model_name,
     parse_baselines,
+    with_recognizer,
 )
 from bigcodec_cli.files.atomic import atomic_output
 from bigcodec_cli.model_store.store import default_model, model_path
@@ -48,6 +49,7 @@ _OUTPUT = click.Path(path_type=Path)
     "Other codecs: opus:KBPS, codec2:MODE, encodec:KBPS, dac:KBPS.",
 )
 @metrics_option
+@recognizer_option
 @click.option(
     "--report", metavar="FILE", type=_OUTPUT, help="An HTML page with tables, charts and players."
 )
@@ -86,6 +88,7 @@ def command(
     f0: str | None,
     baselines: tuple[BaselineName, ...],
     metrics: tuple[str, ...],
+    recognizer: Path | None,
     report: Path | None,
     as_json: Path | None,
     as_csv: Path | None,
@@ -108,10 +111,11 @@ def command(
     config = EvalConfig(
         models=_check_models(models),
         baselines=baselines,
-        metrics=metrics,
+        metrics=with_recognizer(metrics, recognizer),
         device=device,
         jobs=jobs,
         f0=f0,
+        recognizer=recognizer,
     )
     if not folder.is_dir():
         raise CliError(f"{folder}: not a folder")

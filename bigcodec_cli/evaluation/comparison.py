@@ -32,8 +32,15 @@ class Comparison:
     faults: Sequence[str] = ()
 
 
-def compare(original: Path, restored: Path, aligned: bool, keys: Sequence[str]) -> Comparison:
+def compare(
+    original: Path,
+    restored: Path,
+    aligned: bool,
+    keys: Sequence[str],
+    recognizer: Path | None = None,
+) -> Comparison:
     """The metrics `keys` of two files at 16 kHz, without the delay of the second if `aligned`.
+    `recognizer` is as of `QualityMetrics`.
 
     Raises:
         CliError: one of them cannot be read or holds no samples.
@@ -41,7 +48,7 @@ def compare(original: Path, restored: Path, aligned: bool, keys: Sequence[str]) 
     loaded = {path: _load(path) for path in (original, restored)}
     first, second = loaded[original].wave, loaded[restored].wave
     moved, delay = align(first, second) if aligned else (fit(second, len(first)), 0)
-    metrics = QualityMetrics(keys)
+    metrics = QualityMetrics(keys, recognizer)
     values, failed = metrics.compute(first, moved)
     return Comparison(
         values=values,

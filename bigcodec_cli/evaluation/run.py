@@ -91,7 +91,7 @@ class Worker:
                 self._codecs.append(load_baseline(name))
             except MissingError as error:
                 self.missing[str(name)] = Missing.of(error)
-        self._metrics = QualityMetrics(config.metrics)
+        self._metrics = QualityMetrics(config.metrics, config.recognizer)
         self.missing |= self._metrics.missing
 
     @property

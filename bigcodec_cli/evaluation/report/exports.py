@@ -17,7 +17,10 @@ from bigcodec_cli.evaluation.report.text_table import table_text
 from bigcodec_cli.evaluation.results import ORIGINAL, Evaluation, Result, Summary
 from bigcodec_models.config import SAMPLE_RATE
 
-_GROUP_KEYS = ("kbps_on_disk", "pesq_wb", "pesq_nb", "stoi", "estoi", "mcd", "sim", "dnsmos")
+_GROUP_KEYS = (
+    *("kbps_on_disk", "pesq_wb", "pesq_nb", "stoi", "estoi", "mcd", "sim", "dnsmos"),
+    *("distillmos", "wer"),
+)
 
 
 def to_json(evaluation: Evaluation) -> str:

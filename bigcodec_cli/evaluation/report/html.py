@@ -17,8 +17,11 @@ from bigcodec_cli.pages.charts import Chart, Series, log_x_scale, y_scale
 from bigcodec_cli.pages.media import MAX_SECONDS, data_uri
 from bigcodec_cli.pages.templates import render
 
-_CHARTS = ("pesq_wb", "stoi", "estoi", "mcd", "sim", "sim_wavlm", "dnsmos")
-_FILE_TABLE = ("pesq_wb", "pesq_nb", "stoi", "estoi", "mcd", "sim", "mel", "dnsmos", "kbps_on_disk")
+_CHARTS = ("pesq_wb", "stoi", "estoi", "mcd", "sim", "sim_wavlm", "dnsmos", "distillmos", "wer")
+_FILE_TABLE = (
+    *("pesq_wb", "pesq_nb", "stoi", "estoi", "mcd", "sim", "mel", "dnsmos", "distillmos", "wer"),
+    "kbps_on_disk",
+)
 _CAPTION = ("pesq_wb", "stoi")
 _RATE = "kbps_on_disk"
 
