@@ -31,6 +31,8 @@ def to_html(evaluation: Evaluation) -> str:
     summaries = {info.name: evaluation.summary(info.name) for info in evaluation.codecs}
     results = [result for info in evaluation.codecs for result in evaluation.of(info.name)]
     columns = _columns(evaluation, summaries)
+    clips = _clips(evaluation, results)
+    clip_ids = {clip[0].file: f"clip-{number}" for number, clip in enumerate(clips, 1)}
     title = f"Codecs on {evaluation.setting.folder}"
     return render(
         Path(__file__).with_name("report.html.j2"),
@@ -43,7 +45,9 @@ def to_html(evaluation: Evaluation) -> str:
         first_cost=COST[0],
         charts=_charts(evaluation, summaries),
         group_metrics=group_metrics(evaluation),
-        clips=_clips(evaluation, results),
+        clips=clips,
+        clip_ids=clip_ids,
+        players=_players(clips, clip_ids),
         max_seconds=MAX_SECONDS,
         caption_metrics=[metric for metric in METRICS if metric.key in _CAPTION],
         file_metrics=[m for m in _shown_metrics(summaries.values()) if m.key in _FILE_TABLE],
@@ -132,6 +136,17 @@ def _clips(evaluation: Evaluation, results: Sequence[Result]) -> list[list[Resul
         for original in evaluation.of(ORIGINAL)
         if original.sound is not None
     ]
+
+
+def _players(
+    clips: Sequence[Sequence[Result]], clip_ids: Mapping[str, str]
+) -> dict[tuple[str, str], str]:
+    """Where on the page the player of a file and a codec is."""
+    return {
+        (result.file, result.codec): f"{clip_ids[result.file]}-{number}"
+        for clip in clips
+        for number, result in enumerate(clip)
+    }
 
 
 def _by_file(evaluation: Evaluation, results: Sequence[Result]) -> list[Result]:
