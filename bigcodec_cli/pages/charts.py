@@ -163,8 +163,10 @@ class _Box:
         return not (beside or self.bottom <= other.top or other.bottom <= self.top)
 
     def is_inside(self) -> bool:
-        """Whether all of it is in the drawing, above the horizontal axis."""
-        return self.left >= 0 and self.right <= WIDTH and self.top >= 14 and self.bottom <= _BOTTOM
+        """Whether all of it lies between the axes, or to the right of them."""
+        return (
+            self.left >= _LEFT and self.right <= WIDTH and self.top >= 14 and self.bottom <= _BOTTOM
+        )
 
 
 def _box_of(label: Label) -> _Box:
