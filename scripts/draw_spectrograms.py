@@ -26,7 +26,7 @@ Pixels = npt.NDArray[np.uint8]
 
 def main(output: str, models: str, *clips: str) -> None:
     """Write the picture."""
-    codecs = [Codec.load(name) for name in models.split(",")]
+    codecs = [Codec.load(name, "cpu") for name in models.split(",")]
     rows = [_row(Path(clip), codecs) for clip in clips]
     picture = _joined(rows, axis=0)
     Path(output).write_bytes(grey_png(picture))

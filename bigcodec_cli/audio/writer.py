@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
@@ -23,6 +25,8 @@ _SUBTYPES = {Encoding.S16: "PCM_16", Encoding.S24: "PCM_24"}
 _MAX_VORBIS_RATE = 200_000
 # libsndfile 1.2.2 crashes on one Vorbis write of many samples (seen with 20 million).
 _MAX_VORBIS_BLOCK = 1 << 14
+_TRIED_BYTES = 1 << 20
+"""More than a library may have kept back when the disk was full."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -128,22 +132,30 @@ class _SoundfileSink:
         table: npt.NDArray[Any] = np.ascontiguousarray(samples.T)
         if self._form.kind == "flac":
             table = self._quantized(table)
-        try:
+        with self._telling():
             for start in range(0, len(table), _MAX_VORBIS_BLOCK):
                 self._file.write(table[start : start + _MAX_VORBIS_BLOCK])
-        except (soundfile.LibsndfileError, AssertionError) as error:
-            raise OSError(f"cannot be written: {error}") from error
 
     def finish(self) -> None:
-        self._file.close()
         # libsndfile does not report everything that goes wrong on closing.
-        with soundfile.SoundFile(os.fsencode(self._path)) as written:
-            complete = written.frames == self._form.frames
-            if complete and written.frames:
-                written.seek(max(0, written.frames - _MAX_VORBIS_BLOCK))
-                complete = len(written.read()) == min(written.frames, _MAX_VORBIS_BLOCK)
-        if not complete:
-            raise OSError("cannot be written: the disk may be full")
+        with self._telling():
+            self._file.close()
+            with soundfile.SoundFile(os.fsencode(self._path)) as written:
+                complete = written.frames == self._form.frames
+                if complete and written.frames:
+                    written.seek(max(0, written.frames - _MAX_VORBIS_BLOCK))
+                    complete = len(written.read()) == min(written.frames, _MAX_VORBIS_BLOCK)
+            assert complete, "what was written does not read back in full"
+
+    @contextlib.contextmanager
+    def _telling(self) -> Iterator[None]:
+        """Faults of libsndfile as errors of the system: it says what it is where it is one."""
+        try:
+            yield
+        except (soundfile.LibsndfileError, AssertionError) as error:
+            with self._path.open("ab") as file:  # it is going to be removed
+                file.write(bytes(_TRIED_BYTES))
+            raise OSError(f"cannot be written: {error}") from error
 
     def close(self) -> None:
         self._file.close()

@@ -42,6 +42,15 @@ class AudioEncoder:
             CliError: one of them is not at hand, or cannot be used.
         """
         codec, description = load_codec(config.model, config.device, f0=config.f0)
+        return cls.of(codec, config, description)
+
+    @classmethod
+    def of(cls, codec: Codec, config: CompressConfig, description: str = "") -> AudioEncoder:
+        """An encoder of a model that is loaded already.
+
+        Raises:
+            CliError: the coder of the configuration needs a prior, and there is none.
+        """
         prior = prior_for_model(codec.fingerprint, geometry_of(codec))
         coder = _coder(config.coder, prior, codec)
         return cls(config=config, codec=codec, prior=prior, coder=coder, description=description)
@@ -67,14 +76,22 @@ class AudioEncoder:
             job,
             outputs,
             reporter,
-            self._open,
+            self.open_recording,
             codec=self.codec,
             coder=self.coder,
             find_prior=lambda header: self.prior,
             verify=self.config.verify,
         )
 
-    def _open(self, job: Job, stack: contextlib.ExitStack, reporter: Reporter) -> Recording:
+    def open_recording(
+        self, job: Job, stack: contextlib.ExitStack, reporter: Reporter
+    ) -> Recording:
+        """Open a job's audio file; what there is to close goes into the stack.
+
+        Raises:
+            CliError: it cannot be read.
+            ValueError: a container cannot hold it.
+        """
         audio = stack.enter_context(open_audio(job.source, self.config.raw))
         kept = tuple((n, t) for n, t in audio.tags if len(os.fsencode(t)) <= _MAX_TAG_BYTES // 9)
         if len(kept) < len(audio.tags):

@@ -158,7 +158,7 @@ STEPS = (
 
 
 def _summary(job: Job, seconds: float, size: int | None, kbps: float | None) -> str:
-    name = "stdin" if job.source is None else job.source.name
+    name = job.short_name
     if size is None:
         return f"{name}: {seconds:.2f} s to {job.target_name}"
     rate = f", {kbps:.2f} kbit/s" if kbps is not None else ""

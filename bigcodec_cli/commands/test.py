@@ -13,6 +13,7 @@ import bcdc
 from bigcodec_cli.commands.options import allow_long_option, device_option, source_options
 from bigcodec_cli.console.messages import CliError, error_line, visible
 from bigcodec_cli.files.containers import (
+    frames_unasked,
     read_bytes,
     token_stretches,
     too_many_tokens,
@@ -45,8 +46,8 @@ def command(
     """Check that .bcdc files are undamaged; '-' is stdin.
 
     Every checksum is verified and every token decoded, without the model. Where tokens are coded
-    with a prior that is not at hand, or of a small file are so many that it would take long, that
-    is said and the checksums stand alone.
+    with a prior that is not at hand, that is said and the checksums stand alone. A small file with
+    so many tokens that they would take long is not ok without --allow-long.
     """
     decode = _decoder(model, device) if deep else None
     failures = 0
@@ -74,17 +75,18 @@ def _facts(name: str, path: Path | None, decode: Deep | None, allow_long: bool) 
         data = read_bytes(path)
         try:
             container = bcdc.read(data)
-            note = None if allow_long else _too_long(container, decode is not None)
-            deep = decode if note is None else None
-            note = note or _decode_tokens(container)
+            excess = None if allow_long else _too_long(container, decode is not None)
+            note = _decode_tokens(container, excess is None)
         except bcdc.BcdcError as error:
             raise CliError(f"{name}: {error}{_recoverable(data, allow_long)}") from error
-        if deep is not None:
-            deep(name, container)
+        if excess is not None:
+            raise CliError(f"{name}: its checksums are right, but not all is decoded: {excess}")
+        if decode is not None:
+            decode(name, container)
     except (CliError, ModelsError, OSError, MemoryError) as error:
         return facts | {"error": explain(error)}
     done = {"seconds": container.seconds, "tokens_decoded": note is None, "note": note}
-    return facts | {"status": "ok", "audio_decoded": deep is not None} | done
+    return facts | {"status": "ok", "audio_decoded": decode is not None} | done
 
 
 def _too_long(container: bcdc.Container, deep: bool) -> str | None:
@@ -93,17 +95,21 @@ def _too_long(container: bcdc.Container, deep: bool) -> str | None:
     reason = too_many_tokens(header, container.frames, size)
     if reason is None and deep:
         reason = too_much_audio(header, container.num_samples, size)
-    return f"{reason}; --allow-long decodes them" if reason else None
+    return f"{reason}; if that is right, use --allow-long" if reason else None
 
 
-def _decode_tokens(container: bcdc.Container) -> str | None:
-    """Decode every token; gives the reason if the prior is missing."""
+def _decode_tokens(container: bcdc.Container, whole: bool) -> str | None:
+    """Decode all tokens, or as many as may be unasked; gives the reason if the prior is missing."""
     from bigcodec_cli.model_store.priors import prior_of_container
 
     try:
         prior = prior_of_container(container)
     except CliError as error:
         return str(error)
+    if not whole:
+        frames = frames_unasked(container.header, container.size)
+        container.tokens(0, min(frames, container.frames), prior)
+        return None
     for _ in token_stretches(container, prior):
         pass
     return None

@@ -52,6 +52,11 @@ _PATH = click.Path(path_type=Path)
 )
 @click.option("--max-time", metavar="TIME", help="Stop after this time: 90s, 9m, 1h30m.")
 @click.option(
+    "--budget",
+    metavar="TIME",
+    help="Train for this time in all: learning rate and phases follow it, not the steps.",
+)
+@click.option(
     "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True
 )
 @click.option(
@@ -70,6 +75,7 @@ def command(
     validation: Path | None,
     noise: Path | None,
     max_time: str | None,
+    budget: str | None,
     device: str,
     listed: bool,
 ) -> None:
@@ -87,6 +93,7 @@ def command(
         init=init,
         validation=validation,
         noise=noise,
+        budget=None if budget is None else parse_duration(budget),
     )
     if listed:
         from bigcodec_cli.training.listing import listing

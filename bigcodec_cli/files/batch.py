@@ -44,9 +44,12 @@ class BatchOptions:
 
 
 class Batch:
-    """The jobs of one command: gives those to be done, and reports how each went."""
+    """The jobs of one command: gives those to be done, and reports how each went. `shared` is the
+    one output of all, if they share one."""
 
-    def __init__(self, jobs: Sequence[Job], options: BatchOptions, label: str) -> None:
+    def __init__(
+        self, jobs: Sequence[Job], options: BatchOptions, label: str, shared: Path | None = None
+    ) -> None:
         self.jobs, self.options, self._label = jobs, options, label
         self._taken: dict[Path, Job] = {}  # names of outputs, and whose they are
         self._failures: list[int] = []
@@ -54,7 +57,7 @@ class Batch:
         self._rows: dict[int, str] = {}  # of jobs that end before one that comes before them
         self._next_row = 0
         self._skipped = 0
-        self._totals = Totals()
+        self._totals = Totals(shared)
         self._advance: Callable[[float], None] = lambda _: None
 
     def run(self, work: Callable[[Iterator[Job]], None], *, prompt: bool = True) -> None:

@@ -106,6 +106,11 @@ def too_many_tokens(header: bcdc.Header, frames: int, size: int) -> str | None:
     return f"{tokens} tokens in {size} bytes, far more than speech has"
 
 
+def frames_unasked(header: bcdc.Header, size: int) -> int:
+    """How many frames' tokens may be decoded from `size` bytes unasked."""
+    return (_FREE_TOKENS + _TOKENS_A_BYTE * size) // (header.channels * header.geometry.codebooks)
+
+
 def too_much_audio(header: bcdc.Header, samples: int, size: int) -> str | None:
     """Why `samples` samples a channel are not to be written from `size` bytes unasked: they last
     over an hour, or are as many, and speech would take far more bytes; None if they are."""

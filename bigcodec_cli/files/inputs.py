@@ -19,15 +19,22 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """One input and its output; None is standard input or output."""
+    """One input and its output; None is standard input or output. `place` is where the input lies
+    below the folder that was walked for it, None if none was."""
 
     source: Path | None
     target: Path | None
+    place: Path | None = None
 
     @property
     def name(self) -> str:
         """The input as the user knows it."""
         return "stdin" if self.source is None else str(self.source)
+
+    @property
+    def short_name(self) -> str:
+        """The input without its folder."""
+        return "stdin" if self.source is None else self.source.name
 
     @property
     def target_name(self) -> str:
@@ -47,8 +54,11 @@ class InputOptions:
     output_dir: Path | None = None
 
 
-def plan(options: InputOptions, suffix: str, accepted: frozenset[str]) -> list[Job]:
-    """The jobs of a command, in order. Folders are walked for files of `accepted` suffixes.
+def plan(
+    options: InputOptions, suffix: str, accepted: frozenset[str], *, shared: bool = False
+) -> list[Job]:
+    """The jobs of a command, in order. Folders are walked for files of `accepted` suffixes. Only
+    with `shared` can several inputs have one output.
 
     Raises:
         click.UsageError: the options contradict each other.
@@ -57,16 +67,16 @@ def plan(options: InputOptions, suffix: str, accepted: frozenset[str]) -> list[J
     names, inputs = _gather(options, accepted)
     _check_for_output(options.inputs, suffix)
     if options.output is not None:
-        if len(inputs) > 1:
+        if len(inputs) > 1 and not shared:
             raise click.UsageError("-o names one file; for several inputs use --output-dir DIR")
         target = None if options.output == "-" else Path(options.output)
-        return [Job(source, target) for source, _ in inputs]
+        return [Job(source, target, place) for source, place in inputs]
     if "-" in names:
         if len(names) > 1 or options.output_dir is not None:
             raise click.UsageError("'-' (stdin) goes alone, to stdout or to the file of -o")
         return [Job(None, None)]
     return [
-        Job(path, _target(path, inside, options.output_dir, suffix))
+        Job(path, _target(path, inside, options.output_dir, suffix), inside)
         for path, inside in inputs
         if path is not None
     ]

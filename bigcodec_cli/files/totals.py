@@ -11,12 +11,13 @@ from bigcodec_cli.files.inputs import Job
 
 
 class Totals:
-    """Sums over the files of a batch: `seconds` of audio, bytes read and written."""
+    """Sums over the files of a batch: `seconds` of audio, bytes read and written. `shared` is the
+    one output of all, if they share one."""
 
-    def __init__(self) -> None:
+    def __init__(self, shared: Path | None = None) -> None:
         self._start = time.monotonic()
-        self.files = self.bytes_in = self.bytes_out = 0
-        self.seconds = 0.0
+        self.files = self.bytes_in = self._bytes_out = 0
+        self.seconds, self._shared = 0.0, shared
         self._sizes: dict[int, int] = {}
 
     def begin(self, job: Job) -> None:
@@ -30,7 +31,12 @@ class Totals:
         self.seconds += seconds
         self.bytes_in += self._sizes.get(id(job), 0)
         if job.target is not None:
-            self.bytes_out += _size(job.target)
+            self._bytes_out += _size(job.target)
+
+    @property
+    def bytes_out(self) -> int:
+        """The size of the outputs."""
+        return self._bytes_out if self._shared is None else _size(self._shared)
 
     def facts(self) -> dict[str, Any]:
         """The sums for a program; times in seconds."""

@@ -88,13 +88,14 @@ class RunLog:
 
     def progress(self, progress: Progress) -> None:
         """Record a report."""
+        self._max_steps = progress.expected_steps
         self._write("progress", vars(progress))
         if self._board is not None:
             self._board.progress(progress)
         if self._bar is None:
             note(f"step {progress.step}: {''.join(_described(progress, self._max_steps))}")
             return
-        self._bar.n = progress.step
+        self._bar.n, self._bar.total = progress.step, self._max_steps
         columns = self._bar.format_dict["ncols"] or shutil.get_terminal_size().columns
         room = columns - _BAR_COLUMNS - 2 * len(str(self._max_steps))
         self._bar.set_description_str(_fitting(_described(progress, self._max_steps), room))

@@ -48,6 +48,8 @@ class Options:
     init: str | None
     validation: Path | None
     noise: Path | None
+    budget: float | None = None
+    """Seconds."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -199,6 +201,8 @@ def _given_settings(options: Options) -> dict[str, Any]:
         for name in reversed(key.split(".")):
             nested = {name: nested}
         table = merged(table, nested)
+    if options.budget is not None:
+        table = merged(table, {"budget": {"seconds": options.budget}})
     return table
 
 

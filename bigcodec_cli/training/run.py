@@ -16,7 +16,7 @@ from bigcodec_cli.console.messages import CliError, note
 from bigcodec_cli.model_store.store import model_path, read_stored
 from bigcodec_cli.pages.charts import count_text
 from bigcodec_cli.training.cost import step_cost
-from bigcodec_cli.training.distributed import agreed, joined, main_process_first
+from bigcodec_cli.training.distributed import agreed, joined, leave, main_process_first
 from bigcodec_cli.training.log import RunLog
 from bigcodec_cli.training.plan import Plan
 from bigcodec_cli.training.run_folder import run_folder
@@ -25,9 +25,11 @@ from bigcodec_models.arrays import Wave
 from bigcodec_models.checkpoints.model_file import check_shapes
 from bigcodec_models.checkpoints.published import load_upstream_discriminators
 from bigcodec_models.config import SAMPLE_RATE
-from bigcodec_models.data.crops import Clip, CropSource, excerpts, scan, split
+from bigcodec_models.data.crops import Clip, excerpts, scan, split
+from bigcodec_models.data.device_crops import DeviceCrops
+from bigcodec_models.data.sources import crop_source
 from bigcodec_models.errors import ConfigError, DataError, ModelFileError, ModelsError
-from bigcodec_models.training.checkpoint import find_checkpoints, load_checkpoint
+from bigcodec_models.training.checkpoint import find_checkpoints, load_checkpoint, set_aside_newer
 from bigcodec_models.training.config import ValidationConfig
 from bigcodec_models.training.portable import is_portable, load_portable
 from bigcodec_models.training.process_group import ProcessGroup
@@ -41,14 +43,17 @@ def carry_out(plan: Plan, device: str, seconds: float | None) -> None:
     Raises:
         CliError: the data, the initial weights or the state of the run cannot be used, a loss is
             not finite, or a file cannot be written.
-        SystemExit: a signal stopped the run, which is saved.
+        SystemExit: a signal stopped the run, which is saved. One of several processes ends here.
     """
     stop = StopRequest(seconds)
+    start = time.monotonic()
     try:
         with joined(device) as (process_group, chosen):
             plan = dataclasses.replace(plan, run=agreed(process_group, plan.run))
             with run_folder(plan.run, process_group) as keep:
                 trainer = _prepared(plan, chosen, process_group)
+                if plan.train.budget.seconds:
+                    trainer.seconds += time.monotonic() - start
                 _train(plan, trainer, stop, keep)
             _note(trainer, f"saved at step {trainer.step} in {plan.run}")
             _say_what_next(plan, trainer)
@@ -56,8 +61,11 @@ def carry_out(plan: Plan, device: str, seconds: float | None) -> None:
         raise CliError(str(error)) from error
     except OSError as error:
         raise CliError(f"{plan.run}: {error.strerror or error}") from error
-    if stop.received:
-        raise SystemExit(128 + stop.received)
+    code = 128 + stop.received if stop.received else 0
+    if process_group.size > 1:
+        leave(code)
+    if code:
+        raise SystemExit(code)
 
 
 def _prepared(plan: Plan, device: str, process_group: ProcessGroup) -> Trainer:
@@ -145,6 +153,7 @@ def _run(plan: Plan, trainer: Trainer, stop: StopRequest) -> None:
         callbacks = Callbacks(
             progress=log.progress,
             validation=log.validation,
+            notice=log.note,
             should_stop=lambda: pace() or stop(),
         )
         trainer.run(callbacks)
@@ -174,7 +183,7 @@ class _Pace:
 
     def __call__(self) -> bool:
         self._times.append(time.monotonic())
-        if len(self._times) == 4:
+        if len(self._times) == 4 and not self._plan.train.budget.seconds:
             each = (self._times[3] - self._times[1]) / 2
             left = (self._plan.train.max_steps - self._trainer.step) * each / 3600
             advice = _advice(self._plan)
@@ -192,16 +201,18 @@ def _make_trainer(plan: Plan, device: str, process_group: ProcessGroup) -> Train
     crops, validation = train.crops, train.validation
     crop = round(crops.seconds * SAMPLE_RATE) // plan.model.hop * plan.model.hop
     noise = _scan(plan, plan.noise) if plan.noise is not None else []
-    source = CropSource(
+    source = crop_source(
         training,
         crop=crop,
         seed=train.seed,
-        gain_db=crops.gain_db,
+        augmentation=crops.augmentation(),
         noise=noise,
-        noise_probability=crops.noise_probability,
-        noise_snr_db=(crops.noise_snr_db[0], crops.noise_snr_db[1]),
+        device=torch.device(device),
+        device_gigabytes=crops.device_gigabytes,
         failed=_skipped,
     )
+    if isinstance(source, DeviceCrops) and process_group.is_main:
+        note(f"the speech is kept on {device}: {source.gigabytes:.1f} GB")
     validator = Validator(_validation_clips(held_out, validation), torch.device(device))
     return Trainer(plan.model, train, source, plan.run, device, validator, process_group)
 
@@ -249,6 +260,8 @@ def _skipped(path: Path, reason: str) -> None:
 def _begin(plan: Plan, trainer: Trainer) -> None:
     """Resume the run, or start it from the weights that the plan names, or from random ones."""
     if trainer.resume(_note_damage(trainer)):
+        if trainer.process_group.is_main:
+            set_aside_newer(plan.run, trainer.step)
         _note(trainer, f"resumed {plan.run} at step {trainer.step}")
     elif plan.init is not None:
         _start_from(plan.init, trainer)

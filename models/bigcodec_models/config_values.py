@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import types
 from collections.abc import Mapping
 from typing import Any, get_args, get_origin, get_type_hints
@@ -23,6 +24,38 @@ def check_choice(name: str, value: str, known: tuple[str, ...]) -> None:
     """Raise ConfigError for a value that is not one of `known`."""
     if value not in known:
         raise ConfigError(f"{name} must be one of {', '.join(known)}, not {value!r}")
+
+
+def require(condition: bool, message: str) -> None:
+    """Raise ConfigError with a message unless a condition holds."""
+    if not condition:
+        raise ConfigError(message)
+
+
+def at_least_one(config: Any, *names: str) -> None:
+    """Raise ConfigError if one of these fields is below 1."""
+    for name in names:
+        require(getattr(config, name) >= 1, f"{name} must be at least 1")
+
+
+def not_negative(config: Any, *names: str) -> None:
+    """Raise ConfigError if one of these fields is negative or not finite."""
+    for name in names:
+        require(getattr(config, name) >= 0, f"{name} must not be negative")
+        require(getattr(config, name) < math.inf, f"{name} must be finite")
+
+
+def above_zero(config: Any, *names: str) -> None:
+    """Raise ConfigError if one of these fields is not above 0, or not finite."""
+    for name in names:
+        require(getattr(config, name) > 0, f"{name} must be above 0")
+        require(getattr(config, name) < math.inf, f"{name} must be finite")
+
+
+def below_one(config: Any, *names: str) -> None:
+    """Raise ConfigError if one of these fields is not in [0, 1)."""
+    for name in names:
+        require(0 <= getattr(config, name) < 1, f"{name} must be at least 0 and below 1")
 
 
 def setting(default: Any, meaning: str, former: tuple[str, ...] = ()) -> Any:

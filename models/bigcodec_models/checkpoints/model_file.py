@@ -101,6 +101,16 @@ def save_model(
         temporary.unlink(missing_ok=True)
 
 
+def is_foreign(path: Path) -> bool:
+    """Whether it is a safetensors file whose metadata name no format of model files."""
+    try:
+        _check_header_size(path)
+        with safetensors.safe_open(path, framework="pt") as file:
+            return bool((file.metadata() or {}).get("format", "pt") == "pt")
+    except (OSError, ValueError, safetensors.SafetensorError):
+        return False
+
+
 def load_model(path: Path) -> LoadedModel:
     """Read a model file, checking that its tensors are exactly what its configuration needs.
 

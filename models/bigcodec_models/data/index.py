@@ -16,9 +16,10 @@ from typing import Any
 
 import soundfile
 
-from bigcodec_models.audio.audio_file import UNKNOWN_FRAMES, AudioFile
+from bigcodec_models.audio.audio_file import UNKNOWN_FRAMES, AudioFile, reason_of
 from bigcodec_models.audio.content import Content
 from bigcodec_models.audio.mpeg import declares_length
+from bigcodec_models.audio.sequential import silent_decoders, try_reading
 from bigcodec_models.audio.suffixes import AUDIO_SUFFIXES
 from bigcodec_models.config import SAMPLE_RATE
 from bigcodec_models.errors import DataError
@@ -171,7 +172,8 @@ def _measure(path: Path) -> dict[str, Any]:
     Only headers are read, but for the rare file whose length shows when it is decoded. So a chain
     in compressed audio counts as its first link, which is no loss to training.
     """
-    info = soundfile.info(os.fsencode(path))
+    with silent_decoders():
+        info = soundfile.info(os.fsencode(path))
     is_known = 0 < info.frames < UNKNOWN_FRAMES and info.samplerate > 0
     if is_known and info.format == "MP3":  # or else libsndfile guesses, or the file was cut short
         with path.open("rb") as file:
@@ -188,14 +190,12 @@ def _measure(path: Path) -> dict[str, Any]:
 
 
 def why_unreadable(path: Path, error: Exception) -> str:
-    """Why soundfile could not read a file, in the words of the system for its "System error"."""
+    """Why soundfile could not read a file, in the words of the system where it could not either."""
     try:
-        path.open("rb").close()
+        try_reading(path, error)
     except OSError as system_error:
         error = system_error
-    if isinstance(error, OSError):
-        return error.strerror or str(error)
-    return str(getattr(error, "error_string", error)).rstrip(".")
+    return reason_of(error)
 
 
 def _load(index: Path | None) -> dict[str, _Entry]:

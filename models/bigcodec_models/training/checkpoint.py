@@ -133,6 +133,11 @@ def load_checkpoint(
     return None
 
 
+def what_stands(run: Path) -> str:
+    """What is left of a run that has failed and cannot be saved."""
+    return "the last checkpoint stands" if find_checkpoints(run) else "nothing is saved"
+
+
 def set_aside_newer(run: Path, step: int) -> None:
     """Rename the checkpoints after `step`, which are damaged, to NAME.damaged: they are in the way
     of those that the run will write."""

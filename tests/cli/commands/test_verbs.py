@@ -133,8 +133,8 @@ def test_tokens_go_out_and_in_again(
     ("name", "content", "words"),
     [
         ("a.jsonl", b"[1, 2]\n", "not a record of tokens"),
-        ("a.jsonl", b'{"hop": 200}\n', "the record lacks 'codebook_sizes'"),
-        ("a.jsonl", b"{}\n{}\n", "has 2 lines"),
+        ("a.jsonl", b'{"hop": 200, "tokens": [[1]]}\n', "the record lacks 'codebook_sizes'"),
+        ("a.jsonl", b"{}\n{}\n", "a.jsonl: 2: the record lacks 'tokens'"),
         ("a.jsonl", b"[" * 100_000 + b"\n", "not a record of tokens"),
         ("a.npy", b"\x93NUMPY nothing", "not a .npy array"),
         ("a.npy", b"", "a.npy: "),

@@ -152,6 +152,22 @@ def test_a_full_disk_leaves_nothing(
     assert names(tmp_path) == before
 
 
+@pytest.mark.parametrize("suffix", ["jsonl", "npz"])
+def test_a_full_disk_ends_a_file_of_many(
+    start: Start, tmp_path: Path, packed: bytes, suffix: str
+) -> None:
+    """At once: nothing that follows could go into it."""
+    (tmp_path / "a.bcdc").write_bytes(packed)
+    files = ["a.bcdc", *(f"{n}.bcdc" for n in range(9))]
+    for name in files[1:]:
+        (tmp_path / name).write_bytes(packed)
+    before = names(tmp_path)
+    command = ["tokens", "extract", *files, "-o", f"all.{suffix}"]
+    _, stderr = start(*command, preexec_fn=limited(5000)).communicate(timeout=120)
+    assert stderr == f"bigcodec: all.{suffix}: cannot be written: File too large\n".encode()
+    assert names(tmp_path) == before
+
+
 def test_a_batch_goes_on_where_a_file_was_too_large_for_the_disk(
     start: Start, tmp_path: Path, toy_model: Path, packed: bytes
 ) -> None:

@@ -28,6 +28,7 @@ STEPS_PER_SECOND = 2.5
 def report(step: int, **changes: Any) -> Progress:
     fields: dict[str, Any] = {
         "step": step,
+        "expected_steps": 400,
         "losses": {"mel": 4 - step / 1000, "vq": 0.02, "total": 60.0},
         "gradient_norms": {"generator": 20.0},
         "learning_rate": 1e-4,

@@ -46,6 +46,7 @@ def progress(step: int, codes: int | None) -> Progress:
         losses={"mel": 1.0},
         gradient_norms={"generator": 2.0},
         learning_rate=1e-4,
+        expected_steps=100,
         codes_used=codes,
         perplexity=None if codes is None else codes / 2,
         steps_per_second=1.0,

@@ -26,6 +26,7 @@ def test_the_bar_ends_with_a_whole_number(
         losses={f"loss{n}": 1.2345 for n in range(9)},
         gradient_norms={"generator": 20.0},
         learning_rate=1e-4,
+        expected_steps=600_000,
         codes_used=40,
         perplexity=31.5,
         steps_per_second=2.5,

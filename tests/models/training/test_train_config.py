@@ -84,7 +84,7 @@ def test_a_table_changes_the_settings_in_it_alone() -> None:
         ({"crops": {"seconds": 0.1}}, "longer than the longest window, 0.128"),
         ({"crops": {"seconds": math.inf}}, "seconds must be finite"),
         ({"crops": {"gain_db": math.inf}}, "gain_db must be finite"),
-        ({"crops": {"noise_probability": 1.5}}, "noise_probability must be at most 1"),
+        ({"crops": {"noise_probability": 1.5}}, "noise_probability must be between 0 and 1"),
         ({"crops": {"noise_snr_db": [3.0]}}, "a lowest and a highest ratio"),
         ({"crops": {"noise_snr_db": [3.0, math.inf]}}, "noise_snr_db must be finite"),
         ({"seed": -1}, "seed must not be negative"),
