@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from bigcodec_cli.commands.completing import complete_presets, complete_recipes
-from bigcodec_cli.training.plan import Options, make_plan, parse_duration
+from bigcodec_cli.training.plan import Options, make_plan, parse_duration, resolved
 
 _PATH = click.Path(path_type=Path)
 
@@ -63,6 +63,12 @@ _PATH = click.Path(path_type=Path)
 @click.option(
     "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True
 )
+@click.option(
+    "--list",
+    "listed",
+    is_flag=True,
+    help="List presets, recipes and settings, as --preset, --config and --set have them.",
+)
 def command(
     data: tuple[str, ...],
     preset: str | None,
@@ -75,11 +81,12 @@ def command(
     max_time: str | None,
     budget: str | None,
     device: str,
+    listed: bool,
 ) -> None:
     """Train a model on a folder of speech, by the paper's recipe.
 
-    Ctrl-C and SIGTERM save the run; the same command resumes it. docs/training.md lists the
-    settings.
+    Ctrl-C and SIGTERM save the run; the same command resumes it. --list shows what
+    can be set; docs/training.md says more.
     """
     options = Options(
         data=data,
@@ -92,6 +99,11 @@ def command(
         noise=noise,
         budget=None if budget is None else parse_duration(budget),
     )
+    if listed:
+        from bigcodec_cli.training.listing import listing
+
+        click.echo(listing(*resolved(options)), nl=False)
+        return
     seconds = parse_duration(max_time) if max_time is not None else None
     plan = make_plan(options)
     from bigcodec_cli.training.run import carry_out

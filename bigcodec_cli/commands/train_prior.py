@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -65,9 +66,9 @@ def command(
 ) -> None:
     """Learn what a model's tokens are like, so that its files get smaller.
 
-    Encodes the speech, fits a prior to the tokens, and installs it: from then on 'compress' uses
-    it for this model. Whoever decompresses such a file needs the prior's file too; its place is
-    printed at the end.
+    Encodes the speech, fits a prior to the tokens, and installs it if it is better than the coder
+    'adaptive': from then on 'compress' uses it for this model. Whoever decompresses such a file
+    needs the prior's file too; its place is printed at the end.
 
     Files with coded F0 and files without have a prior each: for a model that knows both, run this
     once for each --f0.
@@ -98,8 +99,29 @@ def command(
     prior = bcdc.read_prior(stored)
     bits = bits_per_token_of(prior, gathered.held_out)
     note("held out, bits a token: " + ", ".join(f"{name} {b:.3f}" for name, b in bits.items()))
+    _refuse_a_worse_one(bits, output)
     place = _store(stored, output, force)
     note(f"prior {prior.name.hex()}, {len(stored) / 1e6:.2f} MB: {place}")
+
+
+def _refuse_a_worse_one(bits: Mapping[str, float], output: Path | None) -> None:
+    """A prior that saves nothing beside the coder that needs none is not installed; to a file that
+    is named it is written all the same."""
+    prior, adaptive = bits["prior"], bits["adaptive"]
+    if prior < adaptive:
+        return
+    message = "nothing that was held out can be coded, so it is not known what the prior is worth"
+    if adaptive:
+        message = (
+            "on what was held out the prior is no better than the coder adaptive, "
+            f"{prior:.3f} against {adaptive:.3f} bits a token"
+        )
+    if output is None:
+        raise CliError(
+            f"{message}: not installed; take more speech, --epochs or --versions "
+            "(-o FILE writes it all the same)"
+        )
+    note(message)
 
 
 def _store(prior: bytes, output: Path | None, force: bool) -> Path:

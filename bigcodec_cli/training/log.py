@@ -59,6 +59,7 @@ class RunLog:
         start: int = 0,
     ) -> None:
         run.mkdir(parents=True, exist_ok=True)
+        self._run = run
         self._file = _open_lines(run / LOG_NAME)
         self._board = _Board.open(run / BOARD_FOLDER, config)
         shown = sys.stderr.isatty() if show_progress is None else show_progress
@@ -101,9 +102,12 @@ class RunLog:
         self._bar.set_description_str(text, refresh=True)
 
     def validation(self, validation: Validation) -> None:
-        """Record a validation: its numbers, and in TensorBoard up to 8 of its clips."""
-        numbers = validation.numbers()
-        self._write("validation", numbers)
+        """Record a validation: its numbers, and up to 8 of its clips, in RUN/clips and in
+        TensorBoard."""
+        from bigcodec_cli.training.clips import save_clips
+
+        self._write("validation", validation.numbers())
+        save_clips(self._run, validation)
         if self._board is not None:
             self._board.validation(validation)
         values = " ".join(f"{name} {value:.4g}" for name, value in _metrics(validation))
@@ -196,7 +200,8 @@ def _parts(progress: Progress, max_steps: int) -> list[str]:
     norms = " ".join(f"{name} {value:.1f}" for name, value in progress.gradient_norms.items())
     parts.append(f"grad {norms}")
     parts.append(f"lr {progress.learning_rate:.2e}")
-    parts.append(f"codes {progress.codes_used}")
+    if progress.codes_used is not None:
+        parts.append(f"codes {progress.codes_used}")
     if progress.data_wait >= 0.05:
         parts.append(f"{progress.data_wait:.0%} waiting for data")
     return parts
@@ -264,7 +269,8 @@ class _Board:
         }
         writer = self._at(progress.step)
         for name, value in (losses | norms | others).items():
-            writer.add_scalar(name, value, progress.step)
+            if value is not None:
+                writer.add_scalar(name, value, progress.step)
 
     def validation(self, validation: Validation) -> None:
         writer = self._at(validation.step)

@@ -131,7 +131,7 @@ class TestScan:
         [
             lambda text: "",
             lambda text: text[: len(text) // 2],
-            lambda text: text.replace('"version": 3', '"version": 99'),
+            lambda text: text.replace('"version": 4', '"version": 99'),
             lambda text: text.replace('"frames": 100', '"frames": "100"'),
             lambda text: text.replace('"frames": 100', '"frames": 0'),
             lambda text: "[" * 100_000,

@@ -28,7 +28,7 @@ from bigcodec_models.errors import DataError
 
 Report = Callable[[Path, str], None]
 
-_VERSION = 3
+_VERSION = 4
 _WITHOUT_SIZES = ("FLAC", "OGG", "MP3")
 """Formats whose examination would read all of a file."""
 _SPEAKER_FOLDERS = 10
@@ -185,7 +185,7 @@ def _measure(path: Path) -> dict[str, Any]:
     with silent_decoders():
         info = soundfile.info(os.fsencode(path))
     is_known = 0 < info.frames < UNKNOWN_FRAMES and info.samplerate > 0
-    if is_known and info.format == "MP3":  # or else libsndfile guesses
+    if is_known and info.format == "MP3":  # or else libsndfile guesses, or the file was cut short
         with path.open("rb") as file:
             is_known = declares_length(Content(file, os.fstat(file.fileno()).st_size))
     if is_known and info.format in _WITHOUT_SIZES:
@@ -198,7 +198,7 @@ def _measure_all(path: Path) -> dict[str, Any]:
     with open_source(path) as file:
         frames = file.frames
         sequential = frames is None
-        if frames is None:
+        if frames is None or file.fault is not None:  # what is declared need not be there
             frames = sum(len(block) for block in file.blocks())
         facts = {"frames": frames, "rate": file.rate, "fault": file.fault or ""}
         return facts | {"sequential": sequential} if frames else {"reason": "holds no samples"}

@@ -16,8 +16,13 @@ from bigcodec_models.architectures.network import CodecNetwork
 from bigcodec_models.checkpoints.model_file import ModelInfo, save_model
 from bigcodec_models.config import ModelConfig
 from bigcodec_models.data.device_crops import Crops, moved
-from bigcodec_models.errors import ConfigError, NonFiniteError, TrainingError
-from bigcodec_models.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from bigcodec_models.errors import ConfigError, ModelFileError, NonFiniteError, TrainingError
+from bigcodec_models.training.checkpoint import (
+    Checkpoint,
+    load_checkpoint,
+    save_checkpoint,
+    what_stands,
+)
 from bigcodec_models.training.codebook_usage import USAGE_WINDOW, CodeUsage
 from bigcodec_models.training.codec_loss import CodecLoss
 from bigcodec_models.training.config import TrainConfig
@@ -105,14 +110,14 @@ class Trainer:
 
     # ---- state ----------------------------------------------------------------------------
 
-    def resume(self) -> bool:
-        """Continue from the newest checkpoint of the run; False if there is none.
+    def resume(self, damaged: Callable[[ModelFileError], None] | None = None) -> bool:
+        """Continue from the newest checkpoint; False if there is none. See `load_checkpoint`.
 
         Raises:
             TrainingError: the checkpoint is of another model or of other discriminators.
             ModelFileError: the checkpoint is damaged.
         """
-        checkpoint = load_checkpoint(self.run_folder)
+        checkpoint = load_checkpoint(self.run_folder, damaged)
         if checkpoint is None:
             return False
         if checkpoint.model != self.network.config:
@@ -166,8 +171,8 @@ class Trainer:
         self.seconds = float(facts.get("seconds", 0.0))
         best = facts.get("best_mel")
         self.best_mel = math.inf if best is None else float(best)
-        self.usage.used = int(facts.get("codes_used", 0))
-        self.usage.perplexity = float(facts.get("perplexity", 0.0))
+        self.usage.used = int(facts.get("codes_used") or 0)
+        self.usage.perplexity = float(facts.get("perplexity") or 0.0)
         self.history = {k: v for k, v in facts.items() if k in ("init", "inexact_resumes")}
 
     def save(self) -> Path:
@@ -198,8 +203,8 @@ class Trainer:
             "seconds": round(self.seconds, 1),
             "audio_hours_seen": round(hours, 2),
             "best_mel": None if math.isinf(self.best_mel) else self.best_mel,
-            "codes_used": self.usage.used,
-            "perplexity": round(self.usage.perplexity, 1),
+            "codes_used": self.usage.used or None,
+            "perplexity": round(self.usage.perplexity, 1) or None,
             "config": dataclasses.asdict(config),
         }
 
@@ -214,7 +219,7 @@ class Trainer:
             DataError: the training files have become unreadable.
         """
         clock = Clock()
-        means = RunningMeans()
+        means, start = RunningMeans(), self.step
         self.compile(callbacks.notice)
         items, first = self._local_items, self.step
         batches = self.data.batches(self.step, len(items), first=items.start)
@@ -227,7 +232,8 @@ class Trainer:
             self.check_finite()
             self._close_budget(callbacks, self.step > first)
         except NonFiniteError as error:
-            kept = "the last checkpoint stands" if self._is_torn() else "the state is saved"
+            saved = not self._is_torn() and self.step > start
+            kept = "the state is saved" if saved else what_stands(self.run_folder)
             raise TrainingError(f"step {self.step}: {error}; {kept}") from error
         finally:
             batches.close()
@@ -295,8 +301,8 @@ class Trainer:
             step=self.step,
             expected_steps=self._budget.expected_steps(self.step, self.seconds, most),
             learning_rate=self.phase.learning_rate,
-            codes_used=self.usage.used,
-            perplexity=self.usage.perplexity,
+            codes_used=self.usage.used or None,
+            perplexity=self.usage.perplexity or None,
         )
 
     def _save_is_due(self, clock: Clock) -> bool:
