@@ -94,6 +94,10 @@ def shard_jobs(jobs: Sequence[Job]) -> list[ShardJob]:
     ]
 
 
+class ShardWriteError(Exception):
+    """A file of many recordings cannot be written, which no other recording would change."""
+
+
 class Shard:
     """A file of many recordings, of kind jsonl or npz, being written in the order of the jobs,
     whichever ends first. `target` None is standard output. Group and others may do no more with it
@@ -124,22 +128,44 @@ class Shard:
         self._next, self._is_used = 0, False
 
     def put(self, number: int, record: TokenRecord | None) -> None:
-        """Take what a job made, None if nothing; a second time does nothing."""
+        """Take what a job made, None if nothing; a second time does nothing.
+
+        Raises:
+            ShardWriteError: the file cannot be written.
+        """
         if number >= self._next:
             self._waiting.setdefault(number, record)
         while self._next in self._waiting:
             waiting = self._waiting.pop(self._next)
             self._next += 1
             if waiting is not None:
-                self._writer.add(waiting)
+                with self._writing():
+                    self._writer.add(waiting)
                 self._is_used = True
 
     def finish(self) -> None:
-        """Complete the file, and give it its name, unless nothing is in it."""
-        self._writer.finish()
-        if self._output is not None and self._is_used:
-            self._out.close()
-            self._output.commit()
+        """Complete the file, and give it its name, unless nothing is in it.
+
+        Raises:
+            ShardWriteError: it cannot be written.
+        """
+        with self._writing():
+            self._writer.finish()
+            if self._output is not None and self._is_used:
+                self._out.close()
+                self._output.commit()
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            name = "stdout" if self._output is None else self._output.path
+            raise ShardWriteError(
+                f"{name}: cannot be written: {error.strerror or error}"
+            ) from error
 
     def close(self) -> None:
         """Remove what was not finished."""
@@ -285,7 +311,7 @@ class ReadJob(_ExtractJob):
     def _check(self, record: TokenRecord) -> None:
         """That `pack` gives the container back, whose file is to be removed."""
         again = record_of_line(record.line())
-        names = ("fingerprint", "sample_rate", "channels", "geometry", "tags")
+        names = ("fingerprint", "sample_rate", "channels", "copies", "geometry", "tags")
         same = all(getattr(again.header, n) == getattr(record.header, n) for n in names)
         equal = np.array_equal(again.tokens, record.tokens)
         if not (same and equal and again.samples == record.samples):

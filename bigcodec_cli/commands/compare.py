@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from bigcodec_cli.commands.metric_options import metrics_option
-from bigcodec_cli.console.messages import error_line
+from bigcodec_cli.console.messages import CliError, error_line
 
 
 @click.command()
@@ -24,6 +24,9 @@ def command(
 
     Both are mixed to one channel and resampled to 16 kHz; B is cut or padded to A's length.
     """
+    for path in (original, restored):
+        if not path.exists():
+            raise CliError(f"{path}: no such file")
     from bigcodec_cli.evaluation.comparison import compare
     from bigcodec_cli.evaluation.report.exports import comparison_json, comparison_text
 

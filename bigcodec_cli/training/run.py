@@ -12,6 +12,7 @@ from types import FrameType
 import torch
 
 from bigcodec_cli.console.messages import CliError, note
+from bigcodec_cli.files.reporting import note_unread
 from bigcodec_cli.model_store.store import model_path, read_stored
 from bigcodec_cli.training.distributed import agreed, joined, leave, main_process_first
 from bigcodec_cli.training.log import RunLog
@@ -158,7 +159,7 @@ def _make_trainer(plan: Plan, device: str, process_group: ProcessGroup) -> Train
         noise=noise,
         device=torch.device(device),
         device_gigabytes=crops.device_gigabytes,
-        failed=_skipped,
+        failed=note_unread,
     )
     if isinstance(source, DeviceCrops) and process_group.is_main:
         note(f"the speech is kept on {device}: {source.gigabytes:.1f} GB")
@@ -191,11 +192,7 @@ def _load_data(
 
 
 def _scan(plan: Plan, folder: Path) -> list[Clip]:
-    return scan(folder, plan.run / "index.json", _skipped)
-
-
-def _skipped(path: Path, reason: str) -> None:
-    note(f"{path}: {reason}")
+    return scan(folder, plan.run / "index.json", note_unread)
 
 
 def _begin(plan: Plan, trainer: Trainer) -> None:
