@@ -28,7 +28,7 @@ def crop_source(
     """Crops of `crop` samples from all clips, the same in either place but for rounding.
 
     They are made on `device` if it is a GPU where all clips take at most `device_gigabytes`, and
-    half of what is free there. The other arguments are those of `CropSource`, and so are its errors.
+    half of what is free. The other arguments are those of `CropSource`, and so are its errors.
     """
     chooser = CropChooser(sources, noise, augmentation, seed)
     clips = chooser.clips()
