@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import shlex
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
@@ -14,25 +15,23 @@ import torch
 
 from bigcodec_cli.console.messages import CliError, note
 from bigcodec_cli.files.reporting import note_unread
-from bigcodec_cli.model_store.store import model_path, read_stored
+from bigcodec_cli.model_store.store import model_path
 from bigcodec_cli.pages.charts import count_text
 from bigcodec_cli.training.cost import step_cost
 from bigcodec_cli.training.distributed import agreed, joined, leave, main_process_first
+from bigcodec_cli.training.initial_weights import start_from
 from bigcodec_cli.training.log import RunLog
 from bigcodec_cli.training.plan import Plan
 from bigcodec_cli.training.run_folder import run_folder
 from bigcodec_cli.training.summary import write_summary
 from bigcodec_models.arrays import Wave
-from bigcodec_models.checkpoints.model_file import check_shapes
-from bigcodec_models.checkpoints.published import load_upstream_discriminators
 from bigcodec_models.config import SAMPLE_RATE
 from bigcodec_models.data.crops import Clip, excerpts, scan, split
 from bigcodec_models.data.device_crops import DeviceCrops
 from bigcodec_models.data.sources import crop_source
-from bigcodec_models.errors import ConfigError, DataError, ModelFileError, ModelsError
-from bigcodec_models.training.checkpoint import find_checkpoints, load_checkpoint, set_aside_newer
+from bigcodec_models.errors import DataError, ModelFileError, ModelsError
+from bigcodec_models.training.checkpoint import find_checkpoints, set_aside_newer
 from bigcodec_models.training.config import ValidationConfig
-from bigcodec_models.training.portable import is_portable, load_portable
 from bigcodec_models.training.process_group import ProcessGroup
 from bigcodec_models.training.trainer import Callbacks, Trainer
 from bigcodec_models.training.validation import Validator
@@ -261,7 +260,7 @@ def _begin(plan: Plan, trainer: Trainer) -> None:
             set_aside_newer(plan.run, trainer.step)
         _note(trainer, f"resumed {plan.run} at step {trainer.step}")
     elif plan.init is not None:
-        _start_from(plan.init, trainer)
+        start_from(plan.init, trainer, functools.partial(_note, trainer))
         _note(trainer, f"new run in {plan.run}, from {plan.init}")
     else:
         _note(trainer, f"new run in {plan.run}")
@@ -269,56 +268,3 @@ def _begin(plan: Plan, trainer: Trainer) -> None:
 
 def _note_damage(trainer: Trainer) -> Callable[[ModelFileError], None]:
     return lambda error: _note(trainer, f"{error}; the checkpoint before it is used")
-
-
-def _start_from(init: str, trainer: Trainer) -> None:
-    """Begin with the weights of a portable checkpoint, a run, or a model by name or file."""
-    folder = Path(init)
-    if is_portable(folder):
-        _start_from_portable(init, trainer)
-        return
-    checkpoint = load_checkpoint(folder, _note_damage(trainer)) if folder.is_dir() else None
-    if checkpoint is not None:
-        weights, discriminators, name = checkpoint.ema, checkpoint.discriminators, folder.name
-    else:
-        path, model = model_path(init), read_stored(init)
-        weights, discriminators = model.tensors, load_upstream_discriminators(path)
-        name = model.info.name or path.name
-    _check_weights(trainer, init, weights)
-    usable = _usable_discriminators(trainer, discriminators)
-    trainer.start_from(weights, discriminators=usable, facts={"init": name})
-
-
-def _start_from_portable(init: str, trainer: Trainer) -> None:
-    checkpoint = load_portable(Path(init))
-    resumes = int(checkpoint.facts.get("inexact_resumes", 0)) + 1
-    _note(trainer, "resuming from a portable checkpoint is not exact: the optimizer starts anew")
-    _check_weights(trainer, init, checkpoint.weights)
-    # The clips may be others here, and the best weights are not in a portable checkpoint.
-    facts = {**checkpoint.facts, "inexact_resumes": resumes, "best_mel": None}
-    trainer.start_from(
-        checkpoint.weights, checkpoint.ema, checkpoint.discriminators, checkpoint.step, facts
-    )
-
-
-def _usable_discriminators(
-    trainer: Trainer, tensors: Mapping[str, torch.Tensor]
-) -> Mapping[str, torch.Tensor]:
-    """Discriminators that come with the weights, if they are those of this run; else none."""
-    expected = trainer.codec_loss.discriminators.state_dict()
-    if tensors and _shapes(tensors) == _shapes(expected):
-        return tensors
-    if tensors and expected:
-        _note(trainer, "its discriminators are not those of this run: new ones begin")
-    return {}
-
-
-def _check_weights(trainer: Trainer, init: str, weights: Mapping[str, torch.Tensor]) -> None:
-    try:
-        check_shapes(_shapes(weights), trainer.network.config)
-    except ConfigError as error:
-        raise CliError(f"--init {init}: does not fit this preset: {error}") from error
-
-
-def _shapes(tensors: Mapping[str, torch.Tensor]) -> dict[str, tuple[int, ...]]:
-    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
