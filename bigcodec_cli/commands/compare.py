@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from bigcodec_cli.commands.metric_options import metrics_option, recognizer_option
-from bigcodec_cli.console.messages import error_line, note
+from bigcodec_cli.console.messages import CliError, error_line, note
 from bigcodec_cli.evaluation.config import with_recognizer
 
 
@@ -31,6 +31,9 @@ def command(
 
     Both are mixed to one channel and resampled to 16 kHz; B is cut or padded to A's length.
     """
+    for path in (original, restored):
+        if not path.exists():
+            raise CliError(f"{path}: no such file")
     from bigcodec_cli.evaluation.comparison import compare
     from bigcodec_cli.evaluation.packages import by_cause
     from bigcodec_cli.evaluation.report.exports import comparison_json, comparison_text

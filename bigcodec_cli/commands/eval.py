@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from bigcodec_cli.commands.completing import complete_models
 from bigcodec_cli.commands.metric_options import list_option, metrics_option, recognizer_option
 from bigcodec_cli.commands.options import device_option, f0_option
 from bigcodec_cli.console.messages import CliError, error_line, note, visible
@@ -39,6 +40,7 @@ _OUTPUT = click.Path(path_type=Path)
     metavar="NAME|PATH",
     multiple=True,
     help="Codec model; may be given more than once. [default: see 'models list']",
+    shell_complete=complete_models,
 )
 @f0_option
 @list_option(

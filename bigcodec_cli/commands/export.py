@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from bigcodec_cli.console.messages import CliError, note
-from bigcodec_cli.files.atomic import atomic_output
+from bigcodec_cli.files.atomic import atomic_output, refuse_existing
 
 
 @click.command()
@@ -40,6 +40,13 @@ def command(
     With --portable, a folder of pieces of at most 15 MiB: generator and discriminators in
     bfloat16, without the state of the optimizer.
     """
+    if not run.is_dir():
+        raise CliError(f"{run}: no such folder")
+    if portable:
+        if output.exists():
+            raise CliError(f"{output}: already exists; name a new folder")
+    else:
+        refuse_existing(output, force)
     from bigcodec_models.training.checkpoint import find_checkpoints
 
     folders = find_checkpoints(run)
@@ -85,8 +92,6 @@ def _export_portable(run: Path, output: Path) -> None:
     from bigcodec_models.training.checkpoint import load_checkpoint
     from bigcodec_models.training.portable import save_portable
 
-    if output.exists():
-        raise CliError(f"{output}: already exists; name a new folder")
     try:
         checkpoint = load_checkpoint(run)
     except ModelFileError as error:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from bigcodec_cli.commands.completing import complete_presets, complete_recipes
 from bigcodec_cli.training.plan import Options, make_plan, parse_duration, resolved
 
 _PATH = click.Path(path_type=Path)
@@ -19,7 +20,9 @@ _PATH = click.Path(path_type=Path)
     help="Folder of audio, with its sub-folders; may be repeated, with a share of the crops each.",
 )
 @click.option(
-    "--preset", help="Model to train: bigcodec, bigcodec-base, lite, ... [default: bigcodec]"
+    "--preset",
+    help="Model to train: bigcodec, bigcodec-base, lite, ... [default: bigcodec]",
+    shell_complete=complete_presets,
 )
 @click.option(
     "--out",
@@ -33,6 +36,7 @@ _PATH = click.Path(path_type=Path)
     metavar="FILE|RECIPE",
     type=_PATH,
     help="Settings in a TOML file, or a recipe by name: ll60k, mpd-mrd, rvq-same-rate, ...",
+    shell_complete=complete_recipes,
 )
 @click.option(
     "--set",

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from bigcodec_cli.commands.completing import complete_models
 from bigcodec_cli.commands.options import f0_option
 from bigcodec_cli.console.messages import CliError, note
 from bigcodec_cli.files.atomic import atomic_output
-from bigcodec_cli.model_store.store import default_model, model_path, read_stored
+from bigcodec_cli.model_store.store import default_model, introduce_model, model_path, read_stored
 
 if TYPE_CHECKING:
     from bigcodec_models.prior import FitReport
@@ -21,7 +22,12 @@ _PATH = click.Path(path_type=Path)
 
 
 @click.command()
-@click.option("--model", metavar="NAME|PATH", help="Codec model. Default: see 'models list'.")
+@click.option(
+    "--model",
+    metavar="NAME|PATH",
+    help="Codec model. Default: see 'models list'.",
+    shell_complete=complete_models,
+)
 @click.option(
     "--data",
     metavar="DIR",
@@ -82,7 +88,8 @@ def command(
         CompressConfig(model=name, coder="raw", f0=f0, device=device, downmix=True, verify=False)
     )
     codec = encoder.codec
-    note(encoder.description)
+    if model is None:
+        introduce_model(encoder.name, encoder.description)
     gathered = gather(encoder, data, versions)
     count = sum(tokens.size for tokens in gathered.fitted)
     note(f"{count} tokens of {len(gathered.fitted)} recordings; {len(gathered.held_out)} held out")

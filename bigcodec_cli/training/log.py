@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import importlib
-import itertools
 import json
 import math
-import shutil
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TextIO
 
 from bigcodec_cli.console.messages import note
+from bigcodec_cli.console.progress import as_many_as_fit, stderr_columns
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,9 +29,9 @@ LOG_NAME = "log.jsonl"
 BOARD_FOLDER = "tensorboard"
 _HINT = "no TensorBoard files are written; to have them: pip install 'bigcodec-cli[train]'"
 
+_BAR_COLUMNS = 20
+"""What the bar takes with its percentage, beside the counts of steps and the report."""
 _BOARD_CLIPS = 8
-_BAR_COLUMNS = 24
-"""Of the bar without its text and the numbers of steps."""
 _PICTURE_FFT, _PICTURE_BANDS, _PICTURE_DECADES = 1024, 80, 3
 # Stops of the "magma" map of matplotlib (CC0), evenly spaced: its lightness rises steadily.
 _MAGMA = "000004 180f3d 440f76 721f81 9e2f7f cd4071 f1605d fd9668 feca8d fcfdbf"
@@ -93,12 +92,14 @@ class RunLog:
         if self._board is not None:
             self._board.progress(progress)
         if self._bar is None:
-            note(f"step {progress.step}: {''.join(_described(progress, self._max_steps))}")
+            parts = _parts(progress, self._max_steps)
+            note(f"step {progress.step}: {', '.join(parts)}")
             return
         self._bar.n, self._bar.total = progress.step, self._max_steps
-        columns = self._bar.format_dict["ncols"] or shutil.get_terminal_size().columns
-        room = columns - _BAR_COLUMNS - 2 * len(str(self._max_steps))
-        self._bar.set_description_str(_fitting(_described(progress, self._max_steps), room))
+        counts = f"{self._bar.n}/{self._bar.total}"
+        width = stderr_columns() - len(counts) - _BAR_COLUMNS
+        text = as_many_as_fit(_parts(progress, self._max_steps), width)
+        self._bar.set_description_str(text, refresh=True)
 
     def validation(self, validation: Validation) -> None:
         """Record a validation: its numbers, and up to 8 of its clips, in RUN/clips and in
@@ -189,29 +190,21 @@ def _plain(value: Any) -> Any:
     return number if math.isfinite(number) else None
 
 
-def _described(progress: Progress, max_steps: int) -> list[str]:
-    """A report in words, which follow each other; what matters most comes first, as a narrow
-    terminal has no room for all of it."""
+def _parts(progress: Progress, max_steps: int) -> list[str]:
+    """A report in words; speed first, as a narrow terminal has no room for the end."""
     speed = progress.steps_per_second
     parts = [f"{speed:.2f} steps/s"]
     if speed > 0 and progress.step < max_steps:
-        parts.append(f", {_duration((max_steps - progress.step) / speed)} left")
-    losses = [f" {name} {value:.4g}" for name, value in progress.losses.items()]
-    norms = [f" {name} {value:.1f}" for name, value in progress.gradient_norms.items()]
-    parts += [f",{loss}" if n == 0 else loss for n, loss in enumerate(losses)]
-    parts += [f", grad{norm}" if n == 0 else norm for n, norm in enumerate(norms)]
-    parts.append(f", lr {progress.learning_rate:.2e}")
+        parts.append(f"{_duration((max_steps - progress.step) / speed)} left")
+    parts += [f"{name} {value:.4g}" for name, value in progress.losses.items()]
+    norms = " ".join(f"{name} {value:.1f}" for name, value in progress.gradient_norms.items())
+    parts.append(f"grad {norms}")
+    parts.append(f"lr {progress.learning_rate:.2e}")
     if progress.codes_used is not None:
-        parts.append(f", codes {progress.codes_used}")
+        parts.append(f"codes {progress.codes_used}")
     if progress.data_wait >= 0.05:
-        parts.append(f", {progress.data_wait:.0%} waiting for data")
+        parts.append(f"{progress.data_wait:.0%} waiting for data")
     return parts
-
-
-def _fitting(parts: Sequence[str], columns: int) -> str:
-    """As many of the parts as fit side by side; none is cut."""
-    ends = list(itertools.accumulate(map(len, parts)))
-    return "".join(part for part, end in zip(parts, ends, strict=True) if end <= columns)
 
 
 def _duration(seconds: float) -> str:

@@ -13,6 +13,7 @@ from types import FrameType
 import torch
 
 from bigcodec_cli.console.messages import CliError, note
+from bigcodec_cli.files.reporting import note_unread
 from bigcodec_cli.model_store.store import model_path, read_stored
 from bigcodec_cli.pages.charts import count_text
 from bigcodec_cli.training.cost import step_cost
@@ -209,7 +210,7 @@ def _make_trainer(plan: Plan, device: str, process_group: ProcessGroup) -> Train
         noise=noise,
         device=torch.device(device),
         device_gigabytes=crops.device_gigabytes,
-        failed=_skipped,
+        failed=note_unread,
     )
     if isinstance(source, DeviceCrops) and process_group.is_main:
         note(f"the speech is kept on {device}: {source.gigabytes:.1f} GB")
@@ -220,7 +221,7 @@ def _make_trainer(plan: Plan, device: str, process_group: ProcessGroup) -> Train
 def _validation_clips(clips: list[Clip], config: ValidationConfig) -> list[tuple[str, Wave]]:
     """The excerpts to validate on; none, with a line that says so, if no clip can be read."""
     try:
-        return excerpts(clips, config.clips, config.seconds, _skipped)
+        return excerpts(clips, config.clips, config.seconds, note_unread)
     except DataError as error:
         note(f"{error}; no clip to validate on can be read: the run goes without validation")
         return []
@@ -250,11 +251,7 @@ def _load_data(
 
 
 def _scan(plan: Plan, folder: Path) -> list[Clip]:
-    return scan(folder, plan.run / "index.json", _skipped)
-
-
-def _skipped(path: Path, reason: str) -> None:
-    note(f"{path}: {reason}")
+    return scan(folder, plan.run / "index.json", note_unread)
 
 
 def _begin(plan: Plan, trainer: Trainer) -> None:

@@ -22,8 +22,8 @@ import soxr
 import torch
 
 from bigcodec_models.arrays import Wave
-from bigcodec_models.audio.audio_file import AudioFile
 from bigcodec_models.audio.sequential import silent_decoders
+from bigcodec_models.audio.source import open_source
 from bigcodec_models.config import SAMPLE_RATE
 from bigcodec_models.data.augment import equalize, play_faster
 from bigcodec_models.data.crop_choice import (
@@ -122,7 +122,7 @@ def _read_any(clip: Clip, start: int, frames: int) -> tuple[npt.NDArray[np.float
             return soundfile.read(  # type: ignore[no-any-return]
                 os.fsencode(clip.path), frames, start, dtype="float32", always_2d=True
             )
-    with AudioFile(clip.path) as file:
+    with open_source(clip.path) as file:
         blocks, count = [np.zeros((0, file.channels), np.float32)], 0
         for block in file.blocks():
             blocks.append(block[max(0, start - count) :])
