@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from bigcodec_cli.console.messages import CliError, note
-from bigcodec_cli.files.atomic import atomic_output
+from bigcodec_cli.files.atomic import atomic_output, refuse_existing
+
+if TYPE_CHECKING:
+    from bigcodec_models.training.checkpoint import Checkpoint
 
 
 @click.command()
@@ -19,6 +23,12 @@ from bigcodec_cli.files.atomic import atomic_output
 @click.option("--name", help="Name to store in the file. [default: that of the run folder]")
 @click.option("--license", default="unreleased", show_default=True, help="License of the weights.")
 @click.option("--half", is_flag=True, help="Store the weights in half precision.")
+@click.option(
+    "--discriminators",
+    is_flag=True,
+    help="Write them too, as NAME.discriminators.safetensors beside OUT: 'train --init OUT' finds "
+    "them.",
+)
 @click.option(
     "--portable",
     is_flag=True,
@@ -32,6 +42,7 @@ def command(
     name: str | None,
     license: str,
     half: bool,
+    discriminators: bool,
     portable: bool,
     force: bool,
 ) -> None:
@@ -40,13 +51,22 @@ def command(
     With --portable, a folder of pieces of at most 15 MiB: generator and discriminators in
     bfloat16, without the state of the optimizer.
     """
+    if not run.is_dir():
+        raise CliError(f"{run}: no such folder")
+    if portable:
+        if output.exists():
+            raise CliError(f"{output}: already exists; name a new folder")
+    else:
+        refuse_existing(output, force)
     from bigcodec_models.training.checkpoint import find_checkpoints
 
     folders = find_checkpoints(run)
     if not folders:
         raise CliError(f"{run}: holds no checkpoint of a training run")
-    if portable and (best or half or name is not None):
-        raise click.UsageError("--portable takes everything as it is: no --best, --half or --name")
+    if portable and (best or half or discriminators or name is not None):
+        raise click.UsageError(
+            "--portable takes everything as it is: no --best, --half, --discriminators or --name"
+        )
     try:
         if portable:
             _export_portable(run, output)
@@ -55,6 +75,8 @@ def command(
             if not source.is_file():
                 raise CliError(f"{run}: has had no validation yet; leave --best out")
             _export_model(source, output, name or run.name, license, half, force)
+            if discriminators:
+                _export_discriminators(run, output, half, force)
     except OSError as error:
         raise CliError(f"{output}: cannot be written: {error.strerror}") from error
 
@@ -80,18 +102,40 @@ def _export_model(
     note(f"{output}: {output.stat().st_size} bytes, fingerprint {fingerprint(tensors).hex()}")
 
 
-def _export_portable(run: Path, output: Path) -> None:
+def _export_discriminators(run: Path, output: Path, half: bool, force: bool) -> None:
+    import torch
+
+    from bigcodec_models.checkpoints.discriminator_file import (
+        discriminator_file,
+        save_discriminators,
+    )
+
+    checkpoint = _newest_checkpoint(run)
+    if not checkpoint.discriminators:
+        raise CliError(f"{run}: was trained without discriminators; leave --discriminators out")
+    place = discriminator_file(output)
+    with atomic_output(place, overwrite=force) as temporary:
+        dtype = torch.float16 if half else torch.float32
+        save_discriminators(temporary, checkpoint.discriminators, dtype)
+    note(f"{place}: {place.stat().st_size} bytes, discriminators of step {checkpoint.step}")
+
+
+def _newest_checkpoint(run: Path) -> Checkpoint:
     from bigcodec_models.errors import ModelFileError
     from bigcodec_models.training.checkpoint import load_checkpoint
-    from bigcodec_models.training.portable import save_portable
 
-    if output.exists():
-        raise CliError(f"{output}: already exists; name a new folder")
     try:
         checkpoint = load_checkpoint(run)
     except ModelFileError as error:
         raise CliError(str(error)) from error
     assert checkpoint is not None
+    return checkpoint
+
+
+def _export_portable(run: Path, output: Path) -> None:
+    from bigcodec_models.training.portable import save_portable
+
+    checkpoint = _newest_checkpoint(run)
     files = save_portable(output, checkpoint)
     size = sum(file.stat().st_size for file in files) / (1 << 20)
     note(f"{output}: {len(files)} files, {size:.1f} MiB, step {checkpoint.step}")
