@@ -4,7 +4,7 @@
     python -m benchmarks.gpu --rehearse      # toy models on the CPU, nothing written
     python -m benchmarks.gpu --training [--seconds 100] [--out FILE]    # training steps instead
 
-lite-4 is the built-in model, the presets have random weights. "plain" is the same network
+lite-5 is the built-in model, the presets have random weights. "plain" is the same network
 with torch's LSTM, unfused activations and no chunks, given the same batch. Every result is
 compared with that of float32 on the CPU. Without a GPU the section says 'not measured'.
 """
@@ -36,7 +36,7 @@ from bigcodec_models.config import PRESETS, SAMPLE_RATE
 from bigcodec_models.layers.activation import AliasFreeSnakeBeta
 from bigcodec_models.layers.weight_norm import fold_weight_norm
 
-_MODELS = ("lite-4", "lite", "bigcodec-base", "bigcodec")
+_MODELS = ("lite-5", "lite", "bigcodec-base", "bigcodec")
 _TOYS = ("toy-harmonic", "toy-single", "toy")
 _BATCHES = (1, 16)
 _ROUNDS = 3
@@ -95,7 +95,7 @@ def _device_name(device: str) -> str:
 
 def _rows(device: str, names: tuple[str, ...], seconds: int) -> Iterator[list[str]]:
     for name in names:
-        model = read_model(name) if name == "lite-4" else random_model(PRESETS[name])
+        model = read_model(name) if name == "lite-5" else random_model(PRESETS[name])
         benchmark = GpuBenchmark(model, device)
         for batch in _BATCHES:
             waves = [noise(seconds * SAMPLE_RATE, seed) for seed in range(batch)]

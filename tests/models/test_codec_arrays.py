@@ -193,8 +193,8 @@ def test_a_codec_says_what_it_is() -> None:
     coded = make_codec("toy-single", f0="coded")
     assert repr(coded).endswith("frames/s of 1024 + 154 (F0) codes, on cpu>")
     assert coded.frame_rate == 16000 / coded.hop
-    assert "lite-4: 16000 Hz, 80 frames/s of 16384 + 154 (F0) codes, on c" in repr(
-        Codec.load("lite-4")
+    assert "lite-5: 16000 Hz, 80 frames/s of 8192 codes, on c" in repr(
+        Codec.load("lite-5")
     )
 
 

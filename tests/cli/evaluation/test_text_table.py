@@ -13,7 +13,7 @@ from bigcodec_cli.evaluation.report.exports import to_text
 from bigcodec_cli.evaluation.report.text_table import table_text
 from bigcodec_cli.evaluation.results import Evaluation, Result, Setting
 
-CODECS = ("lite-4", "opus:6", "codec2:1200", "codec2:2400", "encodec:1.5", "dac:4")
+CODECS = ("lite-5", "opus:6", "codec2:1200", "codec2:2400", "encodec:1.5", "dac:4")
 
 
 def evaluation(count: int) -> Evaluation:

@@ -123,7 +123,7 @@ def test_labels_do_not_overlap_and_stay_inside() -> None:
 @pytest.mark.parametrize("seed", range(40))
 def test_labels_are_clear_of_dots_and_bars(seed: int) -> None:
     random = np.random.default_rng(seed)
-    names = ("lite-4", "opus:6", "codec2:1200", "codec2:2400", "encodec:1.5")
+    names = ("lite-5", "opus:6", "codec2:1200", "codec2:2400", "encodec:1.5")
     series = []
     for name in names:
         x, y = (float(value) for value in random.uniform(1, 3, 2))
