@@ -6,7 +6,7 @@ export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 PIP := $(BIN)/python -m pip --quiet
 
-.PHONY: demo test lint package release train-resume clean
+.PHONY: demo test lint docs package release train-resume clean
 
 .venv/.installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -31,6 +31,11 @@ lint:
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# What is made from the help of the commands.
+docs: .venv/.installed-dev
+	$(BIN)/python -m bigcodec_cli.reference > docs/cli.md
+	$(BIN)/python scripts/man_pages.py docs/man
 
 # Builds dist/ and checks it as an index would. No isolation: .venv has the build backend already.
 package: .venv/.installed-dev

@@ -17,6 +17,8 @@ case $version in *.dev*)
 esac
 grep -q '^Repository = ' pyproject.toml ||
     left "[project.urls] names no repository: add its address if there is one by now."
+! grep -q 'no public repository' SECURITY.md ||
+    left "SECURITY.md names no address for reports."
 ! grep -q 'may still change' format/SPEC.md README.md ||
     left "format/SPEC.md or README.md still says that the format may change."
 test -z "$(git status --porcelain 2>/dev/null)" || left "Commit what 'git status' shows."

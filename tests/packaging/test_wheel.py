@@ -34,7 +34,7 @@ def test_top_level_names_are_exactly_three(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
     top = {name.split("/")[0] for name in names}
-    assert {name for name in top if not name.endswith(".dist-info")} == {
+    assert {name for name in top if not name.endswith((".dist-info", ".data"))} == {
         "bigcodec_cli",
         "bcdc",
         "bigcodec_models",
@@ -42,6 +42,8 @@ def test_top_level_names_are_exactly_three(wheel: Path) -> None:
     assert any(name.endswith("licenses/LICENSE") for name in names)
     assert any(name.endswith("weights/ATTRIBUTION.md") for name in names)
     assert {f"bigcodec_cli/training/recipes/{name}.toml" for name in recipe_names()} <= set(names)
+    data = {name.partition(".data/data/")[2] for name in names}
+    assert {f"share/man/man1/{page.name}" for page in ROOT.glob("docs/man/*.1")} <= data
     suffixes = (".j2", ".css", ".js")
     templates = [p for p in ROOT.glob("bigcodec_cli/**/*") if p.suffix in suffixes]
     assert len(templates) >= 8
