@@ -6,7 +6,7 @@ export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 PIP := $(BIN)/python -m pip --quiet
 
-.PHONY: demo test lint train-resume clean
+.PHONY: demo test lint docs package release train-resume clean
 
 .venv/.installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -31,6 +31,24 @@ lint:
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# What is made from the help of the commands.
+docs: .venv/.installed-dev
+	$(BIN)/python -m bigcodec_cli.reference > docs/cli.md
+	$(BIN)/python scripts/man_pages.py docs/man
+
+# Builds dist/ and checks it as an index would. No isolation: .venv has the build backend already.
+package: .venv/.installed-dev
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation
+	$(BIN)/twine check --strict dist/*
+	$(BIN)/check-wheel-contents dist/*.whl
+
+# PYTHONS: those to try the wheel with, in empty environments; each fetches all dependencies.
+PYTHONS ?= $(PYTHON)
+release: test package
+	sh scripts/try_install.sh dist/*.whl $(PYTHONS)
+	sh scripts/release.sh
 
 # Trains the next default model on one core at low priority: on from where it stood, or else from
 # START, by default the newest weights in the repository.

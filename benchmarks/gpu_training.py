@@ -25,7 +25,8 @@ from bigcodec_models.data.crop_choice import Augmentation, CropChooser
 from bigcodec_models.data.device_crops import DeviceCrops, SampleBank
 from bigcodec_models.errors import NonFiniteError
 from bigcodec_models.training.config import recipe_for, with_settings
-from bigcodec_models.training.trainer import Callbacks, Trainer
+from bigcodec_models.training.events import Callbacks
+from bigcodec_models.training.trainer import Trainer
 
 _BLOCKS, _STEPS = 3, 5
 _SHOWN_KERNELS = 20

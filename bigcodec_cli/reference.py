@@ -11,16 +11,19 @@ import click
 
 from bigcodec_cli.main import cli
 
-_INTRODUCTION = """\
-# Commands
-
-Made by `python -m bigcodec_cli.reference` from the commands themselves; do not edit.
-
+BEHAVIOR = """\
 Exit codes: 0 all fine, 1 something failed, 2 wrong usage; 130 and 143 after Ctrl-C and SIGTERM.
 Messages go to stderr, nothing but data to stdout. A file appears under its name only when it is
 whole. A container is read into memory, and refused above 1 GiB (some 2000 hours of speech).
 Environment: `BIGCODEC_MODEL` (the default model), `BIGCODEC_HOME` (where models are kept).
 """
+"""What holds for every command."""
+_INTRODUCTION = f"""\
+# Commands
+
+Made by `python -m bigcodec_cli.reference` from the commands themselves; do not edit.
+
+{BEHAVIOR}"""
 _WIDTH = 96
 
 

@@ -32,8 +32,9 @@ from bigcodec_models.data.sources import crop_source
 from bigcodec_models.errors import DataError, ModelFileError, ModelsError
 from bigcodec_models.training.checkpoint import find_checkpoints, set_aside_newer
 from bigcodec_models.training.config import ValidationConfig
+from bigcodec_models.training.events import Callbacks
 from bigcodec_models.training.process_group import ProcessGroup
-from bigcodec_models.training.trainer import Callbacks, Trainer
+from bigcodec_models.training.trainer import Trainer
 from bigcodec_models.training.validation import Validator
 
 

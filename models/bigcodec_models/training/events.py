@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -79,3 +79,14 @@ class Validation:
             "best": self.best,
             **f0,
         }
+
+
+@dataclasses.dataclass(frozen=True)
+class Callbacks:
+    """Functions that a run calls: `progress` after every `log_every` steps, `validation` after a
+    validation, `should_stop` before every step, and `notice` with a line that a user should see."""
+
+    progress: Callable[[Progress], None] = lambda _: None
+    validation: Callable[[Validation], None] = lambda _: None
+    should_stop: Callable[[], bool] = lambda: False
+    notice: Callable[[str], None] = lambda _: None

@@ -27,7 +27,7 @@ from bigcodec_models.training.codebook_usage import USAGE_WINDOW, CodeUsage
 from bigcodec_models.training.codec_loss import CodecLoss
 from bigcodec_models.training.config import TrainConfig
 from bigcodec_models.training.cuda_graph import GraphedStep, Step
-from bigcodec_models.training.events import Progress, Validation
+from bigcodec_models.training.events import Callbacks, Progress
 from bigcodec_models.training.optimizers import Optimizers
 from bigcodec_models.training.process_group import SINGLE_PROCESS, ProcessGroup
 from bigcodec_models.training.running_means import Clock, RunningMeans
@@ -37,17 +37,6 @@ from bigcodec_models.training.step_inputs import InputMaker
 from bigcodec_models.training.validation import Validator
 
 Named = Mapping[str, Tensor]
-
-
-@dataclasses.dataclass(frozen=True)
-class Callbacks:
-    """Functions that a run calls: `progress` after every `log_every` steps, `validation` after a
-    validation, `should_stop` before every step, and `notice` with a line that a user should see."""
-
-    progress: Callable[[Progress], None] = lambda _: None
-    validation: Callable[[Validation], None] = lambda _: None
-    should_stop: Callable[[], bool] = lambda: False
-    notice: Callable[[str], None] = lambda _: None
 
 
 class Trainer:

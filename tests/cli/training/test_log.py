@@ -396,23 +396,3 @@ def test_summary_shows_names_as_they_are(tmp_path: Path) -> None:
     page, words = parse_summary(write_run(tmp_path / "a <b> & c", rows, config))
     assert "a <b> & c" in words and "<b>&\"'" in words and "a & b, ü=0.3" in words
     assert "losses/<i>" in charts_of(page)
-
-
-@pytest.mark.usefixtures("without_tensorboard")
-@pytest.mark.parametrize("columns", [40, 60, 80, 200])
-def test_a_bar_never_ends_within_a_number(
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-    columns: int,
-) -> None:
-    monkeypatch.setenv("COLUMNS", str(columns))
-    with open_log(tmp_path, show_progress=True) as log:
-        log.progress(report(200))
-    shown = [line for line in capsys.readouterr().err.split("\r") if "200/400" in line]
-    assert shown and all(len(line.rstrip()) <= columns for line in shown)
-    rest = shown[-1].partition("200/400")[2].strip()
-    whole = "2.50 steps/s, 2 min left, mel 3.8, vq 0.02, total 60, grad generator 20.0, "
-    whole += "lr 1.00e-04, codes 40"
-    assert rest == "" or f"{whole}, ".startswith(f"{rest}, ")
-    assert (rest == whole) == (columns == 200)

@@ -14,9 +14,9 @@ from bigcodec_models.config_values import merged
 from bigcodec_models.data.crops import CropSource, scan
 from bigcodec_models.training.checkpoint import load_checkpoint
 from bigcodec_models.training.config import TrainConfig, recipe_for, with_settings
-from bigcodec_models.training.events import Progress, Validation
+from bigcodec_models.training.events import Callbacks, Progress, Validation
 from bigcodec_models.training.schedule import learning_rate, phase_at
-from bigcodec_models.training.trainer import Callbacks, Trainer
+from bigcodec_models.training.trainer import Trainer
 from bigcodec_models.training.validation import Validator
 
 TOY = PRESETS["toy-lite"]
