@@ -51,8 +51,8 @@ release: test package
 	sh scripts/release.sh
 
 # Trains the next default model on one core at low priority: on from where it stood, or else from
-# START, by default the newest weights in the repository.
-START ?= $(if $(wildcard runs/start),runs/start,scripts/lite/next.safetensors)
+# START, by default the model that ships, with its discriminators.
+START ?= $(if $(wildcard runs/start),runs/start,lite-5)
 CORE ?= 1
 train-resume: .venv/.installed
 	PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 RUN=runs/next STAGES=continue INIT=$(START) \

@@ -3,7 +3,7 @@
 # on the command line goes to every stage's `bigcodec train`, as in --max-time 2h.
 # DATA is the folder of training speech, one sub-folder a collection, of which `librispeech` is FLAC
 # by speaker; NOISE one of noise; RUN the folder of the runs.
-# STAGES and INIT begin later, from given weights: STAGES=continue INIT=scripts/lite/next.safetensors
+# STAGES and INIT begin later, from given weights: STAGES=continue INIT=lite-5
 set -eu
 here=$(dirname "$0")
 DATA=${DATA:-../shared/speech/train}
