@@ -13,6 +13,7 @@ from bigcodec_models.arrays import Tokens, Wave
 from bigcodec_models.checkpoints.model_file import LoadedModel, ModelInfo
 from bigcodec_models.codec import Codec
 from bigcodec_models.config import ModelConfig
+from bigcodec_models.inference.torch_engine import network_of
 from bigcodec_models.quantization.quantizer import Codebook
 
 _NEAR_TIE = 1e-5
@@ -40,7 +41,7 @@ def snr(target: Wave, wave: Wave) -> float:
 
 def differences(codec: Codec, latent: Tensor, target: Tokens, tokens: Tokens) -> str:
     """How many tokens differ, and how close their scores are for a float32 latent (dim, T)."""
-    codebook = codec._network.quantizer.codebooks[0]
+    codebook = network_of(codec._engine).quantizer.codebooks[0]
     assert isinstance(codebook, Codebook)
     vectors = torch.nn.functional.normalize(codebook.in_proj(latent.t()), dim=-1)
     scores = vectors @ torch.nn.functional.normalize(codebook.codes, dim=-1).t()

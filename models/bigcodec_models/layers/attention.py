@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bigcodec_models.layers.lstm import SequenceState
+from bigcodec_models.layers.recurrence import SequenceState
 
 _EXPANSION = 2
 _BLOCK = 64
