@@ -41,7 +41,9 @@ class AudioEncoder:
         Raises:
             CliError: one of them is not at hand, or cannot be used.
         """
-        codec, description = load_codec(config.model, config.device, f0=config.f0)
+        codec, description = load_codec(
+            config.model, config.device, f0=config.f0, engine=config.engine
+        )
         prior = prior_for_model(codec.fingerprint, geometry_of(codec))
         coder = _coder(config.coder, prior, codec)
         return cls(config=config, codec=codec, prior=prior, coder=coder, description=description)

@@ -11,6 +11,7 @@ from bigcodec_cli.coding.config import SHORT_AT_ONCE, CompressConfig
 from bigcodec_cli.commands.options import (
     batch_options,
     device_option,
+    engine_option,
     f0_option,
     input_options,
     raw_options,
@@ -36,6 +37,7 @@ _CODERS = [coder.name.lower() for coder in bcdc.Coder]
 )
 @f0_option
 @device_option
+@engine_option
 @click.option(
     "--batch-size",
     metavar="N",
@@ -60,6 +62,7 @@ def command(
     coder: str,
     f0: str | None,
     device: str,
+    engine: str,
     batch_size: int | None,
     downmix: bool,
     raw: RawFormat | None,
@@ -91,6 +94,7 @@ def command(
         coder=coder,
         f0=f0,
         device=device,
+        engine=engine,
         batch_size=batch_size,
         downmix=downmix,
         raw=raw,

@@ -14,6 +14,7 @@ from bigcodec_cli.commands.options import (
     batch_options,
     batch_size_option,
     device_option,
+    engine_option,
     input_options,
 )
 from bigcodec_cli.files.batch import Batch, BatchOptions, check_stdout, make_folder
@@ -30,6 +31,7 @@ _SUFFIXES = {".wav": "wav", ".flac": "flac", ".ogg": "ogg", ".oga": "ogg", ".raw
     "--model", metavar="NAME|PATH", help="Where the model is, if it is not among 'models list'."
 )
 @device_option
+@engine_option
 @batch_size_option
 @click.option(
     "--precision",
@@ -66,6 +68,7 @@ def command(
     how: BatchOptions,
     model: str | None,
     device: str,
+    engine: str,
     batch_size: int,
     precision: str,
     start: float,
@@ -100,6 +103,7 @@ def command(
     config = DecompressConfig(
         model=model,
         device=device,
+        engine=engine,
         batch_size=batch_size,
         precision=precision,
         kind=form,

@@ -38,7 +38,10 @@ class OnnxEngine:
     side_by_side = False
 
     def __init__(self, graphs: GraphSet, f0: str | None, threads: int | None = None) -> None:
-        self.config, self._sessions = graphs.config, Sessions(graphs, threads)
+        self.config = graphs.config
+        # Of the published family the convolutions round by the number of threads.
+        fixed = None if isinstance(self.config, LiteConfig) else 1
+        self._sessions = Sessions(graphs, fixed or threads)
         self._f0_coded = f0 == "coded"
         self._rows = max(1, _SCORES_AT_ONCE // self.config.quantizer.codebook_size)
         self.encoder, self.decoder = self._encoder(), self._decoder()

@@ -256,7 +256,7 @@ class _Weights:
             stored = self._values.get(other)
             if stored is None or stored.size != values.size:
                 continue
-            if np.array_equal(stored.reshape(-1), flat) or np.array_equal(stored.T, values):
+            if np.array_equal(stored.reshape(-1), flat) or _is_transposed(values, stored):
                 return other
         return None
 
@@ -295,8 +295,17 @@ class _Weights:
             shapes.append(shape)
             nodes.append(onnx.helper.make_node("Reshape", [source, shape.name], [result], result))
         else:
+            if stored.ndim > 2:
+                flat = f"{result}.flat"
+                nodes.append(onnx.helper.make_node("Flatten", [source], [flat], flat))
+                source = flat
             nodes.append(onnx.helper.make_node("Transpose", [source], [result], result))
         return nodes, shapes
+
+
+def _is_transposed(values: npt.NDArray[Any], stored: npt.NDArray[Any]) -> bool:
+    """Whether values are those of a stored matrix, or of a kernel as a matrix, transposed."""
+    return stored.ndim >= 2 and np.array_equal(stored.reshape(len(stored), -1).T, values)
 
 
 def _stored_name(name: str) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import io
 import json
 import zipfile
 from collections.abc import Callable, Mapping
@@ -78,14 +79,23 @@ def read_folder(folder: Path) -> GraphSet:
         ) from error
 
 
-def read_archive(path: Path, model: StoredModel) -> GraphSet:
-    """Read the archive of graphs beside a model file.
+def archive_beside(path: Path) -> Path | None:
+    """The archive of graphs beside a model file, if there is one."""
+    archive = path.with_suffix(ARCHIVE_SUFFIX)
+    return archive if archive.is_file() else None
+
+
+def read_archive(path: Path, model: StoredModel, sha256: bytes | None = None) -> GraphSet:
+    """Read the archive of graphs beside a model file; `sha256` is its digest, if that is known.
 
     Raises:
         ModelFileError: it cannot be read, or is that of another model.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
+        data = path.read_bytes()
+        if sha256 is not None and hashlib.sha256(data).digest() != sha256:
+            raise ValueError("damaged; install bigcodec-cli again")
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
             facts = _description(_member(archive, DESCRIPTION))
             if _fingerprint(facts) != model.fingerprint:
                 raise ValueError("its graphs are those of another model")

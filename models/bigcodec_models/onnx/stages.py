@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bigcodec_models.architectures.bigcodec import BigCodecDecoder, BigCodecEncoder
@@ -38,6 +39,9 @@ def stages_of(network: CodecNetwork) -> dict[str, Stage]:
     for module in network.modules():
         if isinstance(module, AttentionLayer):
             module.overlapping = gathered
+    if isinstance(network.encoder, LiteEncoder) and isinstance(network.decoder, LiteDecoder):
+        for part in (network.encoder, network.decoder):
+            part.embed = _ConvolutionAsProduct(part.embed)  # type: ignore[assignment]
     config = network.config
     hidden = {"hidden": torch.zeros(1, config.decoder_width, _EXAMPLE_FRAMES)}
     tokens = {"tokens": _tokens(config.quantizer.num_codebooks)}
@@ -126,11 +130,32 @@ def _sequence_stage(name: str, part: nn.Module, width: int) -> dict[str, Stage]:
         state, names = torch.zeros(layer.lstm.num_layers, 1, width), ("hidden_state", "cell_state")
     stage = Stage(
         module=_Sequence(part),
-        inputs={"hidden": hidden, **{name: state for name in names}},
+        # Copies: torch takes equal objects for one input.
+        inputs={"hidden": hidden, **{name: state.clone() for name in names}},
         frames=frames,
         outputs=("output", *(f"next_{name}" for name in names)),
     )
     return {name: stage}
+
+
+class _ConvolutionAsProduct(nn.Module):
+    """A convolution of stride 1 as a matrix product: (B, in, T) to (B, out, T).
+
+    ONNX Runtime rounds a product with constant weights in the same way on any number of threads,
+    a convolution not.
+    """
+
+    def __init__(self, convolution: nn.Conv1d) -> None:
+        super().__init__()
+        self.in_channels, self.kernel = convolution.in_channels, convolution.kernel_size[0]
+        self.weight, self.bias = convolution.weight, convolution.bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        frames, half = x.shape[2], self.kernel // 2
+        padded = F.pad(x, (half, half)).transpose(1, 2)
+        shifted = [padded[:, k : k + frames] for k in range(self.kernel)]
+        columns = torch.stack(shifted, dim=3).flatten(2)
+        return F.linear(columns, self.weight.flatten(1), self.bias).transpose(1, 2)
 
 
 # The attributes of the modules have the names of those of the network, so that weights do too.

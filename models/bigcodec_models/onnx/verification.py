@@ -31,8 +31,8 @@ class Coder(Protocol):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Difference:
-    """How far graphs and network are apart: the largest differences of latents, relative to the
-    largest latent, and of samples; and how many of the tokens differ."""
+    """How far graphs and network are apart: the norm of the difference of latents over that of
+    latents, the largest difference of samples, and how many of the tokens differ."""
 
     latents: float
     samples: float
@@ -41,7 +41,7 @@ class Difference:
 
     def __str__(self) -> str:
         return (
-            f"latents differ by at most {self.latents:.1e} of the largest, samples by "
+            f"latents differ by {self.latents:.1e} of their norm, samples by at most "
             f"{self.samples:.1e}, tokens in {self.tokens} of {self.of_tokens}"
         )
 
@@ -76,7 +76,7 @@ def compare_with_torch(
 
 def _compare(reference: Coder, other: Coder, wave: Wave) -> Difference:
     latents, tokens = reference.latents(wave), reference.encode(wave)
-    apart = np.abs(other.latents(wave) - latents).max() / np.abs(latents).max()
+    apart = np.linalg.norm(other.latents(wave) - latents) / np.linalg.norm(latents)
     samples = np.abs(other.decode(tokens) - reference.decode(tokens)).max()
     return Difference(
         latents=float(apart),
