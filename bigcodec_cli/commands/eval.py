@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bigcodec_cli.commands.metric_options import list_option, metrics_option
-from bigcodec_cli.commands.options import device_option, f0_option
+from bigcodec_cli.commands.options import device_option, engine_option, f0_option
 from bigcodec_cli.console.messages import CliError, error_line, note, visible
 from bigcodec_cli.evaluation.config import (
     BaselineError,
@@ -77,6 +77,7 @@ _OUTPUT = click.Path(path_type=Path)
     help="Number of processes. With several, they share the machine, and speeds are lower.",
 )
 @device_option
+@engine_option
 @click.option("-f", "--force", is_flag=True, help="Overwrite existing files.")
 def command(
     folder: Path,
@@ -91,6 +92,7 @@ def command(
     players: int,
     jobs: int,
     device: str,
+    engine: str,
     force: bool,
 ) -> None:
     """Evaluate models and other codecs on the speech in a folder.
@@ -108,6 +110,7 @@ def command(
         baselines=baselines,
         metrics=metrics,
         device=device,
+        engine=engine,
         jobs=jobs,
         f0=f0,
     )

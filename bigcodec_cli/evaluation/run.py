@@ -84,7 +84,7 @@ class Worker:
     def __init__(self, config: EvalConfig) -> None:
         self.missing: dict[str, str] = {}
         self._codecs: list[CodecUnderTest] = [
-            Model(name, config.device, config.f0) for name in config.models
+            Model(name, config.device, config.f0, config.engine) for name in config.models
         ]
         for name in config.baselines:
             try:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bigcodec_cli.console.messages import CliError, note
-from bigcodec_models.checkpoints.stored import read_stored_model
+from bigcodec_models.checkpoints.stored import ModelFacts, read_stored_model
 from bigcodec_models.onnx.graph_set import (
     GraphSet,
     archive_beside,
@@ -153,6 +153,24 @@ def read_stored(name_or_path: str) -> LoadedModel:
     model = read_model(path)
     if entry is not None:
         model.check_digest(path, entry.digest)
+    return model
+
+
+def read_facts(name_or_path: str) -> ModelFacts | GraphSet:
+    """What the model for a value of `--model` is, read without torch if it is one of the store or a
+    folder of graphs.
+
+    Raises:
+        CliError: no model of this name and no file of this path.
+        ModelFileError: it cannot be used, or is not what was stored.
+    """
+    entry, path = find_model(name_or_path), model_path(name_or_path)
+    if is_folder_of_graphs(path):
+        return read_folder(path)
+    if entry is None:
+        return read_stored(name_or_path)
+    model = read_stored_model(path)
+    model.check_digest(path, entry.digest)
     return model
 
 
