@@ -123,7 +123,7 @@ def test_what_needs_torch_says_so_in_one_line(
 ) -> None:
     arguments: list[str | Path] = ["train", "--data", tmp_path, "--out", "run"]
     if command == "compress":
-        options = ["--model", models / "model.safetensors", "--engine", "torch"]
+        options: list[str | Path] = ["--model", models / "model.safetensors", "--engine", "torch"]
         arguments = ["compress", clips[0], "-o", "a.bcdc", *options]
     ran = without_torch(*arguments, folder=tmp_path)
     assert ran.returncode == 1
