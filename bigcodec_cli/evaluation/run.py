@@ -235,6 +235,7 @@ def _start_worker(config: EvalConfig, threads: int) -> None:
     """Load the codecs in a new process; an error is kept until work is asked for."""
     global _worker
     torch.set_num_threads(threads)
+    os.environ["OMP_NUM_THREADS"] = str(threads)  # for ONNX Runtime
     try:
         _worker = Worker(config)
     except (CliError, ModelsError, BaselineError) as error:

@@ -46,10 +46,10 @@ class Codec:
     """A codec model ready for inference, in torch, or in ONNX Runtime if it is made of graphs.
 
     `config`, `info`, `fingerprint` (32 bytes) and `num_parameters` describe it; `hop` is the number
-    of samples per frame. `device` is named as in torch, and `side_by_side` tells whether many short
-    waves beside each other are faster on it. `f0` is the F0 mode in which it encodes, None for a
-    model without F0, and `token_sizes` has the number of values of each token of a frame in that
-    mode.
+    of samples per frame. `engine` is "torch" or "onnx", `device` is named as in torch, and
+    `side_by_side` tells whether many short waves beside each other are faster on it. `f0` is the F0
+    mode in which it encodes, None for a model without F0, and `token_sizes` has the number of
+    values of each token of a frame in that mode.
     """
 
     def __init__(
@@ -69,6 +69,7 @@ class Codec:
         self.token_sizes = self.config.token_sizes_with(self.f0)
         self._engine = _engine_for(model, device, precision, self.f0)
         self.device, self.side_by_side = self._engine.device, self._engine.side_by_side
+        self.engine = self._engine.name
 
     @classmethod
     def load(

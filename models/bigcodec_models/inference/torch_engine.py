@@ -19,6 +19,8 @@ class TorchEngine:
     """A model in torch; see `Engine`. `half` decodes in bfloat16 where that is faster, and `f0` is
     the F0 mode for encoding."""
 
+    name = "torch"
+
     def __init__(self, model: LoadedModel, device: str, half: bool, f0: str | None) -> None:
         self.device, self._device = device, torch.device(device)
         self.side_by_side = self._device.type == "cpu"

@@ -34,7 +34,7 @@ _SCORES_AT_ONCE = 1 << 20
 class OnnxEngine:
     """A model in ONNX Runtime; see `Engine`. `f0` is the F0 mode for encoding."""
 
-    device = "cpu"
+    name, device = "onnx", "cpu"
     side_by_side = False
 
     def __init__(self, graphs: GraphSet, f0: str | None, threads: int | None = None) -> None:

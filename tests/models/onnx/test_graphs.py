@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import json
 import shutil
 import zipfile
@@ -55,9 +54,16 @@ class Exported:
     graphs: GraphSet
 
 
-@functools.cache
+_done: dict[str, Exported] = {}
+
+
 def _exported(name: str, factory: pytest.TempPathFactory) -> Exported:
-    config, folder = CONFIGS[name], factory.mktemp(name)
+    if name not in _done:  # an export takes some seconds
+        _done[name] = _export(CONFIGS[name], factory.mktemp(name))
+    return _done[name]
+
+
+def _export(config: ModelConfig, folder: Path) -> Exported:
     torch.manual_seed(0)
     tensors = {name: t.half() for name, t in CodecNetwork(config).state_dict().items()}
     path = folder / "model.safetensors"
