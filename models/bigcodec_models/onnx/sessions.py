@@ -50,6 +50,8 @@ class Sessions:
         options.intra_op_num_threads = self._threads
         # Threads that wait without work would take the time of other processes.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # An arena would keep up to twice the memory, and is not faster (docs/performance.md).
+        options.enable_cpu_mem_arena = False
         options.log_severity_level = 4
         weights = self._graphs.weights
         options.add_external_initializers_from_files_in_memory([WEIGHTS], [weights], [len(weights)])
