@@ -40,7 +40,15 @@ def snr(target: Wave, wave: Wave) -> float:
 
 
 def differences(codec: Codec, latent: Tensor, target: Tokens, tokens: Tokens) -> str:
-    """How many tokens differ, and how close their scores are for a float32 latent (dim, T)."""
+    """How many tokens differ, and how close their scores are for a float32 latent (dim, T).
+
+    Tokens are (T,), or (T, 2) with F0 in the second column.
+    """
+    further = ""
+    if target.ndim == 2:
+        count = int((target[:, 1] != tokens[:, 1]).sum())
+        further = f"; {count} of {len(tokens)} F0 tokens differ"
+        target, tokens = target[:, 0], tokens[:, 0]
     codebook = network_of(codec._engine).quantizer.codebooks[0]
     assert isinstance(codebook, Codebook)
     vectors = torch.nn.functional.normalize(codebook.in_proj(latent.t()), dim=-1)
@@ -49,6 +57,6 @@ def differences(codec: Codec, latent: Tensor, target: Tokens, tokens: Tokens) ->
     gaps = [float(scores[i].max() - scores[i, tokens[i]]) for i in different]
     count = f"{len(different)} of {len(tokens)} tokens differ"
     if not gaps:
-        return count
+        return count + further
     verdict = "all near-ties" if max(gaps) < _NEAR_TIE else "NOT all near-ties"
-    return f"{count}, {verdict} (largest gap between scores {max(gaps):.1e})"
+    return f"{count}, {verdict} (largest gap between scores {max(gaps):.1e}){further}"

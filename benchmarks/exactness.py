@@ -32,7 +32,7 @@ def main() -> None:
     options = parser.parse_args()
     load = load_before()
     wave = np.concatenate([_read(path) for path in options.speech])
-    codec, threads = Codec.load(options.model), torch.get_num_threads()
+    codec, threads = Codec.load(options.model, "cpu"), torch.get_num_threads()
     latent, tokens = torch.from_numpy(codec.latents(wave)), codec.encode(wave)
     restored = codec.decode(tokens)
     rows = [

@@ -2,8 +2,9 @@
 
     python -m benchmarks.gpu [--device cuda] [--seconds 30]
     python -m benchmarks.gpu --rehearse      # toy models on the CPU, nothing written
+    python -m benchmarks.gpu --training [--seconds 100] [--out FILE]    # training steps instead
 
-Lite is the built-in model, the paper's presets have random weights. "plain" is the same network
+lite-4 is the built-in model, the presets have random weights. "plain" is the same network
 with torch's LSTM, unfused activations and no chunks, given the same batch. Every result is
 compared with that of float32 on the CPU. Without a GPU the section says 'not measured'.
 """
@@ -12,12 +13,20 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import sys
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
+# Machines with a GPU are lent for minutes: nothing need be installed there.
+_ROOT = Path(__file__).parents[1]
+sys.path[:0] = [str(_ROOT), str(_ROOT / "models"), str(_ROOT / "format")]
+
+# ruff: noqa: E402
 from benchmarks.checks import differences, noise, random_model, snr
+from benchmarks.gpu_training import TrainingBenchmark
 from benchmarks.report import best_of, load_before, machine, table, write_section
 from bigcodec_models.architectures.network import CodecNetwork
 from bigcodec_models.arrays import Tokens, Wave
@@ -27,8 +36,8 @@ from bigcodec_models.config import PRESETS, SAMPLE_RATE
 from bigcodec_models.layers.activation import AliasFreeSnakeBeta
 from bigcodec_models.layers.weight_norm import fold_weight_norm
 
-_MODELS = ("lite", "bigcodec-base", "bigcodec")
-_TOYS = ("toy-lite", "toy")
+_MODELS = ("lite-4", "lite", "bigcodec-base", "bigcodec")
+_TOYS = ("toy-harmonic", "toy-single", "toy")
 _BATCHES = (1, 16)
 _ROUNDS = 3
 _HEAD = (
@@ -47,9 +56,17 @@ def main() -> None:
     """Run the benchmark and write its section, or rehearse."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", default=_default_device())
-    parser.add_argument("--seconds", type=int, default=30)
+    parser.add_argument("--seconds", type=int, help="of each file, or for all training steps")
     parser.add_argument("--rehearse", action="store_true")
+    parser.add_argument("--training", action="store_true")
+    parser.add_argument("--out", type=Path, help="file for the lines about training steps")
     options = parser.parse_args()
+    if options.training:
+        small = options.rehearse or options.device in (None, "cpu")
+        device = "cpu" if small else options.device
+        TrainingBenchmark(device, options.seconds or 100, options.out, small=small).run()
+        return
+    options.seconds = options.seconds or 30
     if options.rehearse:
         print(table(_HEAD, list(_rows("cpu", _TOYS, options.seconds))))
         return
@@ -78,7 +95,7 @@ def _device_name(device: str) -> str:
 
 def _rows(device: str, names: tuple[str, ...], seconds: int) -> Iterator[list[str]]:
     for name in names:
-        model = read_model("lite") if name == "lite" else random_model(PRESETS[name])
+        model = read_model(name) if name == "lite-4" else random_model(PRESETS[name])
         benchmark = GpuBenchmark(model, device)
         for batch in _BATCHES:
             waves = [noise(seconds * SAMPLE_RATE, seed) for seed in range(batch)]
@@ -104,7 +121,7 @@ class GpuBenchmark:
         expected = self.reference.encode_batch(waves[:1])[0]
         tokens = self.codec.encode_batch(waves, len(waves))
         samples = torch.stack([torch.from_numpy(wave) for wave in waves]).unsqueeze(1)
-        frames = torch.stack([torch.from_numpy(each) for each in tokens]).unsqueeze(2)
+        frames = torch.stack([torch.from_numpy(each).view(len(each), -1) for each in tokens])
         tasks: dict[str, Callable[[], object]] = {
             "plain encode": lambda: self._plain_encode(samples),
             "encode": lambda: self.codec.encode_batch(waves, len(waves)),
@@ -131,14 +148,11 @@ class GpuBenchmark:
 
     @torch.inference_mode()
     def _plain_encode(self, samples: Tensor) -> Tensor:
-        latent = self.plain.encoder(samples.to(self.device))
-        return self.plain.quantizer.encode(latent).cpu()
+        return self.plain.encode(samples.to(self.device)).cpu()
 
     @torch.inference_mode()
     def _plain_decode(self, tokens: Tensor) -> Tensor:
-        latent = self.plain.quantizer.decode(tokens.to(self.device))
-        wave: Tensor = self.plain.decoder(latent)
-        return wave.cpu()
+        return self.plain.decode(tokens.to(self.device)).cpu()
 
 
 def _plain(model: LoadedModel) -> CodecNetwork:

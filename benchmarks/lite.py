@@ -24,7 +24,7 @@ def main() -> None:
     options = parser.parse_args()
     load = load_before()
     torch.set_num_threads(options.threads)
-    codec = Codec.load("lite")
+    codec = Codec.load("lite", "cpu")
     wave = noise(int(options.minutes * 60 * SAMPLE_RATE))
     tokens = codec.encode(wave)
     seconds = best_of(

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import soundfile
 
-from bigcodec_cli.evaluation.media import grey_png, loudest_magnitude, spectrogram_shades
+from bigcodec_cli.pages.media import grey_png, loudest_magnitude, spectrogram_shades
 from bigcodec_models import Codec
 from bigcodec_models.config import SAMPLE_RATE
 
@@ -26,7 +26,7 @@ Pixels = npt.NDArray[np.uint8]
 
 def main(output: str, models: str, *clips: str) -> None:
     """Write the picture."""
-    codecs = [Codec.load(name) for name in models.split(",")]
+    codecs = [Codec.load(name, "cpu") for name in models.split(",")]
     rows = [_row(Path(clip), codecs) for clip in clips]
     picture = _joined(rows, axis=0)
     Path(output).write_bytes(grey_png(picture))

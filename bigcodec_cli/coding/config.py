@@ -35,7 +35,7 @@ class CompressConfig:
 class DecompressConfig:
     """How containers become audio files.
 
-    `kind` is wav, flac, ogg or raw. `start` and `duration` are in seconds. `model` is one to use
+    `kind` is one of `writer.KINDS`. `start` and `duration` are in seconds. `model` is one to use
     where a container's own is not in the store, `engine` auto, onnx or torch. `allow_long` lets
     few bytes become hours of audio unasked.
     """

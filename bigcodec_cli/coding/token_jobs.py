@@ -1,33 +1,82 @@
-"""Containers made of token files, and token files of containers. Loads no torch."""
+"""Containers made of files of tokens. Loads no torch."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
-
-import numpy as np
 
 import bcdc
 from bigcodec_cli.coding.compress_job import CompressJob
-from bigcodec_cli.coding.file_job import FileJob
 from bigcodec_cli.coding.recording import Recording, recording_of_tokens
 from bigcodec_cli.coding.scheduler import without_model
 from bigcodec_cli.console.messages import CliError
 from bigcodec_cli.console.streams import standard_input
 from bigcodec_cli.files.batch import OutputOptions
-from bigcodec_cli.files.containers import open_container, too_many_tokens
 from bigcodec_cli.files.inputs import Job
 from bigcodec_cli.files.reporting import Reporter
-from bigcodec_cli.files.token_files import Array, as_record, from_record, lines_of, read_array
-from bigcodec_cli.model_store.priors import prior_for_model, prior_of_container
+from bigcodec_cli.files.token_files import (
+    Array,
+    TokenRecord,
+    is_inside,
+    read_array,
+    record_of_line,
+)
+from bigcodec_cli.files.token_shards import TokenShard, open_shard
+from bigcodec_cli.model_store.priors import prior_for_model
+
+SHARD_SUFFIXES = (".jsonl", ".npz")
+
+
+@dataclasses.dataclass(frozen=True)
+class PackJob(Job):
+    """One recording of a file of many. `error` says why the file cannot be read."""
+
+    shard: TokenShard | None = None
+    index: int = 0
+    id: str = ""
+    error: CliError | None = None
+
+    @property
+    def name(self) -> str:
+        """The file and, of several recordings, the id."""
+        return f"{self.source}: {self.id}" if self.id else super().name
+
+    @property
+    def short_name(self) -> str:
+        """The same without the folder."""
+        return f"{super().short_name}: {self.id}" if self.id else super().short_name
+
+
+def pack_jobs(jobs: Sequence[Job]) -> Iterator[Job]:
+    """Jobs with one for each recording of their inputs: files of one recording keep their output,
+    those of many are named after ids, in its folder."""
+    for job in jobs:
+        if job.source is None or job.source.suffix not in SHARD_SUFFIXES:
+            yield job
+        else:
+            yield from _jobs_of_shard(job)
+
+
+def _jobs_of_shard(job: Job) -> Iterator[Job]:
+    assert job.source is not None
+    try:
+        shard = open_shard(job.source)
+    except CliError as fault:
+        yield PackJob(job.source, job.target, error=fault)
+        return
+    if len(shard.ids) == 1 or job.target is None:
+        yield PackJob(job.source, job.target, shard=shard)
+        return
+    for index, id in enumerate(shard.ids):
+        error = None if is_inside(id) else CliError("its id cannot be the name of a file")
+        target = job.target.parent / (f"{id}.bcdc" if error is None else f"{index + 1}.bcdc")
+        yield PackJob(job.source, target, shard=shard, index=index, id=id, error=error)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TokenPacker:
-    """Makes containers of .npy arrays and .jsonl records.
+    """Makes containers of arrays and of records.
 
     For arrays, which do not say what they are: `headers` of their model, by the number of tokens a
     frame, the sample `rate` to restore, and the length in `samples`, None for all that they give.
@@ -51,11 +100,11 @@ class TokenPacker:
         )
 
     def _open(self, job: Job, _stack: contextlib.ExitStack, _reporter: Reporter) -> Recording:
-        if job.source is None or job.source.suffix == ".jsonl":
-            header, samples, tokens = _read_record(job)
+        found = _read(job)
+        if isinstance(found, TokenRecord):
+            header, samples, tokens = found.header, found.samples, found.tokens
         else:
-            tokens = read_array(job.source)
-            header = self._header(job, tokens)
+            tokens, header = found, self._header(job, found)
             length = tokens.shape[1] * header.geometry.hop * self.rate // bcdc.MODEL_RATE
             samples = length if self.samples is None else self.samples
         try:
@@ -76,78 +125,23 @@ class TokenPacker:
         )
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class TokenExtractor:
-    """Makes token files of containers; `kind` is npy or jsonl."""
-
-    kind: str
-    allow_long: bool = False
-
-    stream = staticmethod(without_model)
-    width = 1
-
-    def open_job(self, job: Job, outputs: OutputOptions, reporter: Reporter) -> ExtractJob:
-        """A task for one container; see `ExtractJob`."""
-        return ExtractJob(job, self, outputs, reporter)
-
-
-class ExtractJob(FileJob):
-    """A task of the scheduler that ends as a file of tokens; see `scheduler.Task`.
+def _read(job: Job) -> TokenRecord | Array:
+    """The record or array of a job.
 
     Raises:
-        CliError: the input is no good container, or its prior is not at hand.
+        CliError: there is none.
     """
-
-    codec = None
-    sources: Sequence[Iterator[bcdc.Tokens]] = ()
-    lockstep = short = False
-    batch_fraction = 1.0
-
-    def __init__(
-        self, job: Job, extractor: TokenExtractor, outputs: OutputOptions, reporter: Reporter
-    ) -> None:
-        super().__init__(job, outputs, reporter)
-        self._kind, container = extractor.kind, open_container(job.source)
-        reason = too_many_tokens(container.header, container.frames, container.size)
-        if reason is not None and not extractor.allow_long:
-            raise CliError(f"{job.name}: {reason}; if that is right, use --allow-long")
-        self._container = container
-        self._prior = prior_of_container(self._container)
-
-    def take(self, channel: int, data: Any) -> None:
-        """Nothing comes from a model."""
-
-    def finish(self) -> None:
-        """Write the tokens, and give the file its name."""
-        container = self._container
-        with self.naming():
-            tokens = container.tokens(prior=self._prior)
-            out = self.create_binary()
-            if self._kind == "npy":
-                np.save(out, tokens)
-            else:
-                line = json.dumps(as_record(self.job.name, container, tokens)).encode()
-                self._check(line, tokens)
-                out.write(line + b"\n")
-            out.flush()
-            self.commit()
-        facts = {"frames": container.frames, "channels": len(tokens)}
-        self.reporter.succeeded(self.job, f"{self.job.name}: {container.frames} frames", **facts)
-
-    def _check(self, line: bytes, tokens: bcdc.Tokens) -> None:
-        """That `pack` gives the container back, whose file may be removed."""
-        _, header, samples, packed = from_record(line)
-        container = self._container
-        names = ("fingerprint", "sample_rate", "channels", "geometry", "tags")
-        same = all(getattr(header, n) == getattr(container.header, n) for n in names)
-        if not (same and samples == container.num_samples and np.array_equal(packed, tokens)):
-            raise CliError(f"{self.job.name}: cannot be written as a line that gives it back")
-
-
-def _read_record(job: Job) -> tuple[bcdc.Header, int, Array]:
-    """Header, samples and tokens of a .jsonl file of one line."""
-    lines = list(standard_input() if job.source is None else lines_of(job.source))
+    if isinstance(job, PackJob):
+        if job.error is not None:
+            raise job.error
+        assert job.shard is not None
+        count = len(job.shard.ids)
+        if not job.id and count != 1:  # for several, `pack_jobs` had no names of files
+            raise CliError(f"holds {count} recordings, of which each needs a file of its own")
+        return job.shard.read(job.index)
+    if job.source is not None:
+        return read_array(job.source)
+    lines = [line for line in standard_input() if line.strip()]
     if len(lines) != 1:
-        raise CliError(f"{job.name}: has {len(lines)} lines; give each a file of its own")
-    _, header, samples, tokens = from_record(lines[0])
-    return header, samples, tokens
+        raise CliError(f"has {len(lines)} lines; for several recordings give a file")
+    return record_of_line(lines[0])

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from bigcodec_cli.console.messages import CliError, note
-from bigcodec_cli.files.atomic import atomic_folder, atomic_output
+from bigcodec_cli.files.atomic import atomic_folder, atomic_output, refuse_existing
 from bigcodec_cli.model_store.store import model_path, read_stored
 
 
@@ -59,6 +59,13 @@ def command(
             raise click.UsageError("--format onnx takes a model as it is: no other options")
         _export_graphs(str(run), output)
         return
+    if not run.is_dir():
+        raise CliError(f"{run}: no such folder")
+    if portable:
+        if output.exists():
+            raise CliError(f"{output}: already exists; name a new folder")
+    else:
+        refuse_existing(output, force)
     from bigcodec_models.training.checkpoint import find_checkpoints
 
     folders = find_checkpoints(run)
@@ -104,8 +111,6 @@ def _export_portable(run: Path, output: Path) -> None:
     from bigcodec_models.training.checkpoint import load_checkpoint
     from bigcodec_models.training.portable import save_portable
 
-    if output.exists():
-        raise CliError(f"{output}: already exists; name a new folder")
     try:
         checkpoint = load_checkpoint(run)
     except ModelFileError as error:

@@ -10,9 +10,11 @@ from typing import Any
 import click
 
 import bcdc
+from bigcodec_cli.commands.completing import complete_models
 from bigcodec_cli.commands.options import allow_long_option, device_option, source_options
 from bigcodec_cli.console.messages import CliError, error_line, visible
 from bigcodec_cli.files.containers import (
+    frames_unasked,
     read_bytes,
     token_stretches,
     too_many_tokens,
@@ -28,7 +30,12 @@ Deep = Callable[[str, bcdc.Container], None]
 @click.command()
 @source_options
 @click.option("--deep", is_flag=True, help="Decode the audio too; needs the model.")
-@click.option("--model", metavar="NAME|PATH", help="For --deep, if 'models list' lacks it.")
+@click.option(
+    "--model",
+    metavar="NAME|PATH",
+    help="For --deep, if 'models list' lacks it.",
+    shell_complete=complete_models,
+)
 @device_option
 @allow_long_option
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
@@ -45,12 +52,13 @@ def command(
     """Check that .bcdc files are undamaged; '-' is stdin.
 
     Every checksum is verified and every token decoded, without the model. Where tokens are coded
-    with a prior that is not at hand, or of a small file are so many that it would take long, that
-    is said and the checksums stand alone.
+    with a prior that is not at hand, that is said and the checksums stand alone. A small file with
+    so many tokens that they would take long is not ok without --allow-long.
     """
-    decode = _decoder(model, device) if deep else None
-    failures = 0
     paths = sources(where, frozenset([".bcdc"]))
+    is_any = any(path is None or path.exists() for path in paths)
+    decode = _decoder(model, device) if deep and is_any else None
+    failures = 0
     for path in paths:
         name = "stdin" if path is None else str(path)
         facts = _facts(name, path, decode, allow_long)
@@ -74,17 +82,18 @@ def _facts(name: str, path: Path | None, decode: Deep | None, allow_long: bool) 
         data = read_bytes(path)
         try:
             container = bcdc.read(data)
-            note = None if allow_long else _too_long(container, decode is not None)
-            deep = decode if note is None else None
-            note = note or _decode_tokens(container)
+            excess = None if allow_long else _too_long(container, decode is not None)
+            note = _decode_tokens(container, excess is None)
         except bcdc.BcdcError as error:
             raise CliError(f"{name}: {error}{_recoverable(data, allow_long)}") from error
-        if deep is not None:
-            deep(name, container)
+        if excess is not None:
+            raise CliError(f"{name}: its checksums are right, but not all is decoded: {excess}")
+        if decode is not None:
+            decode(name, container)
     except (CliError, ModelsError, OSError, MemoryError) as error:
         return facts | {"error": explain(error)}
     done = {"seconds": container.seconds, "tokens_decoded": note is None, "note": note}
-    return facts | {"status": "ok", "audio_decoded": deep is not None} | done
+    return facts | {"status": "ok", "audio_decoded": decode is not None} | done
 
 
 def _too_long(container: bcdc.Container, deep: bool) -> str | None:
@@ -93,17 +102,21 @@ def _too_long(container: bcdc.Container, deep: bool) -> str | None:
     reason = too_many_tokens(header, container.frames, size)
     if reason is None and deep:
         reason = too_much_audio(header, container.num_samples, size)
-    return f"{reason}; --allow-long decodes them" if reason else None
+    return f"{reason}; if that is right, use --allow-long" if reason else None
 
 
-def _decode_tokens(container: bcdc.Container) -> str | None:
-    """Decode every token; gives the reason if the prior is missing."""
+def _decode_tokens(container: bcdc.Container, whole: bool) -> str | None:
+    """Decode all tokens, or as many as may be unasked; gives the reason if the prior is missing."""
     from bigcodec_cli.model_store.priors import prior_of_container
 
     try:
         prior = prior_of_container(container)
     except CliError as error:
         return str(error)
+    if not whole:
+        frames = frames_unasked(container.header, container.size)
+        container.tokens(0, min(frames, container.frames), prior)
+        return None
     for _ in token_stretches(container, prior):
         pass
     return None

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import hashlib
 import os
+import platform
 import re
 import secrets
 import shutil
 import stat
 import tempfile
+import time
 import weakref
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -24,7 +28,9 @@ except ImportError:  # Windows, where the leftovers of killed processes stay
 _READ_WRITE = stat.S_IRUSR | stat.S_IWUSR
 _SHARED = 0o066
 """What group and others may be allowed to do, before the umask takes its part away."""
-_TEMPORARY = re.compile(r"\..{0,40}\.bigcodec-[0-9a-z]{8,16}\.tmp", re.DOTALL)
+_TEMPORARY = re.compile(r"\..{0,40}\.bigcodec-[0-9a-z]{8,16}(-[0-9a-f]{8})?\.tmp", re.DOTALL)
+_STALE_SECONDS = 7 * 24 * 3600
+"""How long nobody has written to a leftover of which no lock says whose it is."""
 _swept: set[Path] = set()
 _live: weakref.WeakSet[AtomicOutput] = weakref.WeakSet()
 _folders: set[str] = set()
@@ -67,7 +73,8 @@ class AtomicOutput:
     committed. Group and others may do with it no more than they may with `source` and with a file
     that it replaces, from the first byte on. `mark` becomes part of the temporary name, by which
     `discard_marked` finds it. Temporary files of processes that were killed are removed when the
-    first output of a process in their folder is created.
+    first output of a process in their folder is created: of this machine, where its file system
+    has locks, at once; others when nobody has written to them for a week.
 
     Raises:
         CliError: `path` exists and `overwrite` is false, or cannot be replaced by a file.
@@ -77,10 +84,10 @@ class AtomicOutput:
     def __init__(
         self, path: Path, *, overwrite: bool, source: SourceFile | None = None, mark: str = ""
     ) -> None:
-        _refuse_existing(path, overwrite)
+        refuse_existing(path, overwrite)
         _sweep(path.parent)
         self.path, self._overwrite, self._source = path, overwrite, source
-        name = f".{path.name[:40]}.bigcodec-{mark}{secrets.token_hex(4)}.tmp"
+        name = f".{path.name[:40]}.bigcodec-{mark}{secrets.token_hex(4)}-{_machine()}.tmp"
         self.temporary = path.with_name(name)
         replaced = _status(path, follow_symlinks=True)
         allowed = _SHARED if source is None else _SHARED & source.mode
@@ -126,6 +133,44 @@ class AtomicOutput:
             os.close(self._lock)
             self._lock = None
         _live.discard(self)
+
+
+class DeviceOutput:
+    """An output to a device or a named pipe, such as /dev/null: made as a file, then copied there.
+
+    Has the interface of `AtomicOutput`; it removes no source, for a device need not keep anything.
+
+    Raises:
+        OSError: there is no room for the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path, self._stack = path, contextlib.ExitStack()
+        self.temporary = self._stack.enter_context(temporary_folder()) / "output"
+        self.temporary.touch()
+
+    def commit(self, *, remove_source: bool = False) -> None:
+        """Copy the file to the device.
+
+        Raises:
+            CliError: a source was to be removed.
+            OSError: the device takes no more.
+        """
+        if remove_source:
+            raise CliError(f"{self.path}: is no file, so that --rm would lose the input")
+        with self.temporary.open("rb") as source, self.path.open("wb") as target:
+            shutil.copyfileobj(source, target)
+        self.discard()
+
+    def discard(self) -> None:
+        """Remove the file."""
+        self._stack.close()
+
+
+def is_device(path: Path) -> bool:
+    """Whether something is there that takes data and is no file: a device, or a named pipe."""
+    status = _status(path, follow_symlinks=True)
+    return status is not None and (stat.S_ISCHR(status.st_mode) or stat.S_ISFIFO(status.st_mode))
 
 
 @contextlib.contextmanager
@@ -201,25 +246,53 @@ def discard_marked(folder: Path, mark: str) -> None:
 
 
 def _sweep(folder: Path) -> None:
-    """Remove temporary files in a folder whose processes are gone: nobody holds their lock."""
+    """Remove temporary files in a folder whose processes are gone: nobody holds their lock.
+
+    Locks of another machine need not be seen here, and some file systems have none: then nobody
+    may have written to a file for a week either.
+    """
     if fcntl is None or folder in _swept:
         return
     _swept.add(folder)
     with contextlib.suppress(OSError):
         for path in folder.iterdir():
-            if _TEMPORARY.fullmatch(path.name):
-                _remove_if_unlocked(path)
+            if found := _TEMPORARY.fullmatch(path.name):
+                _remove_if_unlocked(path, is_local=found[1] == f"-{_machine()}")
 
 
-def _remove_if_unlocked(path: Path) -> None:
+def _remove_if_unlocked(path: Path, is_local: bool) -> None:
     with contextlib.suppress(OSError):
         descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
         try:
-            if stat.S_ISREG(os.fstat(descriptor).st_mode):
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            status = os.fstat(descriptor)
+            is_unlocked = _is_unlocked(descriptor)
+            is_stale = time.time() - status.st_ctime > _STALE_SECONDS  # mtime is the source's
+            is_gone = is_unlocked if is_local and is_unlocked is not None else is_stale
+            if stat.S_ISREG(status.st_mode) and is_gone and is_unlocked is not False:
                 path.unlink()
         finally:
             os.close(descriptor)
+
+
+def _is_unlocked(descriptor: int) -> bool | None:
+    """Whether no process holds the lock of a file, which this one then does; None if there are no
+    locks."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+    return True
+
+
+@functools.cache
+def _machine() -> str:
+    """Eight digits by which a machine knows its own temporary files, even when it has restarted."""
+    identity = b""
+    with contextlib.suppress(OSError):
+        identity = Path("/etc/machine-id").read_bytes()
+    return hashlib.blake2b(identity + platform.node().encode(), digest_size=4).hexdigest()
 
 
 def _create_locked(path: Path, mode: int) -> int:
@@ -256,7 +329,12 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _refuse_existing(path: Path, overwrite: bool) -> None:
+def refuse_existing(path: Path, overwrite: bool) -> None:
+    """Refuse what `AtomicOutput` would.
+
+    Raises:
+        CliError: there cannot be a new file of this name.
+    """
     if path.is_dir():
         raise CliError(f"{path}: is a folder; name a file, or use --output-dir")
     if path.exists() and not path.is_file():
@@ -273,5 +351,5 @@ def _place_new(temporary: Path, path: Path) -> None:
     except FileExistsError:
         raise CliError(f"{path}: already exists; use -f to overwrite it") from None
     except OSError:  # a file system without hard links
-        _refuse_existing(path, False)
+        refuse_existing(path, False)
         os.replace(temporary, path)

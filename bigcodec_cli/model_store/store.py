@@ -16,11 +16,14 @@ import json
 import os
 import re
 import secrets
+import sys
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bigcodec_cli.console.messages import CliError, note
+from bigcodec_cli.console.progress import stderr_columns
 from bigcodec_models.checkpoints.stored import ModelFacts, read_stored_model
 from bigcodec_models.onnx.graph_set import (
     GraphSet,
@@ -238,6 +241,19 @@ def default_model() -> str:
             "or choose another: 'bigcodec models default lite'"
         )
     return name
+
+
+def introduce_model(name: str, description: str, always: bool = False) -> None:
+    """Say on a terminal what the default model is: once a user, or with `always` every time."""
+    mark = home() / f".introduced-{name}"
+    if not always and (not sys.stderr.isatty() or mark.exists()):
+        return
+    width = stderr_columns() - 1
+    for line in textwrap.wrap(description, width, break_long_words=False, break_on_hyphens=False):
+        note(line)
+    with contextlib.suppress(OSError):  # it is then said once more
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        mark.touch()
 
 
 def set_default(name: str) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import torch
 import torch.distributed as dist
@@ -18,7 +20,8 @@ from bigcodec_models.training.process_group import SINGLE_PROCESS, ProcessGroup
 def joined(device: str) -> Iterator[tuple[ProcessGroup, str]]:
     """The process group of torchrun's environment variables, or a single process; and its device.
 
-    Each process of a machine takes a GPU of its own if `device` is "auto" or "cuda".
+    Each process of a machine takes a GPU of its own if `device` is "auto" or "cuda". None leaves
+    before all others are done: they may still be receiving what it has sent.
 
     Raises:
         CliError: the device is not available.
@@ -34,8 +37,21 @@ def joined(device: str) -> Iterator[tuple[ProcessGroup, str]]:
     dist.init_process_group("nccl" if chosen.startswith("cuda") else "gloo")
     try:
         yield ProcessGroup(rank=dist.get_rank(), size=size), chosen
+        with contextlib.suppress(RuntimeError):  # another has failed, and says why
+            dist.barrier()
     finally:
         dist.destroy_process_group()
+
+
+def leave(code: int) -> NoReturn:
+    """End a process that was one of several, everything being saved.
+
+    Gloo's threads can abort a process whose interpreter ends as usual (torch 2.13): torchrun would
+    call the run failed.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def agreed(process_group: ProcessGroup, path: Path) -> Path:

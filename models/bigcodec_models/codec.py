@@ -2,173 +2,173 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, overload
 
 import numpy as np
 import numpy.typing as npt
 
-from bigcodec_models.arrays import AnyTokens, Array, Tokens, Wave
-from bigcodec_models.config import SAMPLE_RATE, ModelConfig
+from bigcodec_models.arrays import AnyTokens, Tokens, Wave
+from bigcodec_models.config import SAMPLE_RATE
 from bigcodec_models.errors import ModelFileError
-from bigcodec_models.inference.batching import Advance, run_streams
-from bigcodec_models.inference.chunking import CHUNK_FRAMES, FrameRange
+from bigcodec_models.inference.arguments import (
+    Given,
+    f0_batch,
+    latent_batch,
+    split_tokens,
+    split_waves,
+)
 from bigcodec_models.inference.engine import Engine
+from bigcodec_models.inference.streaming import StreamingCodec, raised
 from bigcodec_models.onnx.graph_set import GraphSet
 from bigcodec_models.registry import find_builtin
 
 if TYPE_CHECKING:
-    from bigcodec_models.checkpoints.model_file import LoadedModel, ModelInfo
+    import torch
+    from torch import Tensor
+
+    from bigcodec_models.architectures.network import CodecNetwork
+    from bigcodec_models.checkpoints.model_file import LoadedModel
 
 PRECISIONS = ("float32", "bfloat16")
-Data = TypeVar("Data", bound=npt.NDArray[np.generic])
-Result = TypeVar("Result", Advance, "Piece[Tokens]", "Piece[Wave]")
+
+Floats = npt.NDArray[np.floating[Any]]
 
 
-@dataclasses.dataclass(frozen=True)
-class Piece(Generic[Data]):
-    """A completed part of one source: tokens when encoding, samples when decoding.
-
-    `index` counts the sources from 0 in the order in which they were opened. `last` is true for
-    exactly one piece of each source. `error` is the exception that ended the source, which only its
-    last piece can have. `data` may be empty.
-    """
-
-    index: int
-    data: Data
-    last: bool
-    error: Exception | None = None
-
-
-class Codec:
+class Codec(StreamingCodec):
     """A codec model ready for inference, in torch, or in ONNX Runtime if it is made of graphs.
 
     `config`, `info`, `fingerprint` (32 bytes) and `num_parameters` describe it; `hop` is the number
-    of samples per frame. `engine` is "torch" or "onnx", `device` is named as in torch, and
-    `side_by_side` tells whether many short waves beside each other are faster on it. `f0` is the F0
-    mode in which it encodes, None for a model without F0, and `token_sizes` has the number of
-    values of each token of a frame in that mode.
+    of samples per frame. `engine` is "torch" or "onnx", and `side_by_side` tells whether many short
+    waves beside each other are faster on it. `f0` is the F0 mode in which it encodes, None for a
+    model without F0, and `token_sizes` has the number of values of each token of a frame in that
+    mode.
+
+    Waves and tokens may be numpy arrays or tensors on any device, of one recording or of a batch;
+    results are of the same kind, on the same device.
     """
 
     def __init__(
         self,
         model: LoadedModel | GraphSet,
-        device: str = "cpu",
+        device: str | torch.device = "cpu",
         precision: str = "float32",
         f0: str | None = None,
+        gradients: bool = False,
     ) -> None:
-        self.config: ModelConfig = model.config
-        self.info: ModelInfo = model.info
-        self.fingerprint = model.fingerprint
-        self.num_parameters = model.num_parameters
         if precision not in PRECISIONS:
             raise ValueError(f"precision must be one of {PRECISIONS}, not {precision!r}")
-        self.f0 = f0 or self.config.default_f0
-        self.token_sizes = self.config.token_sizes_with(self.f0)
-        self._engine = _engine_for(model, device, precision, self.f0)
-        self.device, self.side_by_side = self._engine.device, self._engine.side_by_side
-        self.engine = self._engine.name
+        f0 = f0 or model.config.default_f0
+        model.config.token_sizes_with(f0)
+        super().__init__(model, _engine_for(model, device, precision, f0), f0)
+        self._differentiable: CodecNetwork | None = None
+        if gradients:
+            if isinstance(model, GraphSet):
+                raise ValueError("graphs have no gradients")
+            from bigcodec_models.inference.single_pass import differentiable_network
+
+            self._differentiable = differentiable_network(model, self.device)
 
     @classmethod
     def load(
         cls,
         name_or_path: str | Path,
-        device: str = "cpu",
+        device: str | torch.device = "auto",
         precision: str = "float32",
         f0: str | None = None,
+        gradients: bool = False,
     ) -> Self:
         """Load a built-in model by name, or a model file or published checkpoint by its path.
 
-        `device` is named as in torch: "cpu", "cuda", "cuda:N", "mps". `precision` "bfloat16"
-        decodes less exactly, and faster where the device supports it; encoding always runs in
-        float32. `f0` is one of the model's `config.f0_modes`, by default the first: with "coded"
-        each frame has one more token, its F0. Decoding accepts tokens of every mode of the model.
+        `device` is named as in torch: "cpu", "cuda", "cuda:N", "mps"; "auto" is "cuda" if there is
+        such a device, else "cpu". `precision` "bfloat16" decodes less exactly, and faster where the
+        device supports it; encoding always runs in float32. `f0` is one of the model's
+        `config.f0_modes`, by default the first: with "coded" each frame has one more token, its F0.
+        Decoding accepts tokens of every mode of the model. With `gradients`, `embed` and
+        `decode_latents` are differentiable; that takes the memory of a second network.
 
         Raises:
             ModelFileError: no such built-in model or file, or the file is not a usable model.
-            ValueError: unknown precision, or an F0 mode that the model does not know.
+            ValueError: unknown precision or device, or an F0 mode that the model does not know.
         """
-        return cls(read_model(name_or_path), device, precision, f0)
+        return cls(read_model(name_or_path), device, precision, f0, gradients)
 
-    @property
-    def hop(self) -> int:
-        """Samples at 16 kHz per frame."""
-        return self.config.hop
+    def __repr__(self) -> str:
+        *codes, last = map(str, self.token_sizes)
+        codes.append(f"{last} (F0)" if self.f0 == "coded" else last)
+        return (
+            f"<{type(self).__name__} {self.info.name or 'unnamed'}: {self.sample_rate} Hz, "
+            f"{self.frame_rate:g} frames/s of {' + '.join(codes)} codes, on {self.device}>"
+        )
 
     @property
     def sample_rate(self) -> int:
         """Samples per second that `encode` expects and `decode` returns."""
         return SAMPLE_RATE
 
-    def latents(self, wave: Wave) -> Wave:
-        """The encoder's output before quantization: float32 (n,) to float32 (dim, ceil(n / hop)).
+    @property
+    def frame_rate(self) -> float:
+        """Frames per second."""
+        return self.sample_rate / self.hop
+
+    @overload
+    def latents(self, wave: Tensor) -> Tensor: ...
+    @overload
+    def latents(self, wave: Floats) -> Wave: ...
+    def latents(self, wave: Given) -> Any:
+        """The encoder's output before quantization: (n,), (B, n) or (B, 1, n) to float32 (dim, T)
+        or (B, dim, T), T = ceil(n / hop).
 
         Raises:
-            ValueError: `wave` is not one-dimensional, or not finite.
+            ValueError: see `encode`.
         """
-        rounds = self._encoder_rounds([[wave]], 1)
-        dim = self.config.latent_dim
-        pieces = [
-            self._engine.to_numpy(latent[0, :dim])
-            for result in rounds
-            for latent in _raised(result).pieces
-        ]
-        empty = np.zeros((self.config.latent_dim, 0), dtype=np.float32)
-        return np.concatenate([empty, *pieces], axis=1)
+        (waves, form), dim = split_waves(wave), self.config.latent_dim
+        pieces = [[np.zeros((dim, 0), np.float32)] for _ in waves]
+        for result in self._encoder_rounds(([row] for row in waves), len(waves)):
+            latents = (self._engine.to_numpy(latent[0, :dim]) for latent in raised(result).pieces)
+            pieces[result.index].extend(latents)
+        return form.joined([np.concatenate(parts, axis=1) for parts in pieces])
 
-    def encode(self, wave: Wave) -> Tokens:
-        """Tokens of a wave: float32 (n,) in [-1, 1] at 16 kHz to int64 (ceil(n / hop),).
+    @overload
+    def encode(self, wave: Tensor) -> Tensor: ...
+    @overload
+    def encode(self, wave: Floats) -> Tokens: ...
+    def encode(self, wave: Given) -> Any:
+        """Tokens of a wave, or of a batch of equally long ones, at 16 kHz and with full scale 1.0.
 
-        With K tokens a frame, K above 1, the shape is (ceil(n / hop), K).
+        A wave (n,) gives int64 (T,), T = ceil(n / hop), or (T, K) with K tokens a frame, K above 1.
+        A batch (B, n) or (B, 1, n) gives (B, T, K), also where K is 1.
 
         Raises:
-            ValueError: `wave` is not one-dimensional, or not finite.
+            ValueError: another shape, integers, or samples that are not finite or far beyond 1.
         """
-        return self.encode_batch([wave])[0]
+        waves, form = split_waves(wave)
+        tokens = self.encode_batch(waves)
+        if form.batched:
+            tokens = [table.reshape(len(table), len(self.token_sizes)) for table in tokens]
+        return form.joined(tokens)
 
     def encode_batch(self, waves: Sequence[Wave], batch_size: int = 8) -> list[Tokens]:
-        """The tokens that `encode` gives for each of many waves; see `encode_streams`.
+        """The tokens that `encode` gives for each of many waves (n,) of any lengths; see
+        `encode_streams`.
 
         Raises:
-            ValueError: a wave is not one-dimensional, or not finite.
+            ValueError: a wave is not one-dimensional, or see `encode`.
         """
         pieces: list[list[Tokens]] = [[self._no_tokens()] for _ in waves]
         for piece in self.encode_streams(([wave] for wave in waves), batch_size):
-            pieces[piece.index].append(_raised(piece).data)
+            pieces[piece.index].append(raised(piece).data)
         return [np.concatenate(parts) for parts in pieces]
 
-    def encode_stream(self, waves: Iterable[Wave]) -> Iterator[Tokens]:
-        """Tokens of a wave that comes in pieces (n,) of any length, as soon as they are complete.
-
-        Joined they equal the tokens of `encode`, however the wave was cut: all coding uses one
-        grid of chunks (see `inference.chunking`). Memory does not grow with the length.
-
-        Raises:
-            ValueError: a piece is not one-dimensional, or not finite.
-        """
-        for piece in self.encode_streams([waves]):
-            if len(_raised(piece).data):
-                yield piece.data
-
-    def encode_streams(
-        self, sources: Iterable[Iterable[Wave]], batch_size: int = 1
-    ) -> Iterator[Piece[Tokens]]:
-        """Tokens of many waves, each in pieces of any length, up to `batch_size` at the same time.
-
-        When a source ends, the next one is opened. Pieces of one source come in order, those of
-        different sources interleave. An exception of a source, or a ValueError about its data, ends
-        only that source and comes with its last piece. On a CPU the tokens equal those of `encode`
-        bit for bit; elsewhere they may differ where two codes are nearly equally close, since
-        rounding depends on the size of the batch. Memory: about one window per open source.
-        """
-        for result in self._encoder_rounds(sources, batch_size):
-            tokens = [self._no_tokens(), *(self._quantized(latent) for latent in result.pieces)]
-            yield Piece(result.index, np.concatenate(tokens), result.last, result.error)
-
-    def decode(self, tokens: AnyTokens, num_samples: int | None = None, start: int = 0) -> Wave:
-        """The wave of tokens: int (T,) or (T, K) to float32 (num_samples,) at 16 kHz.
+    @overload
+    def decode(self, tokens: Tensor, num_samples: int | None = None, start: int = 0) -> Tensor: ...
+    @overload
+    def decode(self, tokens: AnyTokens, num_samples: int | None = None, start: int = 0) -> Wave: ...
+    def decode(self, tokens: Given, num_samples: int | None = None, start: int = 0) -> Any:
+        """The wave of tokens: int (T,) or (T, K) to float32 (num_samples,) at 16 kHz, and (B, T, K)
+        to (B, num_samples).
 
         K tells the F0 mode: without an F0 token, the model predicts F0 if it can.
 
@@ -179,10 +179,19 @@ class Codec:
         Raises:
             ValueError: wrong shape, a token outside the codebook, or samples beyond the end.
         """
-        length = len(tokens) * self.hop
+        tables, form = split_tokens(tokens)
+        length = len(tables[0]) * self.hop
         stop = length if num_samples is None else start + num_samples
         if not 0 <= start <= stop <= length:
-            raise ValueError(f"{len(tokens)} tokens give {length} samples, not {start} to {stop}")
+            raise ValueError(
+                f"{length // self.hop} frames give {length} samples, not {start} to {stop}"
+            )
+        if start or stop <= length - self.hop:
+            return form.joined([self._decode_part(table, start, stop) for table in tables])
+        return form.joined([wave[:stop] for wave in self.decode_batch(tables)])
+
+    def _decode_part(self, tokens: AnyTokens, start: int, stop: int) -> Wave:
+        """Samples `start` to `stop` of the wave of tokens (T,) or (T, K)."""
         frames = (start // self.hop, -(-stop // self.hop))
         pieces = self.decode_stream([tokens], frames) if stop > start else iter(())
         wave = np.concatenate([np.zeros(0, dtype=np.float32), *pieces])
@@ -197,143 +206,90 @@ class Codec:
         """
         pieces: list[list[Wave]] = [[np.zeros(0, np.float32)] for _ in tokens]
         for piece in self.decode_streams(([table] for table in tokens), batch_size):
-            pieces[piece.index].append(_raised(piece).data)
+            pieces[piece.index].append(raised(piece).data)
         return [np.concatenate(parts) for parts in pieces]
 
-    def decode_stream(
-        self,
-        tokens: Iterable[AnyTokens],
-        frames: tuple[int, int | None] = (0, None),
-        first: int = 0,
-    ) -> Iterator[Wave]:
-        """Samples of tokens that come in pieces of any length, as soon as they are complete.
-
-        Joined they equal the T * hop samples of `decode`, however the tokens were cut. With
-        `frames`, a range of frames, only their samples are computed, and no tokens after
-        `needed_frames(frames)` are read. The first of `tokens` belongs to frame `first`.
+    @property
+    def network(self) -> CodecNetwork:
+        """The network of `embed` and `decode_latents`, a torch module whose parameters may be
+        trained. `encode` and `decode` have weights of their own, which stay as they are.
 
         Raises:
-            ValueError: wrong shape, a token outside the codebook, or `first` is after the first
-                frame of `needed_frames(frames)`.
+            ValueError: the codec was loaded without `gradients`.
         """
-        needed = self.needed_frames(frames)[0]
-        if first > needed:
-            raise ValueError(f"tokens must start at frame {needed} or before, not at {first}")
-        for piece in self._decoder_pieces([tokens], 1, frames, needed - first):
-            if len(_raised(piece).data):
-                yield piece.data
+        if self._differentiable is None:
+            raise ValueError("load the codec with gradients=True for a network to differentiate")
+        return self._differentiable
 
-    def needed_frames(self, frames: tuple[int, int | None]) -> tuple[int, int | None]:
-        """The range of frames whose tokens `decode_stream` needs for the samples of `frames`.
+    @overload
+    def embed(self, tokens: Tensor) -> Tensor: ...
+    @overload
+    def embed(self, tokens: AnyTokens) -> Wave: ...
+    def embed(self, tokens: Given) -> Any:
+        """The vectors that the decoder gets for the codes of tokens: int (T,) or (T, K) to float32
+        (dim, T), and (B, T, K) to (B, dim, T), which compare with `latents`. F0 tokens are left
+        out.
 
-        It begins at 0 for a model with an LSTM that is never reset, and shortly before `frames`
-        for others. Its end may lie beyond that of the tokens.
+        Raises:
+            ValueError: wrong shape, or a token outside the codebook.
         """
-        return self._engine.decoder.needed(frames)
+        tables, form = split_tokens(tokens)
+        import torch
 
-    def decode_streams(
-        self, sources: Iterable[Iterable[AnyTokens]], batch_size: int = 1
-    ) -> Iterator[Piece[Wave]]:
-        """Samples of many token sequences, as `encode_streams` gives tokens of many waves."""
-        yield from self._decoder_pieces(sources, batch_size, (0, None))
+        from bigcodec_models.inference.single_pass import embed_codes
 
-    def _encoder_rounds(
-        self, sources: Iterable[Iterable[Wave]], batch_size: int
-    ) -> Iterator[Advance]:
-        frames = (self._sample_frames(source) for source in sources)
-        return run_streams(self._engine.encoder, frames, batch_size)
+        rows = np.stack([self._check_tokens(table) for table in tables])
+        with self._single_pass() as network:
+            batch = torch.from_numpy(rows).to(self.device)
+            return form.of(embed_codes(network, network.split(batch)[0]))
 
-    def _decoder_pieces(
-        self,
-        sources: Iterable[Iterable[AnyTokens]],
-        batch_size: int,
-        frames: FrameRange,
-        skipped: int = 0,
-    ) -> Iterator[Piece[Wave]]:
-        tables = (self._token_frames(source, skipped) for source in sources)
-        for result in run_streams(self._engine.decoder, tables, batch_size, frames):
-            waves = [self._engine.to_numpy(piece[0, 0]) for piece in result.pieces]
-            wave = np.concatenate([np.zeros(0, np.float32), *waves])
-            yield Piece(result.index, wave, result.last, result.error)
+    @overload
+    def decode_latents(self, latents: Tensor, f0: Tensor | None = None) -> Tensor: ...
+    @overload
+    def decode_latents(self, latents: Floats, f0: AnyTokens | None = None) -> Wave: ...
+    def decode_latents(self, latents: Given, f0: Given | None = None) -> Any:
+        """The wave of latents such as those of `embed`: float (dim, T) to float32 (T * hop,), and
+        (B, dim, T) to (B, T * hop), in a single pass, whose memory grows with T.
 
-    def _quantized(self, latents: Array) -> Tokens:
-        tokens = self._engine.quantize(latents)
-        return tokens[:, 0] if len(self.token_sizes) == 1 else tokens
+        `f0` are F0 tokens (T,) or (B, T), for models that take them: `tokens[..., -1]` where they
+        are coded. Without them the model predicts F0 if it can.
 
-    def _sample_frames(self, waves: Iterable[Wave]) -> Iterator[Array]:
-        """Whole frames (1, 1, n * hop), the last one padded with zeros."""
-        at_once = CHUNK_FRAMES * self.hop
-        rest = np.zeros(0, np.float32)
-        for wave in waves:
-            joined = np.concatenate([rest, _checked(wave)]) if len(rest) else _checked(wave)
-            whole = len(joined) // self.hop * self.hop
-            rest = joined[whole:].copy()
-            for start in range(0, whole, at_once):
-                piece = joined[start : min(start + at_once, whole)]
-                yield self._engine.from_numpy(piece[None, None])
-        if len(rest):
-            padded = np.pad(rest, (0, self.hop - len(rest)))
-            yield self._engine.from_numpy(padded[None, None])
+        Raises:
+            ValueError: wrong shape, or F0 tokens that are missing, superfluous or out of range.
+        """
+        batch, form = latent_batch(latents, self.config.latent_dim)
+        pitch = None if f0 is None else f0_batch(f0, batch).to(self.device)
+        from bigcodec_models.inference.single_pass import restore
 
-    def _token_frames(self, tables: Iterable[AnyTokens], skipped: int) -> Iterator[Array]:
-        """Tokens (1, K, n), without the first `skipped` frames."""
-        for table in tables:
-            frames = self._check_tokens(table)[skipped:]
-            skipped = max(0, skipped - len(table))
-            for start in range(0, len(frames), CHUNK_FRAMES):
-                rows = frames[start : start + CHUNK_FRAMES]
-                yield self._engine.from_numpy(np.ascontiguousarray(rows.T)[None])
+        with self._single_pass() as network:
+            return form.of(restore(network, batch.to(self.device), pitch))
 
-    def _no_tokens(self) -> Tokens:
-        kinds = len(self.token_sizes)
-        return np.zeros((0,) if kinds == 1 else (0, kinds), dtype=np.int64)
+    @contextlib.contextmanager
+    def _single_pass(self) -> Iterator[CodecNetwork]:
+        """The network for a single pass, and gradients only where it can give them."""
+        import torch
 
-    def _check_tokens(self, tokens: AnyTokens) -> Tokens:
-        """Tokens (T,) or (T, K) of any F0 mode, as int64 (T, K)."""
-        array = np.asarray(tokens)
-        if array.ndim == 1:
-            array = array[:, None]
-        config = self.config
-        layouts = {
-            len(sizes): sizes for sizes in map(config.token_sizes_with, config.f0_modes or (None,))
-        }
-        sizes = layouts.get(array.shape[1]) if array.ndim == 2 else None
-        if array.dtype.kind not in "iu" or sizes is None:
-            known = " or ".join(f"(T, {width})" for width in layouts)
-            raise ValueError(f"tokens must be integers of shape {known}")
-        if array.size and (array.min() < 0 or (array >= np.array(sizes)).any()):
-            raise ValueError(f"tokens must be in [0, {' and '.join(map(str, sizes))})")
-        return array.astype(np.int64)
+        from bigcodec_models.inference.torch_engine import network_of
+
+        if self._differentiable is not None:
+            yield self._differentiable
+            return
+        with torch.no_grad():
+            yield network_of(self._engine)
 
 
 def _engine_for(
-    model: LoadedModel | GraphSet, device: str, precision: str, f0: str | None
+    model: LoadedModel | GraphSet, device: str | torch.device, precision: str, f0: str | None
 ) -> Engine:
     if isinstance(model, GraphSet):
         from bigcodec_models.onnx.engine import OnnxEngine
 
-        if (device, precision) != ("cpu", "float32"):
+        if str(device) != "cpu" or precision != "float32":
             raise ValueError("graphs run on a CPU, in float32")
         return OnnxEngine(model, f0)
     from bigcodec_models.inference.torch_engine import TorchEngine
 
     return TorchEngine(model, device, precision == "bfloat16", f0)
-
-
-def _raised(result: Result) -> Result:
-    """The piece itself; raises its error if it has one."""
-    if result.error is not None:
-        raise result.error
-    return result
-
-
-def _checked(wave: Wave) -> Wave:
-    samples = np.ascontiguousarray(wave, dtype=np.float32)
-    if samples.ndim != 1:
-        raise ValueError(f"a wave must have one dimension, not {samples.ndim}")
-    if not np.isfinite(samples).all():
-        raise ValueError("the wave holds values that are not finite")
-    return samples
 
 
 def read_model(name_or_path: str | Path) -> LoadedModel:
@@ -364,5 +320,8 @@ def _read_file(path: Path) -> LoadedModel:
             start = file.read(2)
     except OSError as error:
         raise ModelFileError(f"{path}: cannot be read: {error.strerror}") from error
+    from bigcodec_models.checkpoints.model_file import is_foreign
+
     # A torch checkpoint is a zip file, which begins with "PK".
-    return load_upstream(path) if start == b"PK" else load_model(path)
+    is_ours = start != b"PK" and not is_foreign(path)
+    return load_model(path) if is_ours else load_upstream(path)

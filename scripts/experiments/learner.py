@@ -26,6 +26,7 @@ from bigcodec_models.losses.adversarial import (
     feature_matching_loss,
     generator_loss,
 )
+from bigcodec_models.losses.phase_rotation import PhaseRotation
 from bigcodec_models.losses.spectral import f0_loss
 from bigcodec_models.quantization.quantizer import Quantized
 from bigcodec_models.training.codec_loss import CodecLoss
@@ -65,6 +66,9 @@ class Learner:
         self.wave = torch.zeros(o.batch, 1, self.crop, device=device)
         self.segment_start = torch.zeros((), dtype=torch.int64, device=device)
         self.f0_random = torch.zeros(o.batch, device=device)
+        self.rotation = PhaseRotation().to(device) if o.rotate_phases else None
+        # Of the discriminators' step and of the generator's.
+        self.phases = torch.zeros(2, *PhaseRotation().draw(o.batch).shape, device=device)
         self.sums = torch.zeros(len(NAMES) + 2, device=device)
         self.counts = torch.zeros(CONFIG.quantizer.codebook_size, device=device)
         inner: list[nn.Parameter] = []
@@ -94,8 +98,8 @@ class Learner:
         return dict(zip(self.names, self.mean, strict=True))
 
     def step(self, adversarial: bool) -> None:
-        """One step on the contents of `wave`, `segment_start` and `f0_random`; adds losses to
-        `sums`."""
+        """One step on the contents of `wave`, `segment_start`, `f0_random` and `phases`; adds
+        losses to `sums`."""
         zero = self.sums.new_zeros(())
         d_losses = (zero, zero, zero)
         with self.autocast():
@@ -104,7 +108,10 @@ class Learner:
         if adversarial:
             where = self.segment_start + torch.arange(self.segment, device=self.device)
             segments = (self.wave.index_select(2, where), output.wave.index_select(2, where))
-            d_losses = self._discriminators_step(segments[0], segments[1].detach())
+            d_losses = self._discriminators_step(
+                *self._rotated(segments[0], segments[1].detach(), self.phases[0])
+            )
+            segments = self._rotated(*segments, self.phases[1])
         losses = self._generator_losses(output, segments)
         self.adam.zero_grad(set_to_none=True)
         self.muon.zero_grad(set_to_none=True)
@@ -114,6 +121,12 @@ class Learner:
         self.muon.step()
         d_real, d_fake, d_norm = d_losses
         self._keep_track(output.quantized, (*losses, d_real, d_fake, norm, d_norm))
+
+    def _rotated(self, real: Tensor, fake: Tensor, phases: Tensor) -> tuple[Tensor, Tensor]:
+        """Waves (B, 1, N), turned by `phases` where the run asks for it."""
+        if self.rotation is None:
+            return real, fake
+        return self.rotation(real, phases), self.rotation(fake, phases)
 
     def _generator_losses(
         self, output: Reconstruction, segments: tuple[Tensor, Tensor] | None
@@ -174,15 +187,16 @@ class Learner:
         return loss.real, loss.fake, norm
 
     @torch.no_grad()
-    def replace_dead_codes(self) -> tuple[int, float]:
-        """Move codes without a count onto latents of the last step; codes used, and perplexity."""
+    def count_codes(self, replace: bool) -> tuple[int, float]:
+        """Codes used since the last call, and perplexity; with `replace`, move those without a
+        count onto latents of the last step."""
         share = self.counts / self.counts.sum()
         perplexity = float(torch.special.entr(share).sum().exp())
         dead = (self.counts == 0).nonzero().flatten()
         used = len(self.counts) - len(dead)
         assert self.searched is not None
         codes = dict(self.network.named_parameters())["quantizer.codebooks.0.codes"]
-        if len(dead) and used:
+        if replace and len(dead) and used:
             chosen = torch.randint(len(self.searched), (len(dead),), device=self.device)
             fresh = F.normalize(self.searched[chosen], dim=-1)
             fresh = fresh * codes[self.counts > 0].norm(dim=-1).mean()
@@ -210,8 +224,12 @@ class Learner:
         return " ".join(f"{v:.4f}" for v in (*values, *f0_accuracy(*output.f0)))
 
     def load(self, path: str) -> str:
-        """Take weights that fit by name and shape; what the rest is."""
+        """Take the weights of a file that fit by name and shape, and say which."""
         tensors = load_file(path)
+        if os.path.basename(path).startswith("discriminators"):
+            parts = self.codec_loss.discriminators
+            parts.load_state_dict({k: v.float() for k, v in tensors.items()}, strict=False)
+            return f"{len(tensors)} tensors of {path}"
         state = self.network.state_dict()
         renamed = {"decoder.pitch_head.0.": "decoder.f0_head.norm."}
         for old, new in renamed.items():

@@ -59,6 +59,20 @@ def graphed(step: Callable[[], None], say: Callable[[str], None]) -> Callable[[]
     return graph.replay
 
 
+def profiled(step: Callable[[], None]) -> str:
+    """A table of what the kernels of a step take, over three steps after two others."""
+    for _ in range(2):
+        step()
+    with torch.profiler.profile() as profile:
+        for _ in range(3):
+            step()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+    order = "self_cuda_time_total" if torch.cuda.is_available() else "self_cpu_time_total"
+    table: str = profile.key_averages().table(sort_by=order, row_limit=60, max_name_column_width=90)
+    return table
+
+
 def parse() -> argparse.Namespace:
     p = argparse.ArgumentParser()
     p.add_argument("--speech", nargs="+", required=True, help="globs of banks")
@@ -80,6 +94,8 @@ def parse() -> argparse.Namespace:
     p.add_argument("--f0-weight", type=float, default=10.0)
     p.add_argument("--predicted", type=float, nargs=2, default=[0.2, 0.7])
     p.add_argument("--mask-frames", type=float, default=0.0, help="noise in place of so many")
+    p.add_argument("--rotate-phases", action="store_true", help="before discriminators")
+    p.add_argument("--profile", action="store_true", help="print what the kernels of a step take")
     p.add_argument("--frozen", help="folder with distillmos: a loss on its features")
     p.add_argument("--frozen-weight", type=float, default=10.0)
     p.add_argument("--eq-db", type=float, default=6.0)
@@ -150,6 +166,7 @@ class Run:
         adversarial = self.set_rates()
         learner.wave.copy_(batches.next(o.batch, learner.crop))
         learner.f0_random.uniform_()
+        learner.phases.normal_().mul_(math.pi)
         spare = learner.crop - learner.segment
         learner.segment_start.fill_(int(torch.randint(spare + 1, (), generator=self.random)))
         if self.phase != adversarial:
@@ -157,7 +174,8 @@ class Run:
         self.run_step()
         self.step += 1
         if self.step % 50 == 0:
-            self.usage = learner.replace_dead_codes()
+            elapsed = (time.time() - self.started) / (self.end - self.started)
+            self.usage = learner.count_codes(replace=elapsed < 0.7)
         if self.step % o.every == 0:
             self.report()
             self.take_speech()
@@ -185,6 +203,8 @@ class Run:
     def begin_phase(self, adversarial: bool) -> None:
         self.phase = int(adversarial)
         self.run_step = functools.partial(self.learner.step, adversarial)
+        if self.o.profile:
+            self.say(profiled(self.run_step))
         if self.device.type == "cuda" and not self.o.no_graph:
             self.run_step = graphed(self.run_step, self.say)
         self.say(f"phase {self.phase} begins at step {self.step}")
@@ -222,4 +242,5 @@ if __name__ == "__main__":
     chosen = parse()
     if chosen.device.startswith("cuda"):
         codebooks._SCORES_AT_ONCE = 1 << 28
+        torch.backends.cudnn.benchmark = True
     Run(chosen).main()

@@ -17,7 +17,7 @@ import pytest
 import soundfile
 
 from bigcodec_models.data import crops
-from bigcodec_models.data.crops import Clip, CropSource, excerpts, scan
+from bigcodec_models.data.crops import Augmentation, Clip, CropSource, excerpts, scan
 from bigcodec_models.errors import DataError, UnreadableError
 
 Write = Callable[..., Clip]
@@ -73,6 +73,13 @@ class TestScan:
         assert clips[2].frames == 40000 and clips[2].seconds == 2.5
         assert clips[0].folders == ("a", "b") and clips[-1].folders == ()
 
+    def test_hidden_files_are_passed_over(self, write: Write) -> None:
+        """Such as those in which macOS keeps what other file systems cannot."""
+        shown = write("a.wav", np.ones(100, np.float32))
+        for name in ("._a.wav", ".hidden/b.wav"):
+            write(name, np.ones(100, np.float32))
+        assert scan(shown.path.parent) == [shown]
+
     def test_folders_without_audio_are_refused(self, tmp_path: Path) -> None:
         for bad in (tmp_path, tmp_path / "none"):
             with pytest.raises(DataError, match=str(bad)):
@@ -124,7 +131,7 @@ class TestScan:
         [
             lambda text: "",
             lambda text: text[: len(text) // 2],
-            lambda text: text.replace('"version": 3', '"version": 99'),
+            lambda text: text.replace('"version": 4', '"version": 99'),
             lambda text: text.replace('"frames": 100', '"frames": "100"'),
             lambda text: text.replace('"frames": 100', '"frames": 0'),
             lambda text: "[" * 100_000,
@@ -240,7 +247,8 @@ class TestShares:
 class TestCrops:
     def test_they_depend_on_seed_step_and_item_only(self, folder: Path) -> None:
         def make(seed: int = 4, **options: Any) -> CropSource:
-            return CropSource(scan(folder), crop=8000, seed=seed, gain_db=3.0, **options)
+            louder = Augmentation(gain_db=3.0)
+            return CropSource(scan(folder), crop=8000, seed=seed, augmentation=louder, **options)
 
         for options in ({}, {"cache_bytes": 0}, {"cache_bytes": 200_000}):
             used = make(**options)
@@ -261,7 +269,8 @@ class TestCrops:
         assert (crop[:100] == 0.5).all() and not crop[100:].any()
 
     def test_levels_vary_below_full_scale(self, folder: Path) -> None:
-        batch = CropSource(scan(folder), crop=8000, seed=4, gain_db=30).batch(0, 40)
+        loud = Augmentation(gain_db=30)
+        batch = CropSource(scan(folder), crop=8000, seed=4, augmentation=loud).batch(0, 40)
         assert np.abs(batch).max() < 0.99001
         assert np.ptp([np.abs(crop).max() for crop in batch]) > 0.5
 
@@ -270,8 +279,8 @@ class TestCrops:
         noise = [write("noise.wav", 0.05 * np.sin(np.arange(3000) * np.pi / 5))]
         clips = [write("x.wav", np.full(50000, 0.25))]
         for bounds, probability in (((7.0, 7.0), 1.0), ((0.0, 20.0), 0.5)):
-            augmented: dict[str, Any] = {"noise_probability": probability, "noise_snr_db": bounds}
-            source = CropSource(clips, crop=9000, seed=0, noise=noise, **augmented)
+            augmentation = Augmentation(noise_probability=probability, noise_snr_db=bounds)
+            source = CropSource(clips, crop=9000, seed=0, noise=noise, augmentation=augmentation)
             batch = source.batch(0, 300)
             spread = batch.std(axis=1)
             ratios = 20 * np.log10(batch.mean(axis=1)[spread > 0] / spread[spread > 0])
@@ -282,9 +291,19 @@ class TestCrops:
         assert crops.mix(loud, silent, 0.0) is loud and crops.mix(silent, loud, 0.0) is silent
 
     def test_impossible_options_are_refused(self) -> None:
-        for options in ({"crop": 0}, {"noise_probability": 0.5}, {"noise_snr_db": (1.0, 0.0)}):
-            with pytest.raises(ValueError, match="noise"):
-                CropSource([made_up("x")], **{"crop": 1, "seed": 0, **options})  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match="crop must"):
+            CropSource([made_up("x")], crop=0, seed=0)
+        noisy = Augmentation(noise_probability=0.5)
+        with pytest.raises(ValueError, match="without clips of noise"):
+            CropSource([made_up("x")], crop=1, seed=0, augmentation=noisy)
+        for options in (
+            {"noise_snr_db": (1.0, 0.0)},
+            {"noise_probability": 1.5},
+            {"speed_probability": -0.1},
+            {"max_speed": 0.9},
+        ):
+            with pytest.raises(ValueError, match="must be"):
+                Augmentation(**options)
 
     def test_lost_files_are_passed_over_and_told_once(self, write: Write) -> None:
         intact, lost = write("kept.wav", np.full(99, 0.5)), write("lost.wav", np.full(99, 0.1))
@@ -295,7 +314,10 @@ class TestCrops:
         )
         assert (source.batch(0, 50) == 0.5).all()
         assert reports == [lost.path]
-        used, fresh = (CropSource([intact, lost], crop=9, seed=0, gain_db=6.0) for _ in "ab")
+        louder = Augmentation(gain_db=6.0)
+        used, fresh = (
+            CropSource([intact, lost], crop=9, seed=0, augmentation=louder) for _ in "ab"
+        )
         used.batch(0, 30)
         assert np.array_equal(used.batch(7, 9), fresh.batch(7, 9))
         with pytest.raises(DataError, match="20 clips in a row"):

@@ -108,10 +108,17 @@ def test_a_fitted_prior_beats_no_knowledge(fitted: tuple[FittedPrior, list[FitRe
 def test_bad_tokens_are_refused() -> None:
     with pytest.raises(ValueError, match="no tokens"):
         fit_prior([], [], codes(), CONFIG)
+    with pytest.raises(ValueError, match="no tokens"):
+        fit_prior([np.zeros((0, 2), int)], chains(2, 1), codes(), CONFIG)
     with pytest.raises(ValueError, match="shape"):
         fit_prior([np.zeros((5, 1), int)], [], codes(), CONFIG)
     with pytest.raises(ValueError, match="outside its codebook"):
         fit_prior([np.full((5, 2), 6)], [], codes(), CONFIG)
+
+
+def test_held_out_recordings_may_be_empty() -> None:
+    fitted = fit_prior(chains(4, 0), [np.zeros((0, 2), int)], codes(), CONFIG)
+    assert file_of(fitted) == file_of(fit_prior(chains(4, 0), [], codes(), CONFIG))
 
 
 @pytest.mark.parametrize("size", [2, 3, 50, 1000])

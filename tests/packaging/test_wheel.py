@@ -86,7 +86,9 @@ def test_version_is_the_same_everywhere() -> None:
     changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     heading = "[Unreleased]" if ".dev" in project["version"] else f"[{project['version']}]"
     assert f"\n## {heading}" in changelog
-    assert set(project["optional-dependencies"]) == {"eval", "baselines", "ray", "train", "dev"}
+    assert set(project["optional-dependencies"]) == {
+        *("eval", "baselines", "distillmos", "wer", "ray", "train", "dev")
+    }
 
 
 def test_installed_versions_are_pinned() -> None:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from bigcodec_models.config import F0_BINS, LiteConfig
 from bigcodec_models.layers.attention import LocalAttention
+from bigcodec_models.layers.embedding import select_rows
 from bigcodec_models.layers.f0 import harmonic_excitation, phase_increments, phases
 from bigcodec_models.layers.sequence import sequence_layers
 from bigcodec_models.layers.state_reset import run_whole
@@ -247,9 +248,9 @@ class LiteDecoder(nn.Module):
         if self.config.predict_f0:
             x, logits = self.hidden(latent)
             f0 = most_likely_f0(logits) if f0 is None else f0
-            return x + self.pitch(f0).transpose(1, 2), f0
+            return x + select_rows(self.pitch.weight, f0).transpose(1, 2), f0
         if f0 is not None:
-            latent = latent + self.pitch(f0).transpose(1, 2)
+            latent = latent + select_rows(self.pitch.weight, f0).transpose(1, 2)
         return self._embedded(latent), f0
 
     def hidden(self, latent: Tensor) -> tuple[Tensor, Tensor]:
@@ -261,7 +262,7 @@ class LiteDecoder(nn.Module):
     def with_f0(self, x: Tensor, f0: Tensor) -> Tensor:
         """Frames (B, width, T) plus embedded F0 tokens (B, T), with phase increments as one more
         channel: (B, width + 1, T)."""
-        return self._with_increments(x + self.pitch(f0).transpose(1, 2), f0)
+        return self._with_increments(x + select_rows(self.pitch.weight, f0).transpose(1, 2), f0)
 
     def _embedded(self, latent: Tensor) -> Tensor:
         x: Tensor = self.norm_in(self.embed(latent).transpose(1, 2)).transpose(1, 2)

@@ -23,6 +23,8 @@ from bigcodec_models.audio.flac import examine_flac
 from bigcodec_models.audio.layout import Layout, Part, whole
 from bigcodec_models.audio.mpeg import examine_mpeg
 from bigcodec_models.audio.ogg import examine_ogg
+from bigcodec_models.audio.sequential import SequentialFile
+from bigcodec_models.audio.tags import ID3V1_BYTES
 from bigcodec_models.audio.voc import examine_voc
 
 Samples = npt.NDArray[np.float32]
@@ -36,6 +38,7 @@ _EXAMINERS: dict[str, Callable[[Content], Layout | None]] = {
 _BLOCK_FRAMES = {"FLAC": 1 << 12}
 """Frames that are read at a time: what a broken frame of FLAC takes with it is lost."""
 _MOST_FRAMES = 1 << 16
+_DOUBT = "is of a format whose end cannot be checked"
 TAG_NAMES = (
     "title",
     "artist",
@@ -53,11 +56,7 @@ UNKNOWN_FRAMES = 1 << 48
 
 
 class AudioFile:
-    """An open audio file.
-
-    `rate` is in samples a second. `frames` is the length of a channel, None where it is not known
-    before all is read; `tags` are pairs of a name of TAG_NAMES and its text. `is_checked` is
-    whether `fault` can be relied on: whether something is missing does not show in every format.
+    """An open audio file that libsndfile reads; see `AudioSource`.
 
     Raises:
         OSError, soundfile.LibsndfileError: it cannot be opened.
@@ -68,17 +67,19 @@ class AudioFile:
         with contextlib.ExitStack() as opening:
             opening.callback(self._stack.close)
             file = self._stack.enter_context(path.open("rb"))  # says why, where it cannot be opened
-            first = self._stack.enter_context(_open_sequential(path))
+            first = self._stack.enter_context(SequentialFile(path))
             self.rate, self.channels, self._format = first.samplerate, first.channels, first.format
             self._content = Content(file, os.fstat(file.fileno()).st_size)
             layout = _examine(self._content, self._format)
-            self.is_checked = layout is not None
+            self.doubt = None if layout is not None else _DOUBT
             self._layout = layout or whole(self._content)
             self._first = first
             self.frames = _known_frames(first, self._layout)
+            self.seconds = None if self.frames is None else self.frames / self.rate
             tags = ((name, str(getattr(first, name))) for name in TAG_NAMES)
             self.tags = tuple((name, text) for name, text in tags if text)
             opening.pop_all()
+        self.remark: str | None = None
         self._fault: str | None = None
         self._lack: str | None = None
 
@@ -113,8 +114,8 @@ class AudioFile:
         for part in layout.parts:
             source = _Slice(self._content, part, layout.correction)
             try:
-                file = _SequentialFile(source)
-            except soundfile.LibsndfileError as error:
+                file = SequentialFile(source)
+            except (soundfile.LibsndfileError, OSError) as error:
                 self._fault = f"cannot be read from byte {part.start} on: {reason_of(error)}"
                 return
             with file:
@@ -132,7 +133,7 @@ class AudioFile:
             size = size if known is None else min(size, known - count)
             try:
                 block: Samples = file.read(size, dtype="float32", always_2d=True)
-            except soundfile.LibsndfileError as error:
+            except (soundfile.LibsndfileError, OSError) as error:
                 self._fault = f"cannot be read after {count / self.rate:.2f} s: {reason_of(error)}"
                 return
             if not len(block):
@@ -144,39 +145,21 @@ class AudioFile:
             self._lack = f"was cut short: {count} of {declared} samples are there"
 
 
-class _SequentialFile(soundfile.SoundFile):  # type: ignore[misc]
-    """A sound file that is read from beginning to end.
-
-    soundfile seeks after every read of a file that can, and fails at it where the length of the
-    file is not known.
-    """
-
-    def seekable(self) -> bool:
-        return False
-
-
-def _open_sequential(path: Path) -> _SequentialFile:
-    try:
-        return _SequentialFile(os.fsencode(path))
-    except soundfile.LibsndfileError as error:
-        if "System error" in str(error):
-            path.open("rb").close()  # raises what the system says
-        raise
-
-
 class _Slice(io.RawIOBase):
     """A part of a file, corrected and after its prefix, as a file."""
 
     def __init__(self, content: Content, part: Part, correction: tuple[int, bytes] | None) -> None:
         self._content, self._prefix = content, part.prefix
         self._start, self._stop = part.start - len(part.prefix), part.stop
+        self._claim = part.stop + part.claim
         self._at = self._start  # as if the prefix were in the file, just before the part
         self._correction = correction or (0, b"")
+        self.error: OSError | None = None
 
     @property
     def left(self) -> int:
         """Bytes that were not read."""
-        return self._stop - self._at
+        return max(self._stop - self._at, 0)
 
     def readable(self) -> bool:
         return True
@@ -185,6 +168,15 @@ class _Slice(io.RawIOBase):
         return True
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+        try:
+            return self._read_into(buffer)
+        except OSError as error:
+            self.error = error
+            return 0
+
+    def _read_into(self, buffer: bytearray | memoryview) -> int:
+        if self._at >= self._stop:
+            return self._read_claimed(buffer)
         stop = min(self._at + len(buffer), self._stop)
         place = self._start + len(self._prefix)
         data = bytearray(self._prefix[self._at - self._start : stop - self._start])
@@ -198,9 +190,18 @@ class _Slice(io.RawIOBase):
         self._at += len(data)
         return len(data)
 
+    def _read_claimed(self, buffer: bytearray | memoryview) -> int:
+        """Nothing, but for the end, where the decoder looks for a tag before all else: zeros."""
+        if self._at < self._claim - ID3V1_BYTES:
+            return 0
+        count = min(len(buffer), self._claim - self._at)
+        buffer[:count] = bytes(count)
+        self._at += count
+        return count
+
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        origin = {io.SEEK_SET: self._start, io.SEEK_CUR: self._at, io.SEEK_END: self._stop}
-        self._at = min(max(origin[whence] + offset, self._start), self._stop)
+        origin = {io.SEEK_SET: self._start, io.SEEK_CUR: self._at, io.SEEK_END: self._claim}
+        self._at = min(max(origin[whence] + offset, self._start), self._claim)
         return self.tell()
 
     def tell(self) -> int:
@@ -210,7 +211,7 @@ class _Slice(io.RawIOBase):
 def reason_of(error: Exception) -> str:
     """What libsndfile or the system says of a failure."""
     text = getattr(error, "error_string", None) or getattr(error, "strerror", None) or str(error)
-    return str(text).strip().rstrip(".")
+    return str(text).strip().rstrip(".").removeprefix("Error : ")
 
 
 def _examine(content: Content, kind: str) -> Layout | None:

@@ -10,11 +10,13 @@ from bigcodec_models.audio.content import Content
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Part:
     """Bytes `start` to `stop` of a file, that are decoded by themselves, after a `prefix` that is
-    not in the file. At least `least` samples a channel come of them, if nothing is missing."""
+    not in the file. At least `least` samples a channel come of them, if nothing is missing. The
+    decoder is told that there are `claim` bytes more, where it takes the size for the length."""
 
     start: int
     stop: int
     prefix: bytes = b""
+    claim: int = 0
     least: int = 0
 
 
@@ -33,7 +35,9 @@ class Layout:
     @property
     def is_simple(self) -> bool:
         """Whether nothing but a part of the file is to be decoded, as it is."""
-        return len(self.parts) == 1 and not self.parts[0].prefix and self.correction is None
+        first = self.parts[0]
+        is_changed = bool(first.prefix) or first.claim > 0 or self.correction is not None
+        return len(self.parts) == 1 and not is_changed
 
 
 def whole(content: Content, fault: str | None = None) -> Layout:

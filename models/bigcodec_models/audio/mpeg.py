@@ -35,6 +35,8 @@ _RATES = {
 _SAMPLE_RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}
 _SLACK_FRAMES = 3
 """As many may be missing in what is decoded: those that begin with bits of frames before them."""
+_VBRI_PLACE = 36
+_LEAST_CLAIM = 2 * ID3V1_BYTES
 _JUNK_BYTES, _MOST_JUNK = 1 << 12, 1 << 20
 """How much is searched at a time, and after how much the rest of the file is given up."""
 
@@ -56,6 +58,8 @@ class _Run:
 
     `declared` is the number of frames of which the Xing or Info frame speaks that begins them,
     None if there is none; `trimmed` are the samples that the decoder leaves out, as it says.
+    `vbri` is the same of a VBRI frame. `longest` is the size of its longest frame, and `end` the
+    byte after the last one.
     """
 
     start: int
@@ -63,7 +67,10 @@ class _Run:
     frame: _Frame
     declared: int | None
     trimmed: int
+    vbri: int | None = None
     counted: int = 0
+    longest: int = 0
+    end: int = 0
 
 
 def examine_mpeg(content: Content) -> Layout | None:
@@ -102,11 +109,13 @@ class _Walk:
     def _count(self, at: int, frame: _Frame) -> None:
         """Add a frame to the last run, or begin another with it."""
         declared, trimmed = _declaration(self._content, at, frame)
+        vbri = _vbri_frames(self._content, at, frame) if declared is None else None
         last = self.runs[-1] if self.runs else None
         is_new = (
             last is None
             or self._tagged is not None
             or declared is not None
+            or vbri is not None
             or frame.kind != last.frame.kind
             or (last.declared is not None and last.counted >= last.declared)
         )
@@ -114,7 +123,9 @@ class _Walk:
             start = at if self._tagged is None else self._tagged
             last = _Run(start=start, at=at, frame=frame, declared=declared, trimmed=trimmed)
             self.runs.append(last)
-        last.counted += declared is None
+            last.vbri = vbri
+        last.counted += declared is None and vbri is None
+        last.longest, last.end = max(last.longest, frame.size), at + frame.size
         self._tagged = None
 
     def layout(self) -> Layout:
@@ -138,13 +149,22 @@ class _Walk:
     def _part(self, run: _Run, stop: int) -> Part:
         samples = run.frame.samples
         least = max((run.counted - _SLACK_FRAMES) * samples - run.trimmed, 0)
-        prefix = b"" if run.declared is not None else _info_frame(self._content, run)
-        return Part(start=run.at if prefix else run.start, stop=stop, prefix=prefix, least=least)
+        if run.declared is not None:
+            return Part(start=run.start, stop=stop, least=least)
+        if run.frame.kind[1] == 3:
+            prefix = _info_frame(self._content, run)
+            start = run.at + (run.frame.size if run.vbri is not None else 0)
+            return Part(start=start, stop=stop, prefix=prefix, least=least)
+        # The decoder, told that more is to come, would fail at whatever is no frame.
+        claim = max((run.counted + _SLACK_FRAMES) * run.longest - (run.end - run.at), _LEAST_CLAIM)
+        return Part(start=run.start, stop=run.end, claim=claim, least=least)
 
     def _fault(self) -> str | None:
         for run in self.runs:
             if run.declared is not None and run.counted < run.declared:
                 return f"was cut short: {run.counted} of its {run.declared} frames are there"
+            if run.vbri is not None and run.counted < run.vbri - 1:
+                return f"was cut short: {run.counted} of its {run.vbri} frames are there"
         if self._is_cut:
             return "was cut short: its last frame is not complete"
         if self._junk:
@@ -154,13 +174,15 @@ class _Walk:
     def _goes_on(self, at: int, frame: _Frame) -> bool:
         """Whether what looks like a frame is none by accident: another, a tag or zeros follow it.
 
-        Where it is of another kind than those before it, the next one is of that kind too.
+        Where it is of another kind than those before it, the next one is of that kind too. One of
+        the same kind just behind another needs no such proof.
         """
         content, after = self._content, at + frame.size
-        if after >= self.stop:
+        last = self.runs[-1] if self.runs else None
+        if after >= self.stop or (last and (at, frame.kind) == (last.end, last.frame.kind)):
             return True
         start, follower = content.part(after, 8), _frame_at(content, after)
-        is_same = not self.runs or frame.kind == self.runs[-1].frame.kind
+        is_same = last is None or frame.kind == last.frame.kind
         return (
             (follower is not None and (is_same or follower.kind == frame.kind))
             or start[:3] in (b"ID3", b"TAG")
@@ -242,11 +264,21 @@ def _declaration(content: Content, at: int, frame: _Frame) -> tuple[int | None, 
     return int(frames), (bits >> 12) + (bits & 0xFFF)
 
 
+def _vbri_frames(content: Content, at: int, frame: _Frame) -> int | None:
+    """How many frames a VBRI frame of Fraunhofer's encoders declares, None if it is none.
+
+    libsndfile takes it for audio. Whether it counts itself, no specification says.
+    """
+    tag = content.part(at + _VBRI_PLACE, 18)
+    if frame.kind[1] != 3 or tag[:4] != b"VBRI" or len(tag) < 18:
+        return None
+    return int.from_bytes(tag[14:], "big")
+
+
 def _info_frame(content: Content, run: _Run) -> bytes:
     """An Info frame that says what was counted: libsndfile ends at the length it begins with, and
-    that is a guess from the first frames where no such frame precedes them. Layer 3 alone."""
-    if run.frame.kind[1] != 3:
-        return b""
+    that is a guess from the first frames where no such frame precedes them. For layer 3 alone; of
+    others a size is claimed that makes the guess large enough."""
     header = bytearray(content.part(run.at, 4))
     header[1] |= 1  # no checksum
     header[2] = 14 << 4 | (header[2] & 0x0C)  # the highest bit rate, to have room
@@ -257,7 +289,11 @@ def _info_frame(content: Content, run: _Run) -> bytes:
 
 
 def declares_length(content: Content) -> bool:
-    """Whether an MP3 file begins with a frame that says how many others follow."""
+    """Whether an MP3 file begins with a frame that says how many others follow, and is as long as
+    that frame says, where it does."""
     at = _after_id3v2(content, 0)
     frame = _frame_at(content, at)
-    return frame is not None and _declaration(content, at, frame)[0] is not None
+    if frame is None or _declaration(content, at, frame)[0] is None:
+        return False
+    flags, _, size = struct.unpack(">III", content.part(at + 4 + frame.side_bytes + 4, 12))
+    return not flags & 2 or len(content) - at >= size

@@ -37,6 +37,7 @@ __all__ = [
     "build_network",
     "check_dtypes",
     "check_shapes",
+    "is_foreign",
     "load_model",
     "save_model",
     "shortened",
@@ -85,6 +86,17 @@ def save_model(
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def is_foreign(path: Path) -> bool:
+    """Whether it is a safetensors file whose metadata name no format of model files."""
+    try:
+        with path.open("rb") as content:
+            header_size(content.read(8))
+        with safetensors.safe_open(path, framework="pt") as file:
+            return bool((file.metadata() or {}).get("format", "pt") == "pt")
+    except (OSError, ValueError, safetensors.SafetensorError):
+        return False
 
 
 def load_model(path: Path) -> LoadedModel:

@@ -1,10 +1,12 @@
 """Reading published checkpoints: tensors get the names of this package, and their shapes give the
 configuration.
 
-Two layouts hold the same tensors: the release file, a dict with the state dicts `CodecEnc` and
-`generator`, and a Lightning checkpoint, whose `state_dict` has them under the prefix `model.`.
+Several layouts hold the same tensors: the release file, a dict with the state dicts `CodecEnc` and
+`generator`; a Lightning checkpoint, whose `state_dict` has them under the prefix `model.`; and one
+flat dict, also as a safetensors file. Their names may have what torch's wrappers put into them
+(`module`, `_orig_mod`, `parametrizations`), and they may be in half precision.
 
-`archive.load_pickled` reads both; tensors are measured before they are copied.
+`archive.load_pickled` reads what torch wrote; tensors are measured before they are copied.
 """
 
 from __future__ import annotations
@@ -15,6 +17,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import safetensors
+import safetensors.torch
 import torch
 from torch import Tensor
 
@@ -32,6 +36,17 @@ from bigcodec_models.errors import ConfigError, ModelFileError
 from bigcodec_models.kernels.low_pass import LOW_PASS, TAPS
 
 _PARTS = ("CodecEnc", "generator")
+_WRAPPERS = ("module", "_orig_mod")
+"""What data parallel training and `torch.compile` put into names."""
+_PARAMETRIZED = (
+    (".parametrizations.weight.original0", ".weight_g"),
+    (".parametrizations.weight.original1", ".weight_v"),
+)
+"""Names of the newer of torch's two weight norms, and those of the older one."""
+_KNOWN_NAME = re.compile(
+    r"(CodecEnc\.block|generator\.model|generator\.quantizer\.layers)\.\d+\.[\w.]*?"
+    r"(bias|weight_[gv]|alpha|beta|filter|_codebook\.weight|(weight|bias)_[ih]h_l\d+)"
+)
 _DISCRIMINATORS = ("discriminator.", "spec_discriminator.")
 _FILTER_SUFFIXES = (".upsample.filter", ".downsample.lowpass.filter")
 _DILATIONS = (1, 3, 9)  # cannot be read off the tensors; every published model has these
@@ -39,16 +54,18 @@ _LICENSE = "MIT (weights of the BigCodec authors)"
 
 
 def load_upstream(path: Path) -> LoadedModel:
-    """Read a published checkpoint of either layout.
+    """Read a published checkpoint of any layout, as torch or safetensors wrote it.
 
     Raises:
         ModelFileError: unreadable, or not such a checkpoint.
     """
     try:
-        tensors, config = adapt(_generator_tensors(load_pickled(path)))
+        is_zip = zipfile.is_zipfile(path)
+        loaded = load_pickled(path) if is_zip else safetensors.torch.load_file(path)
+        tensors, config = adapt(_generator_tensors(loaded))
         tensors = _copies(tensors, path)
         check_dtypes(tensors)
-    except ConfigError as error:
+    except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
         raise ModelFileError(
             f"{path}: not a usable BigCodec checkpoint: {shortened(error)}"
         ) from error
@@ -69,8 +86,8 @@ def load_upstream_discriminators(path: Path) -> dict[str, Tensor]:
     if not zipfile.is_zipfile(path):
         return {}
     try:
-        state = load_pickled(path).get("state_dict", {})
-        tensors = {name: v for name, v in text_items(state) if isinstance(v, Tensor)}
+        state = text_items(load_pickled(path).get("state_dict", {}))
+        tensors = {_bare_name(name): v for name, v in state if isinstance(v, Tensor)}
         tensors = {name: v for name, v in tensors.items() if "discriminator." in name}
         tensors = _copies(tensors, path)
     except ConfigError as error:
@@ -124,18 +141,50 @@ def name_pairs(config: BigCodecConfig) -> Iterator[tuple[str, str]]:
 
 
 def _generator_tensors(loaded: Mapping[Any, Any]) -> dict[str, Tensor]:
-    """Tensors of either layout under the names of the release file, joined by a dot."""
-    if all(part in loaded for part in _PARTS):
-        flat = {f"{part}.{name}": v for part in _PARTS for name, v in text_items(loaded[part])}
-    elif "state_dict" in loaded:
-        stripped = {name.removeprefix("model."): v for name, v in text_items(loaded["state_dict"])}
-        flat = {name: v for name, v in stripped.items() if not name.startswith(_DISCRIMINATORS)}
-    else:
-        raise ConfigError("it has neither CodecEnc and generator nor a state_dict")
-    for name, tensor in flat.items():
-        if not isinstance(tensor, Tensor):
-            raise ConfigError(f"{name!r} is not a tensor")
+    """Tensors of any layout by the names of the release file, joined by a dot; discriminators are
+    left out.
+
+    Raises:
+        ConfigError: a key is unknown, names what is no tensor, or names one twice.
+    """
+    flat: dict[str, Tensor] = {}
+    for key, value in _entries(loaded):
+        name = _bare_name(key)
+        if name.startswith(_DISCRIMINATORS):
+            continue
+        if not _KNOWN_NAME.fullmatch(name):
+            raise ConfigError(f"its key {key!r} is none of the published model")
+        if not isinstance(value, Tensor):
+            raise ConfigError(f"{key!r} is not a tensor")
+        if name in flat:
+            raise ConfigError(f"it holds {name!r} twice")
+        flat[name] = value
+    if not flat:
+        raise ConfigError("it holds no tensors of CodecEnc and generator")
     return flat
+
+
+def _entries(loaded: Mapping[Any, Any]) -> Iterator[tuple[str, Any]]:
+    """Keys and values of the state dicts that a checkpoint holds, or of itself as one."""
+    if "state_dict" in loaded:
+        yield from text_items(loaded["state_dict"])
+        return
+    parts = all(part in loaded for part in _PARTS)
+    for name in _PARTS if parts else loaded:
+        if parts or isinstance(loaded[name], dict):
+            yield from ((f"{name}.{inner}", v) for inner, v in text_items(loaded[name]))
+        elif isinstance(loaded[name], Tensor):  # not a number of steps or the like
+            yield name, loaded[name]
+
+
+def _bare_name(key: str) -> str:
+    """The name of the release file, of one to which torch's wrappers have added."""
+    name = ".".join(part for part in key.split(".") if part not in _WRAPPERS)
+    name = name.removeprefix("model.")
+    for original, published in _PARAMETRIZED:
+        if name.endswith(original):
+            name = name.removesuffix(original) + published
+    return name
 
 
 def _infer_config(upstream: Mapping[str, Tensor]) -> BigCodecConfig:
@@ -183,7 +232,9 @@ def _shape(upstream: Mapping[str, Tensor], name: str, dims: int) -> tuple[int, .
 def _check_filters(filters: Iterator[Tensor]) -> None:
     expected = torch.tensor(LOW_PASS)
     for taps in filters:
-        if taps.numel() != TAPS or not torch.allclose(taps.float().flatten(), expected, atol=1e-5):
+        half = taps.dtype in (torch.float16, torch.bfloat16)
+        error = torch.finfo(taps.dtype).eps if half else 1e-5
+        if taps.numel() != TAPS or not torch.allclose(taps.float().flatten(), expected, atol=error):
             raise ConfigError("its activations use another low-pass filter than the published one")
 
 

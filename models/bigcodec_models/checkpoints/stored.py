@@ -46,6 +46,11 @@ class ModelFacts:
         """That of the tensors, which containers name."""
         raise NotImplementedError
 
+    @property
+    def num_parameters(self) -> int:
+        """The number of values of all tensors."""
+        raise NotImplementedError
+
     @functools.cached_property
     def digest(self) -> bytes:
         """SHA-256 (32 bytes) over all that a model file holds, whatever the order it is in."""

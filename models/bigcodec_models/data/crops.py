@@ -19,10 +19,25 @@ import numpy as np
 import numpy.typing as npt
 import soundfile
 import soxr
+import torch
 
 from bigcodec_models.arrays import Wave
-from bigcodec_models.audio.audio_file import AudioFile
+from bigcodec_models.audio.sequential import silent_decoders
+from bigcodec_models.audio.source import open_source
 from bigcodec_models.config import SAMPLE_RATE
+from bigcodec_models.data.augment import equalize, play_faster
+from bigcodec_models.data.crop_choice import (
+    ATTEMPTS,
+    CROP_PEAK,
+    SILENCE,
+    UNCHANGED,
+    Augmentation,
+    CropChoice,
+    CropChooser,
+    Source,
+    crop_fractions,
+    first_sample,
+)
 from bigcodec_models.data.index import (
     Clip,
     Report,
@@ -34,7 +49,9 @@ from bigcodec_models.data.index import (
 from bigcodec_models.errors import DataError, UnreadableError
 
 __all__ = [
+    "Augmentation",
     "Clip",
+    "CropChooser",
     "CropSource",
     "Source",
     "Wave",
@@ -46,14 +63,8 @@ __all__ = [
     "split",
 ]
 
-Source = tuple[Sequence[Clip], float | None]
-"""Clips, and the fraction of all crops that come from them; None for a fraction by duration."""
-
-_CROP_PEAK = 0.99
-_SILENCE = 1e-7  # mean square, -70 dB of full scale
 _DEFAULT_CACHE_BYTES = 2 << 30
 _LONGEST_CACHED = 300.0  # seconds; decoding a longer clip would delay its first crop
-_ATTEMPTS = 20
 # Seconds read around a crop that is resampled, so that its edges are as in the whole file.
 _MARGIN = 0.1
 
@@ -107,10 +118,11 @@ def _read_frames(clip: Clip, start: int, frames: int) -> Wave:
 def _read_any(clip: Clip, start: int, frames: int) -> tuple[npt.NDArray[np.float32], int]:
     """At most `frames` frames from `start` (n, channels), and the rate of the file."""
     if not clip.sequential:
-        return soundfile.read(  # type: ignore[no-any-return]
-            os.fsencode(clip.path), frames, start, dtype="float32", always_2d=True
-        )
-    with AudioFile(clip.path) as file:
+        with silent_decoders():
+            return soundfile.read(  # type: ignore[no-any-return]
+                os.fsencode(clip.path), frames, start, dtype="float32", always_2d=True
+            )
+    with open_source(clip.path) as file:
         blocks, count = [np.zeros((0, file.channels), np.float32)], 0
         for block in file.blocks():
             blocks.append(block[max(0, start - count) :])
@@ -120,11 +132,14 @@ def _read_any(clip: Clip, start: int, frames: int) -> tuple[npt.NDArray[np.float
         return np.concatenate(blocks)[:frames], file.rate
 
 
-def excerpts(clips: Sequence[Clip], count: int, seconds: float) -> list[tuple[str, Wave]]:
+def excerpts(
+    clips: Sequence[Clip], count: int, seconds: float, failed: Report | None = None
+) -> list[tuple[str, Wave]]:
     """Names and first `seconds` of at most `count` clips: waves (n,).
 
     The first clip of each folder is followed by the second one of each, and so on, in an order
-    that depends only on their names; unreadable ones are skipped. Names are relative to the root.
+    that depends only on their names. Unreadable ones are skipped, and `failed` is called with the
+    path and the reason of each. Names are relative to the root.
 
     Raises:
         DataError: no clip can be read.
@@ -138,6 +153,8 @@ def excerpts(clips: Sequence[Clip], count: int, seconds: float) -> list[tuple[st
             wave = read_mono(clip, 0, max(1, round(seconds * SAMPLE_RATE)))
         except UnreadableError as error:
             failure = error
+            if failed is not None:
+                failed(error.path, error.reason)
             continue
         # File names need not be valid text, but displayed names must be.
         waves.append((clip.name.encode("utf-8", "backslashreplace").decode(), wave))
@@ -155,38 +172,13 @@ def _round_robin(clips: Sequence[Clip]) -> Iterator[Clip]:
         yield from (clip for clip in clips_of_turn if clip is not None)
 
 
-def crop_fractions(sources: Sequence[Source]) -> list[float]:
-    """The fraction of all crops that come from each source; they sum to 1.
-
-    A weight is a fraction, and sources without one divide the rest in proportion to their duration.
-    Where all sources have weights, these need not sum to 1.
-
-    Raises:
-        DataError: a source is empty, a weight is not above 0, or the weights leave no rest.
-    """
-    weights = [weight for _, weight in sources if weight is not None]
-    if not sources or not all(clips for clips, _ in sources):
-        raise DataError("a source of training data has no clips")
-    if not all(0 < weight < math.inf for weight in weights):
-        raise DataError("weights of data must be above 0")
-    given = math.fsum(weights)
-    if len(weights) == len(sources):
-        return [weight / given for weight in weights]
-    if given >= 1:
-        raise DataError(f"weights sum to {given:g}: no crops are left for data without a weight")
-    unweighted = [math.fsum(clip.seconds for clip in clips) for clips, w in sources if w is None]
-    scale = (1 - given) / math.fsum(unweighted)
-    durations = iter(unweighted)
-    return [next(durations) * scale if weight is None else weight for _, weight in sources]
-
-
 def mix(wave: Wave, noise: Wave, snr_db: float) -> Wave:
     """`wave` (n,) plus `noise` (n,), scaled to a signal-to-noise ratio of `snr_db` dB.
 
     Where either is silent (below -70 dB of full scale) the result is `wave`.
     """
     power, noise_power = float(np.square(wave).mean()), float(np.square(noise).mean())
-    if min(power, noise_power) < _SILENCE:
+    if min(power, noise_power) < SILENCE:
         return wave
     scale = math.sqrt(power / noise_power / 10 ** (snr_db / 10))
     return np.asarray(wave + noise * np.float32(scale), dtype=np.float32)
@@ -195,13 +187,10 @@ def mix(wave: Wave, noise: Wave, snr_db: float) -> Wave:
 class CropSource:
     """Batches of random crops from weighted sources, with noise and level as augmentation.
 
-    `sources` are clips, or pairs of clips and weights (see `crop_fractions`). Within a source, the
-    probability of a clip is proportional to its duration, and all starts of a crop are equally
-    likely. `crop` is the length in samples; short clips are padded with zeros at the end.
-
-    With probability `noise_probability` a crop of the `noise` clips, repeated if short, is added at
-    a signal-to-noise ratio from the uniform distribution over `noise_snr_db`. The level is then
-    changed by up to `gain_db` in either direction, and reduced where the peak would exceed 0.99.
+    `sources` are clips, or pairs of clips and weights; `CropChooser` tells how crops are chosen.
+    `crop` is the length in samples; short clips are padded with zeros at the end, and short clips
+    of noise repeated. After all changes of `augmentation` the level is reduced where the peak would
+    exceed 0.99.
 
     Clips of up to 5 minutes stay in memory once decoded, as 16-bit samples, as far as `cache_bytes`
     allows; sources whose clips are used most often come first. From other clips each crop is read
@@ -221,47 +210,20 @@ class CropSource:
         *,
         crop: int,
         seed: int,
-        gain_db: float = 0.0,
+        augmentation: Augmentation = UNCHANGED,
         noise: Sequence[Clip] = (),
-        noise_probability: float = 0.0,
-        noise_snr_db: tuple[float, float] = (0.0, 20.0),
         cache_bytes: int = _DEFAULT_CACHE_BYTES,
         failed: Report | None = None,
     ) -> None:
-        if crop < 1 or not 0 <= noise_probability <= 1 or noise_snr_db[0] > noise_snr_db[1]:
-            raise ValueError("crop, noise_probability or noise_snr_db out of range")
-        if noise_probability and not noise:
-            raise ValueError("noise_probability without clips of noise")
-        pairs = _pairs(sources)
-        self._ends = np.cumsum(crop_fractions(pairs))
-        self._groups = [_Group(clips) for clips, _ in pairs]
-        self._noise = _Group(noise) if noise else None
-        self._noise_probability, self._noise_snr_db = noise_probability, noise_snr_db
-        self._crop, self._seed, self._gain_db = crop, seed, gain_db
-        self._cacheable = self._choose_cached(cache_bytes)
+        if crop < 1:
+            raise ValueError("crop must be at least 1")
+        self._chooser = CropChooser(sources, noise, augmentation, seed)
+        self._crop = crop
+        self._cacheable = _choose_cached(self._chooser, cache_bytes)
         self._cache: dict[Clip, npt.NDArray[np.int16]] = {}
         self._failed = failed
         self._reported: set[Path] = set()
         self._lock = threading.Lock()
-
-    def _choose_cached(self, budget: int) -> set[Clip]:
-        """The clips that may stay in memory.
-
-        They are chosen in advance, since a crop of a compressed file that is read by seeking
-        differs in the last bits from the same crop of the decoded file.
-        """
-        fractions = np.diff(self._ends, prepend=0.0)
-        usage = [(f / g.seconds, g) for f, g in zip(fractions, self._groups, strict=True)]
-        if self._noise is not None:
-            usage.append((self._noise_probability / self._noise.seconds, self._noise))
-        cacheable: set[Clip] = set()
-        for _, group in sorted(usage, key=lambda pair: -pair[0]):
-            for clip in group.clips:
-                size = 2 * clip.samples
-                if size <= budget and clip.seconds <= _LONGEST_CACHED and clip not in cacheable:
-                    cacheable.add(clip)
-                    budget -= size
-        return cacheable
 
     def batch(self, step: int, size: int) -> Wave:
         """Crops (size, crop) for one step, float32 in [-1, 1].
@@ -305,14 +267,14 @@ class CropSource:
         return np.stack(crops)
 
     def _crop_of(self, step: int, item: int) -> Wave:
-        random = np.random.default_rng((self._seed, step, item))
-        for _ in range(_ATTEMPTS):
+        random = self._chooser.random(step, item)
+        for _ in range(ATTEMPTS):
             try:
-                return self._attempt(random)
+                return self._made(self._chooser.choose(random))
             except UnreadableError as error:
                 failure = error
                 self._report(error)
-        raise DataError(f"{_ATTEMPTS} clips in a row could not be read, the last one: {failure}")
+        raise DataError(f"{ATTEMPTS} clips in a row could not be read, the last one: {failure}")
 
     def _report(self, error: UnreadableError) -> None:
         with self._lock:
@@ -321,60 +283,71 @@ class CropSource:
         if self._failed is not None and not known:
             self._failed(error.path, error.reason)
 
-    def _attempt(self, random: np.random.Generator) -> Wave:
-        source = int(np.searchsorted(self._ends, random.random(), side="right"))
-        group = self._groups[min(source, len(self._groups) - 1)]
-        wave = self._read(group.choose(random), random.random())
-        wave = np.pad(wave, (0, self._crop - len(wave)))
-        if self._noise is not None and random.random() < self._noise_probability:
-            noise = self._noise_crop(self._noise.choose(random), random.random())
-            wave = mix(wave, noise, random.uniform(*self._noise_snr_db))
-        gain = 10 ** (random.uniform(-self._gain_db, self._gain_db) / 20)
+    def _made(self, choice: CropChoice) -> Wave:
+        """The crop of a choice: (crop,)."""
+        needed = choice.samples(self._crop)
+        wave = self._read(choice.clip, choice.start(self._crop), needed)
+        wave = _changed(np.pad(wave, (0, needed - len(wave))), choice, self._crop)
+        if choice.noise is not None:
+            noise = self._noise_crop(choice.noise.clip, choice.noise.position)
+            wave = mix(wave, noise, choice.noise.snr_db)
         peak = float(np.abs(wave).max())
-        return wave * np.float32(min(gain, _CROP_PEAK / max(peak, 1e-9)))
+        return wave * np.float32(min(choice.gain, CROP_PEAK / max(peak, 1e-9)))
 
     def _noise_crop(self, clip: Clip, position: float) -> Wave:
-        piece = self._read(clip, position)
+        piece = self._read(clip, first_sample(clip, position, self._crop), self._crop)
         if len(piece) < self._crop:
             piece = np.resize(np.roll(piece, int(position * len(piece))), self._crop)
         return piece
 
-    def _read(self, clip: Clip, position: float) -> Wave:
-        """A crop of a clip, or the whole clip if it is short: (n,).
-
-        `position` in [0, 1) chooses among the possible starts.
-        """
-        start = int(position * max(1, clip.samples - self._crop + 1))
+    def _read(self, clip: Clip, start: int, length: int) -> Wave:
+        """At most `length` samples of a clip from `start` on: (n,)."""
         if clip in self._cacheable:
             if clip not in self._cache:
-                self._cache[clip] = _to_16_bits(read_mono(clip))
-            piece = self._cache[clip][start : start + self._crop]
+                self._cache[clip] = to_16_bits(read_mono(clip))
+            piece = self._cache[clip][start : start + length]
         else:
-            piece = _to_16_bits(read_mono(clip, start, self._crop))
+            piece = to_16_bits(read_mono(clip, start, length))
         if not len(piece):
             raise UnreadableError(clip.path, "is shorter than when it was scanned")
         return np.asarray(piece / np.float32(32768), dtype=np.float32)
 
 
-class _Group:
-    """Clips that are chosen with probabilities proportional to their duration."""
+def _choose_cached(chooser: CropChooser, budget: int) -> set[Clip]:
+    """The clips that may stay in memory, of `budget` bytes.
 
-    def __init__(self, clips: Sequence[Clip]) -> None:
-        self.clips = list(clips)
-        self._ends = np.cumsum([clip.seconds for clip in clips])
-        self.seconds = float(self._ends[-1])
+    They are chosen in advance, since a crop of a compressed file that is read by seeking differs in
+    the last bits from the same crop of the decoded file.
+    """
+    pairs = zip(chooser.fractions, chooser.groups, strict=True)
+    usage = [(fraction / group.seconds, group) for fraction, group in pairs]
+    if chooser.noise is not None:
+        usage.append(
+            (chooser.augmentation.noise_probability / chooser.noise.seconds, chooser.noise)
+        )
+    cacheable: set[Clip] = set()
+    for _, group in sorted(usage, key=lambda pair: -pair[0]):
+        for clip in group.clips:
+            size = 2 * clip.samples
+            if size <= budget and clip.seconds <= _LONGEST_CACHED and clip not in cacheable:
+                cacheable.add(clip)
+                budget -= size
+    return cacheable
 
-    def choose(self, random: np.random.Generator) -> Clip:
-        index = int(np.searchsorted(self._ends, random.random() * self.seconds, side="right"))
-        return self.clips[min(index, len(self.clips) - 1)]
+
+def _changed(wave: Wave, choice: CropChoice, length: int) -> Wave:
+    """A wave of `choice.samples(length)` samples, played faster and equalized as chosen."""
+    if choice.speed == 1.0 and not choice.equalizer:
+        return wave
+    rows = torch.from_numpy(wave).unsqueeze(0)
+    if choice.speed != 1.0:
+        rows = play_faster(rows, torch.tensor([choice.speed], dtype=torch.float64), length)
+    if choice.equalizer:
+        rows = equalize(rows, torch.tensor([choice.equalizer]))
+    changed: Wave = rows[0].numpy()
+    return changed
 
 
-def _pairs(sources: Sequence[Clip] | Sequence[Source]) -> list[Source]:
-    clips = [source for source in sources if isinstance(source, Clip)]
-    if clips:
-        return [(clips, None)]
-    return [source for source in sources if not isinstance(source, Clip)]
-
-
-def _to_16_bits(wave: Wave) -> npt.NDArray[np.int16]:
+def to_16_bits(wave: Wave) -> npt.NDArray[np.int16]:
+    """Samples in [-1, 1] as integers of 16 bits, clipped: (n,)."""
     return np.round(np.clip(wave * 32768, -32768, 32767)).astype(np.int16)

@@ -13,14 +13,14 @@ from bigcodec_models.inference.chunking import Pipeline
 class Engine(Protocol):
     """The pipelines of a model on a device, and what they need of arrays.
 
-    `name` is "torch" or "onnx", and `device` is named as in torch. `encoder` turns samples
+    `name` is "torch" or "onnx", and `device` is one of torch, or "cpu". `encoder` turns samples
     (1, 1, n * hop) into latents (1, dim, n), with F0 tokens as one more channel if they are coded;
     `decoder` turns tokens (1, K, n), int64, into samples (1, 1, n * hop). `side_by_side` tells
     whether many short streams beside each other are faster, with the same results.
     """
 
     name: str
-    device: str
+    device: Any
     side_by_side: bool
     encoder: Pipeline
     decoder: Pipeline

@@ -20,6 +20,23 @@ from bigcodec_models.layers.recurrence import Recurrence
 from bigcodec_models.layers.weight_norm import fold_weight_norm
 
 
+def pick_device(device: str | torch.device) -> torch.device:
+    """The device of a name as in torch; "auto" is "cuda" if there is such a device, else "cpu".
+
+    Raises:
+        ValueError: there is no such device here.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        picked = torch.device(device)
+        torch.empty(0, device=picked)
+    except (AssertionError, RuntimeError) as error:  # AssertionError: torch has no CUDA in it
+        reason = str(error).partition("\n")[0]
+        raise ValueError(f"device {str(device)!r} cannot be used: {reason}") from error
+    return picked
+
+
 def prepare(network: CodecNetwork, device: torch.device, half: bool) -> CodecNetwork:
     """Move a network to a device and prepare it for inference; it cannot be trained afterwards.
 

@@ -12,7 +12,7 @@ from bigcodec_models.architectures.network import CodecNetwork
 from bigcodec_models.arrays import Tokens
 from bigcodec_models.checkpoints.model_file import LoadedModel, build_network
 from bigcodec_models.inference.engine import Engine
-from bigcodec_models.inference.prepare import pipelines, prepare
+from bigcodec_models.inference.prepare import pick_device, pipelines, prepare
 
 
 class TorchEngine:
@@ -21,8 +21,10 @@ class TorchEngine:
 
     name = "torch"
 
-    def __init__(self, model: LoadedModel, device: str, half: bool, f0: str | None) -> None:
-        self.device, self._device = device, torch.device(device)
+    def __init__(
+        self, model: LoadedModel, device: str | torch.device, half: bool, f0: str | None
+    ) -> None:
+        self.device = self._device = pick_device(device)
         self.side_by_side = self._device.type == "cpu"
         self._latent_dim = model.config.latent_dim
         self.network = prepare(build_network(model), self._device, half)

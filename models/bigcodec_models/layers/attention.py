@@ -91,8 +91,10 @@ class AttentionLayer(nn.Module):
         )
         queries = F.pad(queries, (0, 0, 0, fill)).view(len(queries), blocks, _BLOCK, *heads)
         scores = (queries.transpose(2, 3) * heads[1] ** -0.5) @ keys
-        scores = scores + self._distance_scores(span)  # at least float32, as the parameters are
-        scores = scores.masked_fill(~self._inside(blocks, span, frames, known), _NEVER)
+        # At least float32, as the parameters are. Masked first: there is one such table for all
+        # streams, and every pass over the scores of all costs time.
+        inside = self._inside(blocks, span, frames, known)
+        scores = scores + self._distance_scores(span).where(inside, _NEVER)
         weights = F.dropout(scores.softmax(dim=-1), self.dropout, self.training)
         attended = weights.to(values.dtype) @ values.transpose(3, 4)
         return attended.transpose(2, 3).flatten(3).flatten(1, 2)[:, :frames]

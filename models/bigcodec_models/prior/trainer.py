@@ -67,6 +67,9 @@ def fit_prior(
     Raises:
         ValueError: no tokens, or tokens outside the codebooks.
     """
+    if not any(len(sequence) for sequence in sequences):
+        raise ValueError("there are no tokens to fit a prior to")
+    held_out = [sequence for sequence in held_out if len(sequence)]
     _check([*sequences, *held_out], codes)
     orders = [similar_order(table) for table in codes]
     places = [_places(sequence, orders) for sequence in sequences]
@@ -144,8 +147,6 @@ def _cosine(done: float) -> float:
 
 
 def _check(sequences: Sequence[AnyTokens], codes: Sequence[npt.NDArray[np.floating]]) -> None:
-    if not sequences or not sum(len(sequence) for sequence in sequences):
-        raise ValueError("there are no tokens to fit a prior to")
     sizes = np.array([len(table) for table in codes])
     for sequence in sequences:
         if sequence.ndim != 2 or sequence.shape[1] != len(codes):

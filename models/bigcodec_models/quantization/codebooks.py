@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bigcodec_models.config import QuantizerConfig
+from bigcodec_models.layers.embedding import select_rows
 from bigcodec_models.layers.weight_norm import WeightNormLinear
 
 _SCORES_AT_ONCE = 1 << 20
@@ -69,7 +70,7 @@ class Codebook(nn.Module):
     def embed(self, tokens: Tensor) -> Tensor:
         """Codes of tokens as the decoder gets them: int64 (B, T) to (B, T, codebook_dim)."""
         codes = F.normalize(self.codes, dim=-1) if self.config.l2_normalized_codes else self.codes
-        return F.embedding(tokens, codes)
+        return select_rows(codes, tokens)
 
     def vectors(self) -> Tensor:
         """All codes as the decoder gets them: (codebook_size, codebook_dim)."""
@@ -165,7 +166,7 @@ class FSQCodebook(Codebook):
             return ((places + self._halves(places).long()) * self.steps).sum(dim=-1)
 
     def embed(self, tokens: Tensor) -> Tensor:
-        return F.embedding(tokens, self.codes)
+        return select_rows(self.codes, tokens)
 
     def _target(self, projected: Tensor) -> Tensor:
         return self._bounded(projected) / self._halves(projected)

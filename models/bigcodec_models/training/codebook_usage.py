@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -31,36 +31,44 @@ class CodeUsage:
         self.used, self.perplexity = 0, 0.0
 
     @torch.no_grad()
-    def add(self, quantized: Quantized, process_group: ProcessGroup = SINGLE_PROCESS) -> None:
-        """Count the tokens (B, T, K) of one step, of all processes."""
+    def add(
+        self,
+        quantized: Quantized,
+        times: Tensor,
+        process_group: ProcessGroup = SINGLE_PROCESS,
+    ) -> None:
+        """Count the tokens (B, T, K) of one step, of all processes, `times` times: a scalar."""
         offsets = torch.arange(len(self._codebooks), device=self.counts.device) * self._size
         indices = (quantized.tokens + offsets).flatten()
-        self.counts += process_group.all_reduce_sum(
-            torch.bincount(indices, minlength=len(self.counts))
+        # Not bincount, for which the host waits for the device.
+        counted = torch.zeros_like(self.counts).scatter_add_(
+            0, indices, times.long().expand_as(indices)
         )
+        self.counts += process_group.all_reduce_sum(counted)
 
     @torch.no_grad()
     def check(self) -> Tensor:
         """Update `used` and `perplexity`, and reset the counts; returns the counts until now, int64
         (K * codebook_size,)."""
-        counts = self.counts
+        counts = self.counts.clone()
         tables = counts.view(-1, self._size)
         fractions = tables.double() / tables.sum(dim=1, keepdim=True)
         self.used = round(float((tables > 0).sum(dim=1).double().mean()))
         self.perplexity = float(torch.exp(torch.special.entr(fractions).sum(dim=1)).mean())
-        self.counts = torch.zeros_like(counts)
+        self.counts.zero_()
         return counts
 
     @torch.no_grad()
     def replace_dead_codes(
         self,
         counts: Tensor,
-        quantized: Quantized,
+        searched: Sequence[Tensor],
         ema: Mapping[str, Tensor],
         process_group: ProcessGroup = SINGLE_PROCESS,
     ) -> None:
-        """Replace codes whose `counts`, int64 (K * codebook_size,), are 0 by random latents of this
-        step, in the weights and in `ema`, their moving average by parameter name.
+        """Replace codes whose `counts`, int64 (K * codebook_size,), are 0 by random latents of a
+        step, in the weights and in `ema`, their moving average by parameter name. `searched` are
+        the latents of each codebook, (B, T, codebook_dim).
 
         Random numbers are from torch's generator; all processes take the latents of the main one.
         """
@@ -70,7 +78,7 @@ class CodeUsage:
                 continue
             assigned = tables[index]
             dead = (assigned == 0).nonzero().flatten()
-            live = quantized.searched[index].flatten(0, 1)
+            live = searched[index].flatten(0, 1)
             fresh = live[torch.randint(len(live), (len(dead),)).to(live.device)]
             # The search depends on directions only. New codes get the mean norm of the used
             # ones, because the decoder has not seen codes of another scale.

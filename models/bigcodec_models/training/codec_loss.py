@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -13,6 +16,7 @@ from bigcodec_models.losses.adversarial import (
     feature_matching_loss,
     generator_loss,
 )
+from bigcodec_models.losses.phase_rotation import PhaseRotation
 from bigcodec_models.losses.spectral import MultiResolutionStftLoss, MultiScaleMelLoss, f0_loss
 from bigcodec_models.training.config import TrainConfig
 
@@ -44,6 +48,7 @@ class CodecLoss(nn.Module):
         self.mel = MultiScaleMelLoss(losses.mel_windows)
         self.stft = MultiResolutionStftLoss(losses.stft_windows)
         self.discriminators = build_discriminators(config.discriminators)
+        self.rotation = PhaseRotation() if adversarial.rotate_phases else None
 
     def discriminate(self, wave: Tensor) -> list[Features]:
         """Features of a wave (B, 1, N) from every sub-discriminator."""
@@ -56,7 +61,8 @@ class CodecLoss(nn.Module):
         with a small weight should still learn at full speed. All waves go through in one batch,
         which is faster than two; nothing mixes the waves of a batch.
         """
-        both = self.discriminate(torch.cat([real, generated.detach().to(real.dtype)]))
+        pair = self._rotated(real, generated.detach())
+        both = self.discriminate(torch.cat([pair[0], pair[1].to(pair[0].dtype)]))
         scores = [features[-1] for features in both]
         loss = discriminator_loss(
             [[score[: len(real)]] for score in scores],
@@ -67,21 +73,21 @@ class CodecLoss(nn.Module):
         return {"discriminator_real": loss.real, "discriminator_fake": loss.fake, "total": total}
 
     def generator_losses(
-        self, real: Tensor, output: Reconstruction, segment: slice | None
+        self, real: Tensor, output: Reconstruction, seen: tuple[Tensor, Tensor] | None
     ) -> Losses:
         """Losses of the generator, without weights, against waves `real` (B, 1, N).
 
-        The frozen discriminators see the samples of `segment`; None leaves them out. Called after
-        the discriminators' own step: the updated ones are used, so the features of the real wave
-        are computed again.
+        `seen` are the parts of the real and the generated waves, (B, 1, n), that the frozen
+        discriminators see; None leaves them out. Called after the discriminators' own step: the
+        updated ones are used, so the features of the real wave are computed again.
         """
         losses = self._mel_losses(real.squeeze(1), output.wave.squeeze(1))
         losses["vq"] = output.quantized.loss
         if output.f0 is not None:
             losses["f0"] = f0_loss(*output.f0)
         losses |= self._further_losses(real, output.wave)
-        if segment is not None:
-            losses |= self._adversarial_losses(real[..., segment], output.wave[..., segment])
+        if seen is not None:
+            losses |= self._adversarial_losses(*seen)
         return losses
 
     def weighted_sum(self, losses: Losses) -> Tensor:
@@ -111,16 +117,22 @@ class CodecLoss(nn.Module):
     def _adversarial_losses(self, real: Tensor, generated: Tensor) -> Losses:
         """Losses that the discriminators give on waves (B, 1, N), each times its own weight."""
         weights = self._discriminator_weights()
-        self.discriminators.requires_grad_(False)
+        real, generated = self._rotated(real, generated)
         with torch.no_grad():
             real_features = self.discriminate(real)
-        features = self.discriminate(generated)
-        losses = {
+        with frozen(self.discriminators):
+            features = self.discriminate(generated)
+        return {
             "adversarial": generator_loss(features, self.config.adversarial.loss, weights),
             "feature_matching": feature_matching_loss(real_features, features, weights),
         }
-        self.discriminators.requires_grad_(True)
-        return losses
+
+    def _rotated(self, real: Tensor, generated: Tensor) -> tuple[Tensor, Tensor]:
+        """Waves (B, 1, N), those of a pair by the same random phases where a run asks for it."""
+        if self.rotation is None:
+            return real, generated
+        phases = self.rotation.draw(len(real))
+        return self.rotation(real, phases), self.rotation(generated, phases)
 
     def _discriminator_weights(self) -> list[float]:
         """The weight of each sub-discriminator, in the order of `discriminate`."""
@@ -129,3 +141,15 @@ class CodecLoss(nn.Module):
             assert isinstance(discriminator, Discriminator)
             weights += [discriminator.config.weight] * len(discriminator.parts)
         return weights
+
+
+@contextlib.contextmanager
+def frozen(*modules: nn.Module) -> Iterator[None]:
+    """No gradient reaches the parameters of `modules`; all of them have one otherwise."""
+    for module in modules:
+        module.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for module in modules:
+            module.requires_grad_(True)

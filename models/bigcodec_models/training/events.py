@@ -14,16 +14,18 @@ class Progress:
     """One report, over the steps since the last one.
 
     `losses` and `gradient_norms` are means. `codes_used` and `perplexity` are means over codebooks,
-    of the tokens up to the last check of code usage. `data_wait` is the fraction of the time, 0 to
-    1, spent waiting for training data.
+    of the tokens up to the last check of code usage, None before the first one. `data_wait` is the
+    fraction of the time, 0 to 1, spent waiting for training data. `expected_steps` is how many
+    there will be in all: with a time budget, at the speed until now.
     """
 
     step: int
+    expected_steps: int
     losses: Mapping[str, float]
     gradient_norms: Mapping[str, float]
     learning_rate: float
-    codes_used: int
-    perplexity: float
+    codes_used: int | None
+    perplexity: float | None
     steps_per_second: float
     data_wait: float
 

@@ -25,14 +25,17 @@ class Muon(torch.optim.Optimizer):
 
     The learning rate is scaled so that updates have the size of AdamW's (arXiv 2502.16982): one
     learning rate serves both. `iterations` are those of Newton and Schulz. The state of a parameter
-    is `momentum_buffer`, of its shape.
+    is `momentum_buffer`, of its shape. `found_inf`, if set, is a float32 scalar on the device:
+    where it is 1, a step changes nothing.
     """
+
+    found_inf: Tensor | None = None
 
     def __init__(
         self,
         matrices: Iterable[nn.Parameter],
         *,
-        lr: float = 1e-3,
+        lr: float | Tensor = 1e-3,
         weight_decay: float = 0.01,
         momentum: float = 0.95,
         iterations: int = 5,
@@ -55,10 +58,14 @@ class Muon(torch.optim.Optimizer):
     def _step_together(self, matrices: list[nn.Parameter], group: dict[str, Any]) -> None:
         """Update matrices of one shape (rows, columns)."""
         momentum, rate = group["momentum"], group["lr"]
-        gradients = [m.grad for m in matrices if m.grad is not None]
         buffers = [self._buffer(matrix) for matrix in matrices]
-        torch._foreach_lerp_(buffers, gradients, 1 - momentum)
-        nesterov = torch.stack(gradients).lerp(torch.stack(buffers), momentum)
+        gradients = torch.stack([m.grad for m in matrices if m.grad is not None])
+        if self.found_inf is not None:
+            taken = self.found_inf == 0
+            gradients = torch.where(taken, gradients, torch.stack(buffers))
+            rate = rate * taken
+        torch._foreach_lerp_(buffers, list(gradients.unbind()), 1 - momentum)
+        nesterov = gradients.lerp(torch.stack(buffers), momentum)
         updates = orthogonalized(nesterov, group["iterations"])
         scale = rate * 0.2 * math.sqrt(max(matrices[0].shape))
         changes = [update * scale for update in updates.to(matrices[0].dtype).unbind()]

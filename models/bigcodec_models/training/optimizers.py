@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from bigcodec_models.errors import NonFiniteError
 from bigcodec_models.training.config import OptimizerConfig
 from bigcodec_models.training.muon import Muon
 from bigcodec_models.training.process_group import SINGLE_PROCESS, ProcessGroup
@@ -32,21 +30,25 @@ _STATES = ("step", "exp_avg", "exp_avg_sq", "momentum_buffer")
 class Optimizers:
     """The optimizers of a module, as one.
 
-    With `kind` "muon", Muon has the inner matrices; one learning rate serves both.
+    With `kind` "muon", Muon has the inner matrices; one learning rate serves both. The rate is a
+    tensor on the device, so that steps that were captured as a CUDA graph follow it.
     """
 
     def __init__(self, module: nn.Module, config: OptimizerConfig) -> None:
         self._named = dict(module.named_parameters())
+        device = next(iter(self._named.values())).device
+        self._device, self._rate = device, torch.zeros((), device=device)
         decay, betas = config.weight_decay, (config.beta1, config.beta2)
         inner = self._inner() if config.kind == "muon" else {}
         others = [parameter for name, parameter in self._named.items() if name not in inner]
         # Fused: one pass over parameters and moments in place of a dozen, on CPUs and GPUs alike.
         self._parts: list[torch.optim.Optimizer] = [
-            torch.optim.AdamW(others, betas=betas, weight_decay=decay, fused=True)
+            torch.optim.AdamW(others, lr=self._rate, betas=betas, weight_decay=decay, fused=True)
         ]
         if inner:
-            muon = Muon(inner.values(), weight_decay=decay, iterations=_ITERATIONS)
-            self._parts.append(muon)
+            self._parts.append(
+                Muon(inner.values(), lr=self._rate, weight_decay=decay, iterations=_ITERATIONS)
+            )
 
     def _inner(self) -> dict[str, nn.Parameter]:
         return {
@@ -57,35 +59,43 @@ class Optimizers:
 
     def set_rate(self, rate: float) -> None:
         """Set the learning rate of the next step."""
-        for part in self._parts:
-            for group in part.param_groups:
-                group["lr"] = rate
+        self._rate.fill_(rate)
+
+    def parameters(self) -> list[nn.Parameter]:
+        """All parameters, with and without a gradient."""
+        return list(self._named.values())
 
     def zero_grad(self) -> None:
         """Drop the gradients."""
         for part in self._parts:
             part.zero_grad(set_to_none=True)
 
-    def step(self) -> None:
-        """Update every parameter that has a gradient."""
+    def step(self, skip: Tensor | None = None) -> None:
+        """Update every parameter that has a gradient; nothing changes if `skip`, a float32 scalar
+        on the device, is 1."""
+        captured = self._device.type == "cuda" and torch.cuda.is_current_stream_capturing()
         for part in self._parts:
+            part.found_inf = skip  # type: ignore[attr-defined]  # as torch's gradient scaler does
+            for group in part.param_groups:
+                group["capturable"] = captured  # or else torch warns, or refuses to be captured
             part.step()
 
-    def moments(self) -> dict[str, Tensor]:
-        """The state to save, by STATE/PARAMETER: tensors of the parameter's shape, on the CPU."""
+    def moments(self, prefix: str = "") -> dict[str, Tensor]:
+        """The state to save, by `prefix`STATE/PARAMETER: tensors of the parameter's shape, on the
+        CPU."""
         return {
-            f"{key}/{name}": value.detach().cpu()
+            f"{prefix}{key}/{name}": value.detach().cpu()
             for name, parameter in self._named.items()
             for key, value in self._optimizer_of(parameter).state.get(parameter, {}).items()
         }
 
-    def load(self, tensors: Mapping[str, Tensor]) -> None:
-        """Restore what `moments` gave."""
+    def load(self, tensors: Mapping[str, Tensor], prefix: str = "") -> None:
+        """Restore what `moments` gave with this prefix."""
         for name, parameter in self._named.items():
             for key in _STATES:
-                moment = tensors.get(f"{key}/{name}")
+                moment = tensors.get(f"{prefix}{key}/{name}")
                 if moment is not None:
-                    value = moment.clone() if key == "step" else moment.to(parameter.device)
+                    value = moment.to(parameter.device, copy=True)
                     self._optimizer_of(parameter).state[parameter][key] = value
 
     def _optimizer_of(self, parameter: nn.Parameter) -> torch.optim.Optimizer:
@@ -95,35 +105,21 @@ class Optimizers:
         return self._parts[0]
 
 
-class SupportsStep(Protocol):
-    """An optimizer, or several as one."""
-
-    def zero_grad(self) -> None: ...
-
-    def step(self) -> Any: ...
-
-
-def apply_gradients(
+def clipped_gradients(
     total: Tensor,
     parameters: Iterable[nn.Parameter],
-    optimizer: SupportsStep,
     clip_norm: float,
     process_group: ProcessGroup = SINGLE_PROCESS,
-) -> Tensor:
-    """One step on a loss `total`, a scalar: gradients averaged over all processes and clipped at
-    the norm `clip_norm`. Returns their norm before that, a scalar.
+) -> tuple[Tensor, Tensor]:
+    """Give `parameters`, which have none, the gradients of a loss `total`, a scalar: averaged over
+    all processes and clipped at the norm `clip_norm`.
 
-    Raises:
-        NonFiniteError: before the optimizer's step, in every process.
+    Returns their norm before that, and 1 if loss and gradients are finite in every process, else 0:
+    float32 scalars.
     """
     parameters = list(parameters)
-    optimizer.zero_grad()
     total.backward()  # type: ignore[no-untyped-call]
-    mean = total.detach().clone()
+    mean = total.detach().float().clone()
     process_group.all_reduce_mean([mean, *(p.grad for p in parameters if p.grad is not None)])
     norm = nn.utils.clip_grad_norm_(parameters, clip_norm)
-    if not (torch.isfinite(mean) and torch.isfinite(norm)):
-        optimizer.zero_grad()
-        raise NonFiniteError("the loss or its gradient is not finite")
-    optimizer.step()
-    return norm
+    return norm, (torch.isfinite(mean) & torch.isfinite(norm)).float()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,19 +15,25 @@ from torch import Tensor
 from bigcodec_models.architectures.network import CodecNetwork
 from bigcodec_models.checkpoints.model_file import ModelInfo, save_model
 from bigcodec_models.config import ModelConfig
-from bigcodec_models.data.crops import CropSource
-from bigcodec_models.errors import ConfigError, NonFiniteError, TrainingError
-from bigcodec_models.precision import bfloat16_pays
-from bigcodec_models.quantization.quantizer import Quantized
-from bigcodec_models.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from bigcodec_models.data.device_crops import Crops, moved
+from bigcodec_models.errors import ConfigError, ModelFileError, NonFiniteError, TrainingError
+from bigcodec_models.training.checkpoint import (
+    Checkpoint,
+    load_checkpoint,
+    save_checkpoint,
+    what_stands,
+)
 from bigcodec_models.training.codebook_usage import USAGE_WINDOW, CodeUsage
 from bigcodec_models.training.codec_loss import CodecLoss
 from bigcodec_models.training.config import TrainConfig
+from bigcodec_models.training.cuda_graph import GraphedStep, Step
 from bigcodec_models.training.events import Progress, Validation
-from bigcodec_models.training.optimizers import Optimizers, apply_gradients
+from bigcodec_models.training.optimizers import Optimizers
 from bigcodec_models.training.process_group import SINGLE_PROCESS, ProcessGroup
-from bigcodec_models.training.running_means import GRADIENT_NORM, Clock, RunningMeans
-from bigcodec_models.training.schedule import learning_rate
+from bigcodec_models.training.running_means import Clock, RunningMeans
+from bigcodec_models.training.schedule import Phase, TimeBudget, phase_at
+from bigcodec_models.training.step import StepKind, TrainingStep
+from bigcodec_models.training.step_inputs import InputMaker
 from bigcodec_models.training.validation import Validator
 
 Named = Mapping[str, Tensor]
@@ -35,11 +42,12 @@ Named = Mapping[str, Tensor]
 @dataclasses.dataclass(frozen=True)
 class Callbacks:
     """Functions that a run calls: `progress` after every `log_every` steps, `validation` after a
-    validation, and `should_stop` before every step."""
+    validation, `should_stop` before every step, and `notice` with a line that a user should see."""
 
     progress: Callable[[Progress], None] = lambda _: None
     validation: Callable[[Validation], None] = lambda _: None
     should_stop: Callable[[], bool] = lambda: False
+    notice: Callable[[str], None] = lambda _: None
 
 
 class Trainer:
@@ -55,7 +63,7 @@ class Trainer:
         self,
         model: ModelConfig,
         train: TrainConfig,
-        data: CropSource,
+        data: Crops,
         run: Path,
         device: str,
         validator: Validator | None = None,
@@ -81,31 +89,45 @@ class Trainer:
         self.ema = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
         self.step = 0
         self.seconds = 0.0
-        self._in_step = False  # whether a step has changed weights and is not complete
         self.best_mel = math.inf
         self.history: dict[str, Any] = {}
         self.usage = CodeUsage(self.network.quantizer, self.device)
+        self._computation = TrainingStep(
+            train,
+            self.network,
+            self.codec_loss,
+            self.optimizers,
+            self.ema,
+            self.usage,
+            process_group,
+        )
+        self._run_step: Step = self._computation
+        self._input_maker = InputMaker(train, self.device, process_group.rank)
+        self.phase = phase_at(train, 0, 0.0)
+        self._budget = TimeBudget(train.budget)
+        self._unchecked = 0  # steps since the last check that all were taken
+        self._torn = False  # whether a step has failed after the discriminators' part of it
 
     # ---- state ----------------------------------------------------------------------------
 
-    def resume(self) -> bool:
-        """Continue from the newest checkpoint of the run; False if there is none.
+    def resume(self, damaged: Callable[[ModelFileError], None] | None = None) -> bool:
+        """Continue from the newest checkpoint; False if there is none. See `load_checkpoint`.
 
         Raises:
             TrainingError: the checkpoint is of another model or of other discriminators.
             ModelFileError: the checkpoint is damaged.
         """
-        checkpoint = load_checkpoint(self.run_folder)
+        checkpoint = load_checkpoint(self.run_folder, damaged)
         if checkpoint is None:
             return False
         if checkpoint.model != self.network.config:
             raise TrainingError(f"{self.run_folder}: holds a run of another model configuration")
         self._load_discriminators(checkpoint.discriminators)
         self.network.load_state_dict(dict(checkpoint.weights))
-        self.ema = {name: checkpoint.ema[name].to(self.device) for name in self.ema}
+        self._set_ema(checkpoint.ema)
         for prefix, optimizers in self.optimizers.items():
-            optimizers.load(_under(prefix, checkpoint.optimizer))
-        self.usage.counts = checkpoint.optimizer["usage"].to(self.device)
+            optimizers.load(checkpoint.optimizer, prefix + "/")
+        self.usage.counts.copy_(checkpoint.optimizer["usage"])
         self._take_facts(checkpoint.step, checkpoint.facts)
         return True
 
@@ -123,11 +145,14 @@ class Trainer:
             TrainingError: the discriminators are not those of this configuration.
         """
         self.network.load_state_dict({name: value.float() for name, value in weights.items()})
-        average = weights if ema is None else ema
-        self.ema = {name: average[name].float().to(self.device).clone() for name in self.ema}
+        self._set_ema(weights if ema is None else ema)
         if discriminators:
             self._load_discriminators(discriminators)
         self._take_facts(step, facts or {})
+
+    def _set_ema(self, tensors: Named) -> None:
+        for name, value in self.ema.items():
+            value.copy_(tensors[name])
 
     def _load_discriminators(self, tensors: Named) -> None:
         try:
@@ -146,15 +171,15 @@ class Trainer:
         self.seconds = float(facts.get("seconds", 0.0))
         best = facts.get("best_mel")
         self.best_mel = math.inf if best is None else float(best)
-        self.usage.used = int(facts.get("codes_used", 0))
-        self.usage.perplexity = float(facts.get("perplexity", 0.0))
+        self.usage.used = int(facts.get("codes_used") or 0)
+        self.usage.perplexity = float(facts.get("perplexity") or 0.0)
         self.history = {k: v for k, v in facts.items() if k in ("init", "inexact_resumes")}
 
     def save(self) -> Path:
         """Write a checkpoint; returns its folder."""
         tensors = {"usage": self.usage.counts.cpu()}
         for prefix, optimizers in self.optimizers.items():
-            tensors |= {f"{prefix}/{key}": value for key, value in optimizers.moments().items()}
+            tensors |= optimizers.moments(prefix + "/")
         discriminators = self.codec_loss.discriminators.state_dict()
         checkpoint = Checkpoint(
             step=self.step,
@@ -178,55 +203,106 @@ class Trainer:
             "seconds": round(self.seconds, 1),
             "audio_hours_seen": round(hours, 2),
             "best_mel": None if math.isinf(self.best_mel) else self.best_mel,
-            "codes_used": self.usage.used,
-            "perplexity": round(self.usage.perplexity, 1),
+            "codes_used": self.usage.used or None,
+            "perplexity": round(self.usage.perplexity, 1) or None,
             "config": dataclasses.asdict(config),
         }
 
     # ---- running --------------------------------------------------------------------------
 
     def run(self, callbacks: Callbacks) -> None:
-        """Train until `max_steps` or until asked to stop, saving at intervals and at the end.
+        """Train until `max_steps`, until the budget is used up, or until asked to stop, saving at
+        intervals and at the end.
 
         Raises:
             TrainingError: a loss or gradient is not finite.
             DataError: the training files have become unreadable.
         """
         clock = Clock()
-        means = RunningMeans()
-        items = self._local_items
+        means, start = RunningMeans(), self.step
+        self.compile(callbacks.notice)
+        items, first = self._local_items, self.step
         batches = self.data.batches(self.step, len(items), first=items.start)
         try:
-            while self.step < self.config.max_steps and not self._stops(callbacks):
+            while self._goes_on(callbacks, clock):
                 with means.waiting():
-                    wave = torch.from_numpy(next(batches)).unsqueeze(1).to(self.device)
+                    wave = moved(next(batches), self.device).unsqueeze(1)
                 means.add(self.train_step(wave))
-                self.seconds += clock.lap()
-                if self.step % self.config.log_every == 0:
-                    callbacks.progress(self._progress(means))
-                    means = RunningMeans()
-                if self._validation_is_due():
-                    self._validate(callbacks)
-                if self._save_is_due(clock):
-                    self.save()
-                    clock.saved()
+                means = self._after_step(callbacks, clock, means)
+            self.check_finite()
+            self._close_budget(callbacks, self.step > first)
         except NonFiniteError as error:
-            kept = "the last checkpoint stands" if self._in_step else "the state is saved"
+            saved = not self._is_torn() and self.step > start
+            kept = "the state is saved" if saved else what_stands(self.run_folder)
             raise TrainingError(f"step {self.step}: {error}; {kept}") from error
         finally:
             batches.close()
-            if not self._in_step and self.process_group.is_main:
+            if not self._is_torn() and self.process_group.is_main:
                 self.save()
 
-    def _stops(self, callbacks: Callbacks) -> bool:
-        return self.process_group.any(callbacks.should_stop(), self.device)
+    def compile(self, notice: Callable[[str], None]) -> None:
+        """Take steps as CUDA graphs from now on, where that is set and possible; `notice` is told
+        why it is not."""
+        if not self.config.compile or self.device.type != "cuda":
+            return
+        if self.process_group.size > 1:
+            notice("compile: no CUDA graphs with several processes")
+            return
+        self._run_step = GraphedStep(self._computation, self.device, notice)
+
+    def _is_torn(self) -> bool:
+        """Whether weights are those of a part of a step, which is never saved."""
+        return self._torn or self._computation.in_step
+
+    def _goes_on(self, callbacks: Callbacks, clock: Clock) -> bool:
+        """Count the time until now; whether there is a next step."""
+        self.seconds += clock.lap()
+        if self.config.budget.seconds and self.process_group.size > 1:
+            # Phases must be the same in all processes.
+            seconds = torch.tensor(self.seconds, dtype=torch.float64, device=self.device)
+            self.process_group.broadcast(seconds)
+            self.seconds = float(seconds)
+        stop = self._budget.is_over(self.seconds) or callbacks.should_stop()
+        return self.step < self.config.max_steps and not self.process_group.any(stop, self.device)
+
+    def _close_budget(self, callbacks: Callbacks, trained: bool) -> None:
+        """With a budget, the last validation, if there was a step."""
+        if not self.config.budget.seconds or self._validation_is_due():
+            return
+        if not trained:
+            callbacks.notice("no step was taken; if the time is used up, raise budget.seconds")
+            return
+        if not self._budget.validating and self.process_group.is_main:
+            self.save()  # first: nobody knows how long the validation will take
+        self._validate(callbacks)
+
+    def _after_step(self, callbacks: Callbacks, clock: Clock, means: RunningMeans) -> RunningMeans:
+        """Whatever is due: report, validation, checkpoint. The host waits for the device first."""
+        report = self.step % self.config.log_every == 0
+        validation, save = self._validation_is_due(), self._save_is_due(clock)
+        if report or validation or save:
+            self.check_finite()
+        self.seconds += clock.lap()
+        if report:
+            callbacks.progress(self._progress(means))
+            means = RunningMeans()
+        if validation:
+            self._validate(callbacks)
+        if save:
+            start = time.monotonic()
+            self.save()
+            self._budget.saving = time.monotonic() - start
+            clock.saved()
+        return means
 
     def _progress(self, means: RunningMeans) -> Progress:
+        most = self.config.max_steps
         return means.progress(
             step=self.step,
-            learning_rate=learning_rate(self.step - 1, self.config.optimizer),
-            codes_used=self.usage.used,
-            perplexity=self.usage.perplexity,
+            expected_steps=self._budget.expected_steps(self.step, self.seconds, most),
+            learning_rate=self.phase.learning_rate,
+            codes_used=self.usage.used or None,
+            perplexity=self.usage.perplexity or None,
         )
 
     def _save_is_due(self, clock: Clock) -> bool:
@@ -243,6 +319,7 @@ class Trainer:
     def _validate(self, callbacks: Callbacks) -> None:
         if not self.validator or not self.process_group.is_main:
             return
+        start = time.monotonic()
         validation = self.validator.measure(self.network, self.ema, self.step, self.best_mel)
         if validation.best:
             self.best_mel = validation.mel
@@ -250,112 +327,76 @@ class Trainer:
             path = self.run_folder / "best.safetensors"
             save_model(path, self.ema, self.network.config, info)
         callbacks.validation(validation)
+        self._budget.validating = time.monotonic() - start
 
     # ---- a step ---------------------------------------------------------------------------
 
     def train_step(self, wave: Tensor) -> dict[str, Tensor]:
         """One step on waves (B, 1, N): discriminators first, then the generator against them.
 
-        Returns losses and gradient norms by name, scalars.
+        Returns losses and gradient norms by name, scalars on the device. Those of a GPU may be
+        overwritten by the next step.
 
         Raises:
-            NonFiniteError: a loss or gradient is not finite; the step that had it is not taken.
+            NonFiniteError: a loss or gradient is not finite; the step that had it is not taken. On
+                a GPU only `check_finite` notices.
         """
-        segment = self._seed_and_choose_segment(wave.shape[-1])
-        self._set_learning_rate()
-        with self._autocast():
-            output = self.network(wave, self._use_predicted_f0(len(wave)))
-        values: dict[str, Tensor] = {}
-
-        if segment is not None and self.step % self.config.adversarial.every == 0:
-            with self._autocast():
-                losses = self.codec_loss.discriminator_losses(
-                    wave[..., segment], output.wave[..., segment]
-                )
-            values |= self._optimize("discriminators", losses.pop("total")) | losses
-
-        with self._autocast():
-            losses = self.codec_loss.generator_losses(wave, output, segment)
-            losses["total"] = self.codec_loss.weighted_sum(losses)
-        values |= self._optimize("generator", losses["total"]) | losses
-
-        self._update_ema(output.quantized)
-        self._update_code_usage(output.quantized)
+        phase = phase_at(self.config, self.step, self.seconds)
+        if phase.decoder_only and not self.phase.decoder_only:
+            self._freeze_averages()
+        self.phase = phase
+        inputs = self._input_maker.inputs(
+            wave,
+            self.step,
+            adversarial=phase.adversarial,
+            predicts_f0=self.network.predicts_f0,
+        )
+        for optimizers in self.optimizers.values():
+            optimizers.set_rate(phase.learning_rate)
+        values = self._run_step(self._kind(phase), inputs)
         self.step += 1
-        self._in_step = False
-        values = {name: value.detach() for name, value in values.items()}
-        self.process_group.all_reduce_mean(values.values())
+        self._unchecked += 1
+        every = self.config.codebook.replace_dead_codes_every
+        usage_is_due = self.step % (every or USAGE_WINDOW) == 0
+        if usage_is_due or self.device.type == "cpu":
+            self.check_finite()
+        if usage_is_due:
+            counts = self.usage.check()
+            if every and not phase.decoder_only:
+                searched = self._computation.searched
+                self.usage.replace_dead_codes(counts, searched, self.ema, self.process_group)
         return values
 
-    def _seed_and_choose_segment(self, samples: int) -> slice | None:
-        """Seed the random numbers of this step; returns the samples of each crop, of `samples`,
-        that the discriminators see, or None while they take no part.
+    def check_finite(self) -> None:
+        """Make sure that every step was taken; the host waits for the device.
 
-        The step and the seed determine all random numbers, so that resuming needs no state. The
-        segment is the same in all processes; what follows, such as dropout, differs between them as
-        it does within a batch.
+        Raises:
+            NonFiniteError: one was not, because a loss or gradient is not finite. The state is that
+                before it, and so is `step`.
         """
-        seed, rank = self.config.seed, self.process_group.rank
-        torch.manual_seed(seed * 1_000_003 + self.step)
-        segment = None
-        if self.config.adversarial_at(self.step):
-            length = self.config.adversarial.segment_samples() or samples
-            start = int(torch.randint(samples - length + 1, ())) if length < samples else 0
-            segment = slice(start, start + length)
-        if rank:
-            torch.manual_seed((seed + 7919 * rank) * 1_000_003 + self.step)
-        return segment
+        failed, torn, completed = self._computation.outcome.read()
+        self._computation.outcome.reset()
+        self.step -= self._unchecked - completed
+        self._unchecked = 0
+        self._torn |= torn
+        if failed:
+            raise NonFiniteError("the loss or its gradient is not finite")
 
-    def _set_learning_rate(self) -> None:
-        for optimizers in self.optimizers.values():
-            optimizers.set_rate(learning_rate(self.step, self.config.optimizer))
-
-    def _autocast(self) -> torch.autocast:
-        precision = self.config.precision
-        enabled = bfloat16_pays(self.device) if precision == "auto" else precision == "bfloat16"
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=enabled)
-
-    def _use_predicted_f0(self, crops: int) -> Tensor | None:
-        """Whether the excitation of each crop follows the F0 that the decoder predicts: bool
-        (crops,), or None for models that predict none.
-
-        On average it does for the fraction `predicted_f0_fraction` of them: the decoder learns both
-        to cope with its own errors and to use the true F0 of streams that carry it.
-        """
-        if not self.network.predicts_f0:
-            return None
-        return (torch.rand(crops) < self.config.predicted_f0_fraction).to(self.device)
-
-    def _optimize(self, name: str, total: Tensor) -> dict[str, Tensor]:
-        """One step of an optimizer on a loss, a scalar; returns the gradient norm by its name."""
-        norm = apply_gradients(
-            total,
-            self.modules[name].parameters(),
-            self.optimizers[name],
-            self.config.optimizer.clip_norm,
-            self.process_group,
+    def _kind(self, phase: Phase) -> StepKind:
+        every = self.config.adversarial.every
+        return StepKind(
+            adversarial=phase.adversarial,
+            discriminators=phase.adversarial and self.step % every == 0,
+            decoder_only=phase.decoder_only,
         )
-        self._in_step = True
-        return {GRADIENT_NORM + name: norm}
 
     @torch.no_grad()
-    def _update_ema(self, quantized: Quantized) -> None:
-        """Update the moving averages: of codes that have one, then of all weights."""
-        if not self.config.freeze_encoder:
-            self.network.quantizer.update_ema(quantized, self.process_group.all_reduce_sum)
-        # Early in a run the average follows closely, or it would be mostly the random start.
-        decay = min(self.config.ema_decay, (1 + self.step) / (10 + self.step))
+    def _freeze_averages(self) -> None:
+        """Give encoder and quantizer their averages, which are exported: the decoder is to learn
+        from the tokens of these."""
         for name, value in self.network.state_dict().items():
-            self.ema[name].lerp_(value, 1 - decay)
-
-    def _update_code_usage(self, quantized: Quantized) -> None:
-        """Count the tokens of this step; at intervals, replace dead codes."""
-        self.usage.add(quantized, self.process_group)
-        every = self.config.codebook.replace_dead_codes_every
-        if (self.step + 1) % (every or USAGE_WINDOW) == 0:
-            counts = self.usage.check()
-            if every:
-                self.usage.replace_dead_codes(counts, quantized, self.ema, self.process_group)
+            if name.startswith(("encoder.", "quantizer.")):
+                value.copy_(self.ema[name])
 
 
 def _local_items(process_group: ProcessGroup, batch_size: int) -> range:
@@ -363,8 +404,3 @@ def _local_items(process_group: ProcessGroup, batch_size: int) -> range:
         return process_group.local_items(batch_size)
     except ValueError as error:
         raise ConfigError(str(error)) from error
-
-
-def _under(prefix: str, tensors: Named) -> dict[str, Tensor]:
-    start = prefix + "/"
-    return {name.removeprefix(start): t for name, t in tensors.items() if name.startswith(start)}

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -131,3 +135,43 @@ def test_formats_that_cannot_hold_the_audio_say_so(
     ran = here("decompress", "a.bcdc", "-o", "o.flac", "--model", toy_model)
     assert ran.code == 1 and "flac cannot hold 9 channels at 16000 Hz" in ran.stderr
     assert not (tmp_path / "o.flac").exists()
+
+
+def test_floats_of_another_scale_are_refused(here: Here, tmp_path: Path, toy_model: Path) -> None:
+    """16-bit numbers in a file of floats; what is loud is coded."""
+    wave = 0.5 * np.sin(np.arange(4000) / 9)
+    for name, factor in (("wrong.wav", 32767), ("loud.wav", 20)):
+        soundfile.write(tmp_path / name, factor * wave, 16000, subtype="FLOAT")
+    ran = here("compress", "wrong.wav", "loud.wav", "--model", toy_model)
+    assert (
+        ran.code == 1 and "wrong.wav: samples reach 16383.5 where full scale is 1.0" in ran.stderr
+    )
+    assert [path.name for path in tmp_path.glob("*.bcdc")] == ["loud.bcdc"]
+
+
+WRITE_BEYOND_LIMIT = """
+import resource, sys
+from pathlib import Path
+import numpy as np
+from bigcodec_cli.audio.pcm import Encoding
+from bigcodec_cli.audio.writer import AudioForm, open_sink
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), -1))
+kind, wave = sys.argv[1], np.random.default_rng(0).uniform(-1, 1, (1, 160000)).astype(np.float32)
+form = AudioForm(kind=kind, encoding=Encoding.S16, rate=16000, channels=1, frames=160000)
+try:
+    sink = open_sink(Path("out"), form)
+    sink.write(wave)
+    sink.finish()
+except OSError as error:
+    print(error.strerror)
+"""
+
+
+@pytest.mark.parametrize("kind", ["wav", "flac", "ogg"])
+@pytest.mark.parametrize("limit", [20, 20_000])
+def test_a_file_that_cannot_grow_is_told_in_the_words_of_the_system(
+    tmp_path: Path, kind: str, limit: int
+) -> None:
+    command = [sys.executable, "-c", WRITE_BEYOND_LIMIT, kind, str(limit)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == (os.strerror(errno.EFBIG) + "\n", "")

@@ -13,17 +13,26 @@ import numpy as np
 import pytest
 
 import bcdc
+import bigcodec_cli as bigcodec
 from bcdc.blocks import is_short, seek_table, stored_block, trailer_check
 from bcdc.header import write_header
 from bcdc.varint import put_varint
+from bigcodec_cli.console.messages import CliError
 from bigcodec_cli.files.containers import too_many_tokens, too_much_audio
 from bigcodec_models import Codec
 
 Here = Callable[..., Any]
 
 
-def bomb(model: Path, seconds: int, rate: int = 16000, channels: int = 1, **geometry: Any) -> bytes:
-    """A container of blocks without any bytes, every checksum right."""
+def bomb(
+    model: Path,
+    seconds: int,
+    rate: int = 16000,
+    channels: int = 1,
+    first: bytes = b"",
+    **geometry: Any,
+) -> bytes:
+    """A container of blocks without any bytes, but for the first, every checksum right."""
     header = bcdc.Header(
         fingerprint=Codec.load(model).fingerprint[:6],
         sample_rate=rate,
@@ -33,7 +42,9 @@ def bomb(model: Path, seconds: int, rate: int = 16000, channels: int = 1, **geom
     )
     frames, full = header.frames_of(seconds * rate), header.block_frames
     blocks = [
-        stored_block(b"", index, header.full_block_bytes, is_short(index, frames, full))
+        stored_block(
+            b"" if index else first, index, header.full_block_bytes, is_short(index, frames, full)
+        )
         for index in range(-(-frames // full))
     ]
     body = put_varint(seconds * rate) + bytes(2)
@@ -85,12 +96,24 @@ def test_tokens_without_number_are_not_decoded_unasked(
         (tmp_path / "bomb.bcdc").write_bytes(data)
         ran = here("test", "--json", "bomb.bcdc")
         facts = json.loads(ran.stdout)
-        assert ran.code == 0 and not facts["tokens_decoded"] and "--allow-long" in facts["note"]
+        assert ran.code == 1 and facts["status"] == "failed" and facts["error"] in ran.stderr
+        assert "checksums are right, but not all is decoded" in facts["error"]
+        assert facts["error"].endswith("use --allow-long")
         assert here("tokens", "extract", "bomb.bcdc").code == 1
         assert "--allow-long" in here("decompress", "--recover", "bomb.bcdc").stderr
         (tmp_path / "bomb.bcdc").write_bytes(data[:-4] + b"\0\0\0\0")
         assert here("test", "bomb.bcdc").stderr.endswith("last checksum does not match\n")
         assert "--allow-long" in here("decompress", "--recover", "bomb.bcdc").stderr
+
+
+def test_what_is_not_decoded_to_its_end_is_decoded_as_far_as_is_free(
+    here: Here, tmp_path: Path, toy_model: Path
+) -> None:
+    data = bomb(toy_model, 88, 16000, 2, first=b"\xff" * 40, hop=4, codebook_sizes=(2,))
+    assert bcdc.read(data).frames == 88 * 4000
+    (tmp_path / "bomb.bcdc").write_bytes(data)
+    ran = here("test", "bomb.bcdc")
+    assert ran.code == 1 and "bomb.bcdc: block 0: its bytes stand for no tokens" in ran.stderr
 
 
 def test_with_allow_long_they_are_decoded(
@@ -148,3 +171,14 @@ def test_more_samples_a_second_than_the_limit_are_refused(
     for command in (["info"], ["test"], ["decompress", "--model", str(toy_model)]):
         ran = here(*command, "bomb.bcdc")
         assert ran.code == 1 and "above the limit of 2^22 samples a second" in ran.stderr
+
+
+def test_python_has_the_same_limits(toy_model: Path) -> None:
+    data = bomb(toy_model, 88, 16000, 2, hop=4, codebook_sizes=(2,))
+    for read in (bigcodec.read_tokens, bigcodec.decompress):
+        with pytest.raises(CliError, match="tokens in .* if that is right, use allow_long=True"):
+            read(data)
+    short = bomb(toy_model, 2, hop=200)
+    assert bigcodec.read_tokens(short).tokens.shape == (1, 160, 1)
+    with pytest.raises(CliError, match="1.0 hours of audio"):
+        bigcodec.decompress(bomb(toy_model, 3601, hop=200), model=toy_model)

@@ -25,6 +25,7 @@ WAITING = [
     (["compress", "--filelist", "-"], BOTH),
     (["decompress", "-", "-o", "out.wav"], BOTH[1:]),  # these two have much to import
     (["compare", "fifo", "fifo"], BOTH[:1]),
+    (["tokens", "extract", "fifo", "none.wav", "-o", "out.npz"], BOTH[1:]),
 ]
 
 

@@ -133,8 +133,8 @@ def test_tokens_go_out_and_in_again(
     ("name", "content", "words"),
     [
         ("a.jsonl", b"[1, 2]\n", "not a record of tokens"),
-        ("a.jsonl", b'{"hop": 200}\n', "the record lacks 'codebook_sizes'"),
-        ("a.jsonl", b"{}\n{}\n", "has 2 lines"),
+        ("a.jsonl", b'{"hop": 200, "tokens": [[1]]}\n', "the record lacks 'codebook_sizes'"),
+        ("a.jsonl", b"{}\n{}\n", "a.jsonl: 2: the record lacks 'tokens'"),
         ("a.jsonl", b"[" * 100_000 + b"\n", "not a record of tokens"),
         ("a.npy", b"\x93NUMPY nothing", "not a .npy array"),
         ("a.npy", b"", "a.npy: "),
@@ -235,7 +235,9 @@ def test_output_formats(
 def test_models_are_removed(here: Here, toy_model: Path) -> None:
     assert here("models", "import", toy_model, "--name", "mine").code == 0
     assert here("models", "default", "mine").code == 0
-    assert here("models", "remove", "mine").code == 0
+    asked = here("models", "remove", "mine")
+    assert asked.code == 1 and "-y does so where nobody can be asked" in asked.stderr
+    assert here("models", "remove", "-y", "mine").code == 0
     assert b"mine" not in here("models", "list").stdout
     assert here("models", "default").stdout == b"lite\n"
     assert "mine: no such model" in here("models", "remove", "mine").stderr

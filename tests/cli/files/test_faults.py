@@ -138,7 +138,7 @@ def limited(size: int) -> Callable[[], None]:
     return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
 
-@pytest.mark.parametrize("suffix", ["wav", "flac", "ogg"])
+@pytest.mark.parametrize("suffix", ["wav", "flac", "ogg", "opus", "mp3"])
 def test_a_full_disk_leaves_nothing(
     start: Start, tmp_path: Path, toy_model: Path, packed: bytes, suffix: str
 ) -> None:
@@ -149,6 +149,22 @@ def test_a_full_disk_leaves_nothing(
     _, stderr = process.communicate(timeout=120)
     assert process.returncode == 1
     assert f"cannot write out.{suffix}".encode() in stderr and b"Traceback" not in stderr
+    assert names(tmp_path) == before
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "npz"])
+def test_a_full_disk_ends_a_file_of_many(
+    start: Start, tmp_path: Path, packed: bytes, suffix: str
+) -> None:
+    """At once: nothing that follows could go into it."""
+    (tmp_path / "a.bcdc").write_bytes(packed)
+    files = ["a.bcdc", *(f"{n}.bcdc" for n in range(9))]
+    for name in files[1:]:
+        (tmp_path / name).write_bytes(packed)
+    before = names(tmp_path)
+    command = ["tokens", "extract", *files, "-o", f"all.{suffix}"]
+    _, stderr = start(*command, preexec_fn=limited(5000)).communicate(timeout=120)
+    assert stderr == f"bigcodec: all.{suffix}: cannot be written: File too large\n".encode()
     assert names(tmp_path) == before
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import signal
@@ -128,6 +129,33 @@ def test_what_a_killed_process_left_is_cleaned_up(tmp_path: Path, toy_model: Pat
     assert subprocess.run([*command, "a.wav", "-q"], cwd=tmp_path).returncode == 0
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert names == {"a.bcdc", live.temporary.name, *others}
+    live.discard()
+
+
+@pytest.mark.parametrize("has_locks", [True, False])
+@pytest.mark.parametrize("machine", ["own", "other"])
+def test_where_no_lock_tells_leftovers_must_be_old(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_locks: bool, machine: str
+) -> None:
+    """As on file systems of clusters, which other machines write to."""
+
+    def no_locks(_descriptor: int, _how: int) -> None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    live = AtomicOutput(tmp_path / "c", overwrite=False)
+    own = live.temporary.name[-len("-01234567.tmp") :]
+    name = ".a.bigcodec-0123abcd" + (own if machine == "own" else "-ffffffff.tmp")
+    (tmp_path / name).touch()
+    if not has_locks:
+        monkeypatch.setattr(fcntl, "flock", no_locks)
+    for is_old in (False, True):
+        if is_old:
+            monkeypatch.setattr("bigcodec_cli.files.atomic._STALE_SECONDS", -1)
+        monkeypatch.setattr("bigcodec_cli.files.atomic._swept", set())
+        AtomicOutput(tmp_path / "b", overwrite=False).discard()
+        is_gone = is_old or (has_locks and machine == "own")
+        assert (tmp_path / name).exists() != is_gone
+        assert live.temporary.exists() or (is_old and not has_locks)
     live.discard()
 
 

@@ -28,6 +28,7 @@ STEPS_PER_SECOND = 2.5
 def report(step: int, **changes: Any) -> Progress:
     fields: dict[str, Any] = {
         "step": step,
+        "expected_steps": 400,
         "losses": {"mel": 4 - step / 1000, "vq": 0.02, "total": 60.0},
         "gradient_norms": {"generator": 20.0},
         "learning_rate": 1e-4,
@@ -150,7 +151,7 @@ def test_plain_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     out, err = capsys.readouterr()
     hint, line, validation = err.splitlines()
     assert out == "" and "bigcodec-cli[train]" in hint
-    assert line.startswith("step 100: 2.50 steps/s, 2 min left, mel 3.9 vq 0.02 total 60, grad")
+    assert line.startswith("step 100: 2.50 steps/s, 2 min left, mel 3.9, vq 0.02, total 60, grad")
     assert "codes 40" in line and line.endswith("25% waiting for data")
     assert validation == "step 100: validation mel 1.5 pesq 1.9 (best)"
 
@@ -287,7 +288,8 @@ def check_row(step: int, **changes: Any) -> dict[str, Any]:
 def parse_summary(run: Path) -> tuple[ET.Element, str]:
     """The page, well-formed and standing alone, and its words."""
     text = write_summary(run).read_text(encoding="utf-8")
-    assert not re.search(r"https?:|<script|<link|<img|@import|url\(|src=|href=", text)
+    assert not re.search(r"https?:|<script|<link|@import|url\(|href=", text)
+    assert all(source.startswith("data:") for source in re.findall(r'src="([^"]*)"', text))
     assert not re.search(r"\b(nan|inf|None)\b", re.sub(r"<style>.*</style>", "", text, flags=re.S))
     page = ET.fromstring(text.removeprefix("<!DOCTYPE html>"))
     return page, " ".join(" ".join(page.itertext()).split())
@@ -394,3 +396,23 @@ def test_summary_shows_names_as_they_are(tmp_path: Path) -> None:
     page, words = parse_summary(write_run(tmp_path / "a <b> & c", rows, config))
     assert "a <b> & c" in words and "<b>&\"'" in words and "a & b, ü=0.3" in words
     assert "losses/<i>" in charts_of(page)
+
+
+@pytest.mark.usefixtures("without_tensorboard")
+@pytest.mark.parametrize("columns", [40, 60, 80, 200])
+def test_a_bar_never_ends_within_a_number(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    columns: int,
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    with open_log(tmp_path, show_progress=True) as log:
+        log.progress(report(200))
+    shown = [line for line in capsys.readouterr().err.split("\r") if "200/400" in line]
+    assert shown and all(len(line.rstrip()) <= columns for line in shown)
+    rest = shown[-1].partition("200/400")[2].strip()
+    whole = "2.50 steps/s, 2 min left, mel 3.8, vq 0.02, total 60, grad generator 20.0, "
+    whole += "lr 1.00e-04, codes 40"
+    assert rest == "" or f"{whole}, ".startswith(f"{rest}, ")
+    assert (rest == whole) == (columns == 200)

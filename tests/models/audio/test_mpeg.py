@@ -138,3 +138,61 @@ def test_tags_between_two_files_are_no_fault(read: Read, tag: str) -> None:
     content = mp3(noise_and_silence())
     samples, fault = read((content + TAGS[tag] + ID3V1) * 2)
     assert fault is None and len(samples) == 2 * RATE * 6
+
+
+def with_vbri(content: bytes, declared: int) -> bytes:
+    """Beginning with a VBRI frame, as of Fraunhofer, in place of the Info frame."""
+    tag = b"VBRI" + struct.pack(
+        ">HHHIIHHHH", 1, DELAY, 75, len(content), declared, 1, 1, 2, declared
+    )
+    size = content.index(content[:2], 2)
+    frame = content[:4].ljust(36, b"\0") + tag
+    return frame.ljust(size, b"\0")[:size] + without_info(content)
+
+
+def test_a_vbri_frame_is_no_audio_and_declares_the_length(read: Read) -> None:
+    content = mp3(noise_and_silence(), mode="CONSTANT")
+    count, size = frame_count(content), len(without_info(content)) // frame_count(content)
+    file = with_vbri(content, count)
+    samples, fault = read(file)
+    assert fault is None and np.array_equal(samples, read(without_info(content))[0])
+    assert read(with_vbri(content, count + 1))[1] is None  # it may count itself
+    joined, fault = read(file + file)
+    assert fault is None and len(joined) == 2 * len(samples)
+    start, fault = read(file[: -10 * size])
+    assert fault == f"was cut short: {count - 10} of its {count} frames are there"
+    assert len(start) == len(samples) - 10 * FRAME
+
+
+KBPS = {1: (448, 192, 64), 2: (384, 192, 64)}
+BITRATE_INDEX = {(1, 448): 14, (1, 192): 6, (1, 64): 2, (2, 384): 14, (2, 192): 10, (2, 64): 4}
+"""Of MPEG 1, at 48 kHz, where all frames of a bit rate have the same size."""
+
+
+def silence(layer: int, kbps: int, frames: int) -> bytes:
+    """Frames of MPEG 1, layer 1 or 2, that allocate no bits to any subband."""
+    samples = {1: 384, 2: 1152}[layer]
+    header = bytes([0xFF, 0xF9 | (4 - layer) << 1, BITRATE_INDEX[layer, kbps] << 4 | 1 << 2, 0])
+    return header.ljust(samples // 8 * kbps * 1000 // 48000, b"\0") * frames
+
+
+@pytest.mark.parametrize("layer", [1, 2])
+@pytest.mark.parametrize("order", [(0,), (2,), (0, 2), (2, 0), (0, 1, 2, 2), (1, 0, 2)])
+def test_layers_1_and_2_are_read_in_full_whatever_their_bit_rates(
+    read: Read, layer: int, order: tuple[int, ...]
+) -> None:
+    samples = {1: 384, 2: 1152}[layer]
+    pieces = [silence(layer, KBPS[layer][k], 300) for k in order]
+    content, count = b"".join(pieces), 300 * len(order)
+    for file in (content, b"ID3\4\0\0\0\0\0\12" + bytes(10) + content + b"TAG" + bytes(125)):
+        got, fault = read(file)
+        assert fault is None and len(got) == count * samples
+    got, fault = read(content[:-3])
+    assert fault == "was cut short: its last frame is not complete"
+    assert len(got) == (count - 1) * samples
+    got, fault = read(content + b"something else " * 99)
+    assert (
+        fault is not None
+        and "that are not MP3 audio" in fault
+        and len(got) >= (count - 1) * samples
+    )

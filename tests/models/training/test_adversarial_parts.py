@@ -213,7 +213,8 @@ def test_a_run_weighs_each_discriminator_as_configured(batch: Batch) -> None:
     torch.manual_seed(0)
     table = small_discriminators(mrd=0.25, mpd=3)
     codec_loss = CodecLoss(toy(discriminators=table, adversarial={"loss": "bce"}))
-    losses = codec_loss.generator_losses(batch.real, reconstruction(batch.blurred), slice(None))
+    seen = (batch.real, batch.blurred)
+    losses = codec_loss.generator_losses(batch.real, reconstruction(batch.blurred), seen)
     adversarial = matching = torch.zeros(())
     discriminators = dict(codec_loss.discriminators.items())
     assert set(discriminators) == {"mrd", "mpd"}
@@ -320,7 +321,7 @@ def train(folder: Path, run: Path, steps: int, **changes: Any) -> Trainer:
 
 MIXED: dict[str, Any] = {
     "discriminators": small_discriminators(mrd=0.5, mssbcqt=2),
-    "adversarial": {"loss": "hinge", "segment_seconds": 0.25},
+    "adversarial": {"loss": "hinge", "segment_seconds": 0.25, "rotate_phases": True},
     "losses": {"stft_weight": 1.0, "loudness_weight": 2.0, "wave_l1_weight": 0.1},
 }
 

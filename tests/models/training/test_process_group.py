@@ -20,7 +20,7 @@ from bigcodec_models.architectures.network import CodecNetwork
 from bigcodec_models.training.config import CropConfig, LossConfig, TrainConfig
 from bigcodec_models.discriminators import PRESETS as DISCRIMINATORS
 from bigcodec_models.training.codec_loss import CodecLoss
-from bigcodec_models.training.optimizers import apply_gradients
+from bigcodec_models.training.optimizers import clipped_gradients
 from bigcodec_models.training.process_group import SINGLE_PROCESS, ProcessGroup
 
 alone = len(sys.argv) > 2
@@ -41,12 +41,14 @@ items = group.local_items(4)
 real = wave[items.start : items.stop]
 output = network(real)
 total = codec_loss.discriminator_losses(real, output.wave)["total"]
-still = torch.optim.SGD([torch.zeros(1)], lr=0)
 parameters = [*codec_loss.parameters()]
-norm = apply_gradients(total, parameters, still, 1e9, group)
+norm, finite = clipped_gradients(total, parameters, 1e9, group)
+assert finite == 1
 results = [p.grad.clone() for p in parameters] + [norm]
-losses = codec_loss.generator_losses(real, output, slice(None))
-norm = apply_gradients(codec_loss.weighted_sum(losses), network.parameters(), still, 1e9, group)
+losses = codec_loss.generator_losses(real, output, (real, output.wave))
+total = codec_loss.weighted_sum(losses)
+norm, finite = clipped_gradients(total, network.parameters(), 1e9, group)
+assert finite == 1
 results += [p.grad for p in network.parameters() if p.grad is not None] + [norm]
 torch.manual_seed(2)
 codebook = EMACodebook(6, QuantizerConfig(codebook_size=16, codebook_dim=3, kind="ema"))
