@@ -61,6 +61,8 @@ def check_request(address: str, batch: Batch, where: InputOptions, config: Compr
         raise click.UsageError("--ray is for many files, and -o names one; use --output-dir DIR")
     if config.raw is not None:
         raise click.UsageError("--ray takes no --raw input")
+    if config.engine == "onnx" and config.device != "cpu":
+        raise CliError("--engine onnx: runs on CPUs; with --ray, add --device cpu")
     if config.device not in ("auto", "cpu", "cuda"):
         raise click.UsageError(
             f"--device {config.device}: Ray says which; with --ray auto, cpu or cuda"
@@ -126,8 +128,10 @@ def _run(
 
 def _job_spec(config: CompressConfig, encoder: AudioEncoder, batch: Batch, mark: str) -> JobSpec:
     prior = encoder.prior
+    # One engine everywhere: where codes are nearly tied, another may give another token.
+    engine = encoder.codec.engine if config.device == "cpu" else "torch"
     return JobSpec(
-        config=config,
+        config=dataclasses.replace(config, engine=engine),
         outputs=dataclasses.replace(batch.options.outputs, mark=mark),
         folder=str(Path.cwd()),
         home=str(home().absolute()),

@@ -47,7 +47,9 @@ class AudioEncoder:
         Raises:
             CliError: one of them is not at hand, or cannot be used.
         """
-        codec, description = load_codec(config.model, config.device, f0=config.f0)
+        codec, description = load_codec(
+            config.model, config.device, f0=config.f0, engine=config.engine
+        )
         return cls.of(codec, config, description)
 
     @classmethod
@@ -82,7 +84,7 @@ class AudioEncoder:
     @property
     def short_width(self) -> int:
         """The same for short recordings."""
-        return self.config.batch_size or (SHORT_AT_ONCE if self.codec.device.type == "cpu" else 1)
+        return self.config.batch_size or (SHORT_AT_ONCE if self.codec.side_by_side else 1)
 
     def open_job(self, job: Job, outputs: OutputOptions, reporter: Reporter) -> CompressJob:
         """A task for one audio file; see `CompressJob`."""

@@ -15,6 +15,7 @@ from bigcodec_cli.commands.options import (
     batch_options,
     check_container_name,
     device_option,
+    engine_option,
     f0_option,
     input_options,
     raw_options,
@@ -44,6 +45,7 @@ _CODERS = [coder.name.lower() for coder in bcdc.Coder]
 )
 @f0_option
 @device_option
+@engine_option
 @click.option(
     "--batch-size",
     metavar="N",
@@ -68,6 +70,7 @@ def command(
     coder: str,
     f0: str | None,
     device: str,
+    engine: str,
     batch_size: int | None,
     downmix: bool,
     raw: RawFormat | None,
@@ -103,6 +106,7 @@ def command(
         coder=coder,
         f0=f0,
         device=device,
+        engine=engine,
         batch_size=batch_size,
         downmix=downmix,
         raw=raw,

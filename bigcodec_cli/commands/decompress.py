@@ -16,6 +16,7 @@ from bigcodec_cli.commands.options import (
     batch_options,
     batch_size_option,
     device_option,
+    engine_option,
     input_options,
     kind_of_output,
 )
@@ -34,6 +35,7 @@ _PRECISIONS = ("float32", "bfloat16")
     shell_complete=complete_models,
 )
 @device_option
+@engine_option
 @batch_size_option
 @click.option(
     "--precision",
@@ -70,6 +72,7 @@ def command(
     how: BatchOptions,
     model: str | None,
     device: str,
+    engine: str,
     batch_size: int,
     precision: str,
     start: float,
@@ -108,6 +111,7 @@ def command(
     config = DecompressConfig(
         model=model,
         device=device,
+        engine=engine,
         batch_size=batch_size,
         precision=precision,
         kind=form,

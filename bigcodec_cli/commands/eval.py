@@ -12,7 +12,7 @@ import click
 
 from bigcodec_cli.commands.completing import complete_models
 from bigcodec_cli.commands.metric_options import list_option, metrics_option, recognizer_option
-from bigcodec_cli.commands.options import device_option, f0_option
+from bigcodec_cli.commands.options import device_option, engine_option, f0_option
 from bigcodec_cli.console.messages import CliError, error_line, note, visible
 from bigcodec_cli.evaluation.config import (
     BaselineError,
@@ -83,6 +83,7 @@ _OUTPUT = click.Path(path_type=Path)
     help="Number of processes. With several, they share the machine, and speeds are lower.",
 )
 @device_option
+@engine_option
 @click.option("-f", "--force", is_flag=True, help="Overwrite existing files.")
 def command(
     folder: Path,
@@ -98,6 +99,7 @@ def command(
     players: int,
     jobs: int,
     device: str,
+    engine: str,
     force: bool,
 ) -> None:
     """Evaluate models and other codecs on the speech in a folder.
@@ -115,6 +117,7 @@ def command(
         baselines=baselines,
         metrics=with_recognizer(metrics, recognizer),
         device=device,
+        engine=engine,
         jobs=jobs,
         f0=f0,
         recognizer=recognizer,

@@ -8,15 +8,25 @@ from typing import TYPE_CHECKING
 import click
 
 from bigcodec_cli.console.messages import CliError, note
-from bigcodec_cli.files.atomic import atomic_output, refuse_existing
+from bigcodec_cli.files.atomic import atomic_folder, atomic_output, refuse_existing
+from bigcodec_cli.model_store.store import model_path, read_stored
 
 if TYPE_CHECKING:
     from bigcodec_models.training.checkpoint import Checkpoint
 
 
 @click.command()
-@click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
+@click.argument("run", metavar="RUN|MODEL", type=click.Path(path_type=Path))
 @click.option("-o", "--output", metavar="OUT", required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["model", "onnx"]),
+    default="model",
+    show_default=True,
+    help="A model file of a run, or a folder of ONNX graphs of a model of 'models list', of a "
+    "model file or of a published checkpoint.",
+)
 @click.option(
     "--best", is_flag=True, help="The weights of the best validation in place of the newest."
 )
@@ -38,6 +48,7 @@ if TYPE_CHECKING:
 def command(
     run: Path,
     output: Path,
+    form: str,
     best: bool,
     name: str | None,
     license: str,
@@ -50,7 +61,15 @@ def command(
 
     With --portable, a folder of pieces of at most 15 MiB: generator and discriminators in
     bfloat16, without the state of the optimizer.
+
+    With --format onnx, a new folder with the graphs of a model, which are compared with the model
+    in torch before they get their name (docs/onnx.md). Needs the extra onnx.
     """
+    if form == "onnx":
+        if portable or best or half or name is not None:
+            raise click.UsageError("--format onnx takes a model as it is: no other options")
+        _export_graphs(str(run), output)
+        return
     if not run.is_dir():
         raise CliError(f"{run}: no such folder")
     if portable:
@@ -139,3 +158,29 @@ def _export_portable(run: Path, output: Path) -> None:
     files = save_portable(output, checkpoint)
     size = sum(file.stat().st_size for file in files) / (1 << 20)
     note(f"{output}: {len(files)} files, {size:.1f} MiB, step {checkpoint.step}")
+
+
+def _export_graphs(name: str, output: Path) -> None:
+    if output.exists():
+        raise CliError(f"{output}: already exists; name a new folder")
+    try:
+        from bigcodec_models.onnx.export import export_graphs, write_folder
+    except ModuleNotFoundError as error:
+        raise CliError(
+            f"--format onnx needs {error.name}: pip install 'bigcodec-cli[onnx]'"
+        ) from error
+    from bigcodec_models.codec import Codec
+    from bigcodec_models.onnx.verification import compare_with_torch
+
+    model, path = read_stored(name), model_path(name)
+    graphs = export_graphs(model, path if path.suffix == ".safetensors" else None)
+    result = compare_with_torch(
+        model.config, lambda f0: (Codec(model, f0=f0), Codec(graphs, f0=f0))
+    )
+    try:
+        with atomic_folder(output) as temporary:
+            write_folder(graphs, temporary)
+    except OSError as error:
+        raise CliError(f"{output}: cannot be written: {error.strerror}") from error
+    size = sum(file.stat().st_size for file in output.iterdir()) / (1 << 20)
+    note(f"{output}: {len(graphs.graphs)} graphs, {size:.1f} MiB; {result}")

@@ -58,6 +58,14 @@ device_option = click.option(
     help="Where the model runs; auto takes a GPU if there is one.",
 )
 
+engine_option = click.option(
+    "--engine",
+    type=click.Choice(["auto", "onnx", "torch"]),
+    default="auto",
+    show_default=True,
+    help="What runs the model; auto takes ONNX Runtime on a CPU, where there are graphs of it.",
+)
+
 batch_size_option = click.option(
     "--batch-size",
     metavar="N",

@@ -36,6 +36,7 @@ class EvalConfig:
     baselines: tuple[BaselineName, ...]
     metrics: tuple[str, ...]
     device: str
+    engine: str = "auto"
     jobs: int
     f0: str | None = None
     recognizer: Path | None = None

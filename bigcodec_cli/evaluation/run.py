@@ -84,7 +84,7 @@ class Worker:
     def __init__(self, config: EvalConfig) -> None:
         self.missing: dict[str, Missing] = {}
         self._codecs: list[CodecUnderTest] = [
-            Model(name, config.device, config.f0) for name in config.models
+            Model(name, config.device, config.f0, config.engine) for name in config.models
         ]
         for name in config.baselines:
             try:
@@ -235,6 +235,7 @@ def _start_worker(config: EvalConfig, threads: int) -> None:
     """Load the codecs in a new process; an error is kept until work is asked for."""
     global _worker
     torch.set_num_threads(threads)
+    os.environ["OMP_NUM_THREADS"] = str(threads)  # for ONNX Runtime
     try:
         _worker = Worker(config)
     except (CliError, ModelsError, BaselineError) as error:

@@ -190,6 +190,27 @@ def atomic_output(path: Path, *, overwrite: bool) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """A temporary folder beside `path` to fill; it becomes `path` if no exception leaves.
+
+    Raises:
+        CliError: `path` exists.
+        OSError: the folder cannot be made or renamed.
+    """
+    if os.path.lexists(path):
+        raise CliError(f"{path}: already exists; name a new folder")
+    temporary = path.with_name(f".{path.name[:40]}.bigcodec-{secrets.token_hex(4)}.tmp")
+    temporary.mkdir()
+    _folders.add(str(temporary))
+    try:
+        yield temporary
+        temporary.rename(path)
+    finally:
+        _folders.discard(str(temporary))
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextlib.contextmanager
 def temporary_folder() -> Iterator[Path]:
     """A folder for intermediate files, which `discard_all` knows."""
     with tempfile.TemporaryDirectory(prefix="bigcodec-") as name:

@@ -91,7 +91,7 @@ def test_version_is_the_same_everywhere() -> None:
     assert newest == ("Unreleased" if ".dev" in project["version"] else project["version"])
     assert all(f"Python :: 3.{minor}" in str(project["classifiers"]) for minor in (11, 12, 13))
     assert set(project["optional-dependencies"]) == {
-        *("eval", "baselines", "distillmos", "wer", "ray", "train", "dev")
+        *("eval", "baselines", "distillmos", "wer", "ray", "train", "onnx", "dev")
     }
 
 
