@@ -16,7 +16,7 @@ PIP := $(BIN)/python -m pip --quiet
 .venv/.installed-dev: .venv/.installed
 	$(PIP) install -e '.[dev]'
 	$(PIP) install -e '.[ray]' || echo "no Ray for this Python: tests of --ray will be skipped"
-	$(PIP) install --no-deps Resemblyzer
+	$(PIP) install --no-deps Resemblyzer distillmos xls-r-sqa
 	$(PIP) install pesq pyworld || echo "no C compiler: tests of PESQ and MCD will be skipped"
 	touch $@
 

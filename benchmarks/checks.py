@@ -13,6 +13,7 @@ from bigcodec_models.arrays import Tokens, Wave
 from bigcodec_models.checkpoints.model_file import LoadedModel, ModelInfo
 from bigcodec_models.codec import Codec
 from bigcodec_models.config import ModelConfig
+from bigcodec_models.inference.torch_engine import network_of
 from bigcodec_models.quantization.quantizer import Codebook
 
 _NEAR_TIE = 1e-5
@@ -48,7 +49,7 @@ def differences(codec: Codec, latent: Tensor, target: Tokens, tokens: Tokens) ->
         count = int((target[:, 1] != tokens[:, 1]).sum())
         further = f"; {count} of {len(tokens)} F0 tokens differ"
         target, tokens = target[:, 0], tokens[:, 0]
-    codebook = codec._network.quantizer.codebooks[0]
+    codebook = network_of(codec._engine).quantizer.codebooks[0]
     assert isinstance(codebook, Codebook)
     vectors = torch.nn.functional.normalize(codebook.in_proj(latent.t()), dim=-1)
     scores = vectors @ torch.nn.functional.normalize(codebook.codes, dim=-1).t()

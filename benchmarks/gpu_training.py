@@ -18,13 +18,15 @@ from torch import Tensor
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
+from benchmarks.report import write_section
 from bigcodec_models.config import PRESETS, SAMPLE_RATE
 from bigcodec_models.config_values import merged
 from bigcodec_models.data.crop_choice import Augmentation, CropChooser
 from bigcodec_models.data.device_crops import DeviceCrops, SampleBank
 from bigcodec_models.errors import NonFiniteError
 from bigcodec_models.training.config import recipe_for, with_settings
-from bigcodec_models.training.trainer import Callbacks, Trainer
+from bigcodec_models.training.events import Callbacks
+from bigcodec_models.training.trainer import Trainer
 
 _BLOCKS, _STEPS = 3, 5
 _SHOWN_KERNELS = 20
@@ -115,10 +117,12 @@ def cases(small: bool) -> list[Case]:
 
 class TrainingBenchmark:
     """Measures cases one after another for at most `seconds`. Every result is printed at once, and
-    appended to the file `out` as a line that begins with the name of the device."""
+    appended to the file `out` as a line that begins with the name of the device; without a file all
+    lines become a section of RESULTS.md."""
 
     def __init__(self, device: str, seconds: float, out: Path | None, *, small: bool) -> None:
         self._device, self._out, self._small = device, out, small
+        self._lines: list[str] = []
         self._end = time.monotonic() + seconds
         is_cuda = device.startswith("cuda")
         self._name = torch.cuda.get_device_name(device) if is_cuda else device
@@ -142,10 +146,14 @@ class TrainingBenchmark:
         self._part("not finite", lambda: self._not_finite(chosen[0]))
         for case in chosen[4:]:
             self._part(f"{case.title}: compiled", lambda case=case: self._time(case, True))
+        if self._out is None and not self._small:
+            text = "\n".join(self._lines)
+            write_section("GPU, training", f"Steps, best of {_BLOCKS} blocks.\n\n```\n{text}\n```")
 
     def _say(self, text: str) -> None:
         line = f"{self._name} | {text}"
         print(line, flush=True)
+        self._lines.append(line)
         if self._out is not None:
             with self._out.open("a", encoding="utf-8") as file:
                 file.write(line + "\n")

@@ -17,13 +17,13 @@ import numpy as np
 import torch
 
 import bcdc
-from bigcodec_cli.audio.channels import Samples
+from bigcodec_cli.audio.channels import Repeated, Samples, are_equal
 from bigcodec_cli.audio.reader import AudioInput
 from bigcodec_cli.coding.audio_encoder import AudioEncoder
 from bigcodec_cli.coding.compressor import Compressor
 from bigcodec_cli.coding.config import CompressConfig
 from bigcodec_cli.coding.decompressor import Decompressor, decode_part
-from bigcodec_cli.coding.recording import Recording, recording_of_audio
+from bigcodec_cli.coding.recording import Recording, may_be_equal, recording_of_audio
 from bigcodec_cli.coding.token_extraction import record_of_container
 from bigcodec_cli.coding.verification import verify_container
 from bigcodec_cli.console.messages import CliError
@@ -144,8 +144,10 @@ def decompress(
         _refuse_long(opened, name, span[1] - span[0])
     codec = _codec_of(opened, name, model, device, precision)
     with _naming(name):
-        blocks = _Blocks(opened.header.channels)
-        job = Decompressor(opened, blocks, span=span, prior=prior_of_container(opened))
+        channels = opened.header.restored_channels
+        blocks = _Blocks(channels)
+        sink = Repeated(blocks, channels)
+        job = Decompressor(opened, sink, span=span, prior=prior_of_container(opened))
         if span == (0, opened.num_samples):
             for piece in codec.decode_streams(job.sources, _width(opened.header)):
                 if piece.error is not None:
@@ -229,7 +231,9 @@ def _recording(
         blocks=iter([samples]),
     )
     geometry, codec = geometry_of(encoder.codec), encoder.codec
-    return recording_of_audio(source, codec.fingerprint, geometry, encoder.config.downmix)
+    downmix = encoder.config.downmix
+    equal = samples.size > 0 and may_be_equal(len(samples)) and are_equal(samples)
+    return recording_of_audio(source, codec.fingerprint, geometry, downmix, equal)
 
 
 def _container(encoder: AudioEncoder, recording: Recording) -> bytes:

@@ -56,6 +56,11 @@ INTERRUPTED = 130
 TERMINATED = 143
 
 
+_WITH_TORCH = ("torch", "safetensors", "numba")
+_LEFT_OUT = (*_WITH_TORCH, "huggingface_hub", "jinja2", "onnxruntime")
+"""Packages that requirements-light.txt leaves out, or of which one of two will do."""
+
+
 class _LazyGroup(click.Group):
     """Imports a command's module only when it is used, so that help answers at once."""
 
@@ -126,6 +131,10 @@ def run(arguments: Sequence[str]) -> int:
         return INTERRUPTED
     except (CliError, ModelsError) as error:
         error_line(str(error))
+    except ModuleNotFoundError as error:
+        if error.name not in _LEFT_OUT:
+            raise
+        error_line(_missing(error.name))
     except BrokenPipeError:
         _abandon_stdout()  # its reader has had enough, and needs no message
     except OSError as error:
@@ -133,6 +142,16 @@ def run(arguments: Sequence[str]) -> int:
     except MemoryError:
         error_line("out of memory")
     return 1
+
+
+def _missing(package: str) -> str:
+    """What to say where a package is needed that an install without torch leaves out."""
+    if package not in _WITH_TORCH:
+        return f"this needs {package}, which is not installed: pip install {package}"
+    return (
+        "this needs torch, which is not installed: pip install bigcodec-cli (without CUDA after "
+        "pip install torch --index-url https://download.pytorch.org/whl/cpu)"
+    )
 
 
 def _abandon_stdout() -> None:

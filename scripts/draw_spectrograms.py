@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import soundfile
 
-from bigcodec_cli.evaluation.media import grey_png, loudest_magnitude, spectrogram_shades
+from bigcodec_cli.pages.media import grey_png, loudest_magnitude, spectrogram_shades
 from bigcodec_models import Codec
 from bigcodec_models.config import SAMPLE_RATE
 

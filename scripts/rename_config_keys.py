@@ -11,6 +11,7 @@ in today's form stays as it is. End a run before its folder is rewritten; then i
 
 from __future__ import annotations
 
+import itertools
 import json
 import struct
 import sys
@@ -21,7 +22,7 @@ from typing import Any
 import safetensors.torch
 
 from bigcodec_models.checkpoints.fingerprint import fingerprint
-from bigcodec_models.config_values import build_dataclass
+from bigcodec_models.config_values import Setting, build_dataclass, settings_of
 from bigcodec_models.discriminators import PRESETS, expand_presets
 from bigcodec_models.training.config import TrainConfig
 
@@ -34,58 +35,19 @@ RENAMED = {
     "unit_codes": "l2_normalized_codes",
 }
 
+
+def _flat_name(setting: Setting) -> str:
+    """The name that a setting had in the flat table."""
+    newest = (setting.former or (setting.own_name,))[0]
+    return RENAMED.get(newest, newest)
+
+
 TABLES = {
-    "crops": {
-        "crop_seconds": "seconds",
-        "gain_db": "gain_db",
-        "noise_probability": "noise_probability",
-        "noise_snr_db": "noise_snr_db",
-    },
-    "optimizer": {
-        "optimizer": "kind",
-        "learning_rate": "learning_rate",
-        "final_learning_rate": "final_learning_rate",
-        "warmup_steps": "warmup_steps",
-        "decay_steps": "decay_steps",
-        "decay": "decay",
-        "beta1": "beta1",
-        "beta2": "beta2",
-        "weight_decay": "weight_decay",
-        "clip_norm": "clip_norm",
-    },
-    "losses": {
-        "mel_windows": "mel_windows",
-        "mel_weight": "mel_weight",
-        "loudness_weight": "loudness_weight",
-        "vq_weight": "vq_weight",
-        "f0_weight": "f0_weight",
-        "wave_l1_weight": "wave_l1_weight",
-        "wave_l2_weight": "wave_l2_weight",
-        "stft_windows": "stft_windows",
-        "stft_weight": "stft_weight",
-    },
-    "codebook": {
-        "codebook_loss": "loss",
-        "replace_dead_codes_every": "replace_dead_codes_every",
-    },
-    "adversarial": {
-        "adversarial_loss": "loss",
-        "adversarial_weight": "weight",
-        "feature_weight": "feature_weight",
-        "discriminator_start_step": "start_step",
-        "discriminator_every": "every",
-        "discriminator_segment_seconds": "segment_seconds",
-    },
-    "validation": {
-        "validate_every": "every",
-        "validation_fraction": "fraction",
-        "validation_clips": "clips",
-        "validation_seconds": "seconds",
-    },
-    "checkpoints": {
-        "checkpoint_minutes": "every_minutes",
-        "keep_every": "keep_every",
-    },
+    table: {_flat_name(setting): setting.own_name for setting in settings}
+    for table, settings in itertools.groupby(
+        (each for each in settings_of(TrainConfig) if each.name.count(".") == 1),
+        key=lambda setting: setting.name.partition(".")[0],
+    )
 }
 """Names of flat settings, and what they are called in each of today's tables."""
 

@@ -95,3 +95,20 @@ class Silence:
             silenced[:, max(0, start - self._at) : max(0, stop - self._at)] = 0
         self._at += samples.shape[1]
         self._sink.write(silenced)
+
+
+class Repeated:
+    """A sink that gives a recording of `channels` channels to another one: where it takes one
+    channel, as many that are equal."""
+
+    def __init__(self, sink: SampleSink, channels: int) -> None:
+        self._sink, self._channels = sink, channels
+
+    def write(self, samples: Samples) -> None:
+        """Take samples (channels, n), or (1, n)."""
+        self._sink.write(np.broadcast_to(samples, (self._channels, samples.shape[1])))
+
+
+def are_equal(samples: Samples) -> bool:
+    """Whether all channels of samples (channels, n) are."""
+    return bool((samples == samples[:1]).all())

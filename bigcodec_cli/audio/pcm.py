@@ -80,3 +80,8 @@ def encode(samples: Samples, encoding: Encoding) -> bytes:
     if encoding is Encoding.S24:
         return (integers.astype("<i4").view(np.uint8).reshape(-1, 4)[:, :3]).tobytes()
     return integers.astype(f"<i{encoding.size}").tobytes()
+
+
+def to_int16(wave: npt.NDArray[np.float32]) -> npt.NDArray[np.int16]:
+    """A wave (n,) as 16-bit samples, clipped at full scale."""
+    return np.frombuffer(encode(wave[None], Encoding.S16), "<i2")

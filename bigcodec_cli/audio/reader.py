@@ -1,4 +1,4 @@
-"""Reading audio by blocks: whatever soundfile reads, WAV from pipes, and raw PCM."""
+"""Reading audio by blocks: whatever soundfile or ffmpeg reads, WAV from pipes, and raw PCM."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ from bigcodec_cli.audio.wav_stream import FrameReader, WavSamples, read_header
 from bigcodec_cli.console.messages import CliError
 from bigcodec_cli.console.streams import standard_input
 from bigcodec_cli.files.atomic import temporary_folder
-from bigcodec_models.audio.audio_file import AudioFile, reason_of
+from bigcodec_models.audio.audio_file import reason_of
+from bigcodec_models.audio.ffmpeg import FfmpegMissingError
+from bigcodec_models.audio.source import open_source
 
 __all__ = ["Audio", "AudioInput", "Samples", "open_audio", "read_audio", "resample"]
 
@@ -48,11 +50,12 @@ class Audio:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AudioInput:
-    """An open audio file. `frames` is None where its length is not known beforehand.
+    """An open audio file. `frames` is None where its length is not known beforehand; `declared` is
+    then what it says of itself in seconds, None if it does not.
 
     `blocks` gives its samples (channels, n), float32, once; it raises CliError. When it has ended,
-    `fault` says why that was not all of the audio, None if it was. `is_checked` is false for rare
-    formats, where nobody can tell.
+    `fault` says why that was not all of the audio, None if it was. `doubt` says why nobody can tell
+    that the file holds no more, None if `fault` does; `remark` what of it is not read at all.
     """
 
     name: str
@@ -61,13 +64,15 @@ class AudioInput:
     frames: int | None
     blocks: Iterator[Samples]
     fault: Callable[[], str | None] = lambda: None
-    is_checked: bool = True
+    declared: float | None = None
+    doubt: str | None = None
+    remark: str | None = None
     tags: tuple[tuple[str, str], ...] = ()
 
     @property
     def seconds(self) -> float | None:
-        """Duration, where it is known beforehand."""
-        return None if self.frames is None else self.frames / self.rate
+        """Duration, where it is known beforehand, if not to the sample."""
+        return self.declared if self.frames is None else self.frames / self.rate
 
 
 @contextlib.contextmanager
@@ -91,6 +96,8 @@ def open_audio(path: Path | None, raw: RawFormat | None = None) -> Iterator[Audi
                 raise CliError(
                     f"{name}: is a .bcdc file; 'bigcodec decompress' restores it"
                 ) from None
+            if isinstance(error, FfmpegMissingError):
+                raise CliError(f"{name}: {error}") from error
             raise CliError(f"{name}: cannot be read as audio: {reason_of(error)}") from error
         yield dataclasses.replace(source, blocks=_checked(source))
 
@@ -163,7 +170,7 @@ def _open_stream(file: BinaryIO, name: str, stack: contextlib.ExitStack) -> Audi
 
 
 def _open_file(path: Path, name: str, stack: contextlib.ExitStack) -> AudioInput:
-    file = stack.enter_context(AudioFile(path))
+    file = stack.enter_context(open_source(path))
     if file.frames is not None and file.frames * file.channels > _MAX_SAMPLES:
         raise CliError(f"{name}: declares more samples than can be read")
     return AudioInput(
@@ -173,7 +180,9 @@ def _open_file(path: Path, name: str, stack: contextlib.ExitStack) -> AudioInput
         frames=file.frames,
         blocks=(np.ascontiguousarray(block.T) for block in file.blocks()),
         fault=lambda: file.fault,
-        is_checked=file.is_checked,
+        declared=file.seconds,
+        doubt=file.doubt,
+        remark=file.remark,
         tags=file.tags,
     )
 

@@ -1,4 +1,4 @@
-"""Writing audio by blocks: WAV and raw PCM to files and pipes, FLAC and Ogg Vorbis to files."""
+"""Writing audio by blocks: WAV and raw PCM to files and pipes; FLAC, Vorbis, Opus, MP3 to files."""
 
 from __future__ import annotations
 
@@ -16,11 +16,33 @@ import soundfile
 
 from bigcodec_cli.audio.channels import Samples
 from bigcodec_cli.audio.pcm import Encoding, encode
+from bigcodec_cli.audio.resampling import Grid, Resampler
 from bigcodec_cli.audio.wav_stream import WavFormat, WavWriter
 from bigcodec_cli.console.messages import CliError
 from bigcodec_cli.console.streams import standard_output
 
+SUFFIXES = {
+    ".wav": "wav",
+    ".flac": "flac",
+    ".ogg": "ogg",
+    ".oga": "ogg",
+    ".opus": "opus",
+    ".mp3": "mp3",
+    ".raw": "raw",
+    ".pcm": "raw",
+}
+"""The kinds of files that can be written, by suffix."""
+KINDS = tuple(dict.fromkeys(SUFFIXES.values()))
+_STREAMED = ("wav", "raw")
+"""Kinds that are written from beginning to end."""
 _SUBTYPES = {Encoding.S16: "PCM_16", Encoding.S24: "PCM_24"}
+_LOSSY = {"ogg": ("OGG", "VORBIS"), "opus": ("OGG", "OPUS"), "mp3": ("MP3", "MPEG_LAYER_III")}
+"""Format and subtype of libsndfile."""
+_RATES = {
+    "opus": (8000, 12000, 16000, 24000, 48000),
+    "mp3": (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000),
+}
+"""The rates that a kind can have, where it cannot have every one."""
 # libvorbis has no mode above it, and libsndfile 1.2.2 then crashes.
 _MAX_VORBIS_RATE = 200_000
 # libsndfile 1.2.2 crashes on one Vorbis write of many samples (seen with 20 million).
@@ -31,7 +53,7 @@ _TRIED_BYTES = 1 << 20
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AudioForm:
-    """What an output holds: `kind` is wav, flac, ogg or raw; `frames` is its length."""
+    """What an output holds: `kind` is one of KINDS; `frames` is its length."""
 
     kind: str
     encoding: Encoding
@@ -60,14 +82,27 @@ class AudioSink(Protocol):
 def open_sink(path: Path | None, form: AudioForm) -> AudioSink:
     """A sink into a new file, or to standard output (None) for what can be written as a stream.
 
+    Opus and MP3 know few rates: others are resampled to the next higher one that there is.
+
     Raises:
         OSError, CliError: it cannot be opened, or the format cannot hold this audio.
     """
-    if form.kind in ("flac", "ogg"):
-        if path is None:
-            raise ValueError("FLAC and Ogg need a file")
-        return _SoundfileSink(path, form)
-    return _PcmSink(path, form)
+    if is_streamed(form.kind):
+        return _PcmSink(path, form)
+    if path is None:
+        raise ValueError(f"{form.kind} needs a file")
+    rate = _rate_for(form)
+    return _SoundfileSink(path, form) if rate == form.rate else _ResamplingSink(path, form, rate)
+
+
+def is_streamed(kind: str) -> bool:
+    """Whether a kind of file can be written to a pipe as it is made."""
+    return kind in _STREAMED
+
+
+def _rate_for(form: AudioForm) -> int:
+    rates = _RATES.get(form.kind, (form.rate,))
+    return min((rate for rate in rates if rate >= form.rate), default=rates[-1])
 
 
 class _PcmSink:
@@ -109,9 +144,11 @@ class _PcmSink:
 class _SoundfileSink:
     def __init__(self, path: Path, form: AudioForm) -> None:
         self._path, self._form = path, form
-        subtype = "VORBIS" if form.kind == "ogg" else _SUBTYPES.get(form.encoding)
+        kind, subtype = _LOSSY.get(form.kind, ("FLAC", _SUBTYPES.get(form.encoding)))
         if form.kind == "ogg" and form.rate > _MAX_VORBIS_RATE:
             raise _cannot_hold(form)
+        if form.kind in _RATES and not form.frames:  # what is written then cannot be read
+            raise CliError(f"{form.kind} cannot hold a recording without samples; use --format wav")
         try:
             self._file = soundfile.SoundFile(
                 os.fsencode(path),
@@ -119,7 +156,7 @@ class _SoundfileSink:
                 form.rate,
                 form.channels,
                 subtype=subtype,
-                format=form.kind.upper(),
+                format=kind,
             )
         except soundfile.LibsndfileError as error:
             path.unlink(missing_ok=True)
@@ -166,6 +203,27 @@ class _SoundfileSink:
         top = 1 << (bits - 1)
         integers = np.clip(np.rint(table.astype(np.float64) * top), -top, top - 1)
         return integers.astype(np.int32) << (32 - bits)
+
+
+class _ResamplingSink:
+    """Writes at another rate than what it takes."""
+
+    def __init__(self, path: Path, form: AudioForm, rate: int) -> None:
+        self._resampler = Resampler(Grid(form.rate, rate))
+        frames = -(-form.frames * rate // form.rate)
+        self._sink = _SoundfileSink(path, dataclasses.replace(form, rate=rate, frames=frames))
+
+    def write(self, samples: Samples) -> None:
+        for piece in self._resampler.push(samples):
+            self._sink.write(piece)
+
+    def finish(self) -> None:
+        for piece in self._resampler.finish():
+            self._sink.write(piece)
+        self._sink.finish()
+
+    def close(self) -> None:
+        self._sink.close()
 
 
 def _cannot_hold(form: AudioForm) -> CliError:

@@ -27,11 +27,11 @@ import click
 from bigcodec_cli import __version__
 from bigcodec_cli.cluster.ray_worker import Dispatcher, JobSpec, WorkerPool, write_jobs
 from bigcodec_cli.coding.config import CompressConfig
-from bigcodec_cli.console.messages import CliError, note
+from bigcodec_cli.console.messages import CliError
 from bigcodec_cli.files.atomic import discard_marked
 from bigcodec_cli.files.batch import Batch
 from bigcodec_cli.files.inputs import InputOptions, Job
-from bigcodec_cli.model_store.store import home
+from bigcodec_cli.model_store.store import home, introduce_model
 
 if TYPE_CHECKING:
     from bigcodec_cli.coding.audio_encoder import AudioEncoder
@@ -61,14 +61,16 @@ def check_request(address: str, batch: Batch, where: InputOptions, config: Compr
         raise click.UsageError("--ray is for many files, and -o names one; use --output-dir DIR")
     if config.raw is not None:
         raise click.UsageError("--ray takes no --raw input")
+    if config.engine == "onnx" and config.device != "cpu":
+        raise CliError("--engine onnx: runs on CPUs; with --ray, add --device cpu")
     if config.device not in ("auto", "cpu", "cuda"):
         raise click.UsageError(
             f"--device {config.device}: Ray says which; with --ray auto, cpu or cuda"
         )
 
 
-def compress_on_ray(address: str, config: CompressConfig, batch: Batch) -> None:
-    """Compress the batch's files on a cluster.
+def compress_on_ray(address: str, config: CompressConfig, batch: Batch, introduce: bool) -> None:
+    """Compress the batch's files on a cluster; with `introduce`, say with which model.
 
     Raises:
         CliError: Ray is not installed, or the cluster cannot be used.
@@ -78,8 +80,8 @@ def compress_on_ray(address: str, config: CompressConfig, batch: Batch) -> None:
     from bigcodec_cli.coding.audio_encoder import AudioEncoder
 
     encoder = AudioEncoder.load(dataclasses.replace(config, device="cpu"))
-    if not batch.options.quiet:
-        note(encoder.description)
+    if introduce:
+        introduce_model(encoder.name, encoder.description, batch.options.verbose)
     with _without_ray_messages():
         batch.run(lambda jobs: _run(ray, address, list(jobs), config, encoder, batch), prompt=False)
 
@@ -126,8 +128,10 @@ def _run(
 
 def _job_spec(config: CompressConfig, encoder: AudioEncoder, batch: Batch, mark: str) -> JobSpec:
     prior = encoder.prior
+    # One engine everywhere: where codes are nearly tied, another may give another token.
+    engine = encoder.codec.engine if config.device == "cpu" else "torch"
     return JobSpec(
-        config=config,
+        config=dataclasses.replace(config, engine=engine),
         outputs=dataclasses.replace(batch.options.outputs, mark=mark),
         folder=str(Path.cwd()),
         home=str(home().absolute()),

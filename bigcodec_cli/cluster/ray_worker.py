@@ -108,13 +108,15 @@ class Worker:
             os.chdir(spec.folder)
         except OSError as error:
             raise CliError(f"{spec.folder}: not on this machine: {error.strerror}") from error
-        import torch
-
+        if spec.config.device == "cpu":
+            os.environ["OMP_NUM_THREADS"] = "1"  # there is a worker for every CPU
         from bigcodec_cli.coding.audio_encoder import AudioEncoder
 
-        if spec.config.device == "cpu":
-            torch.set_num_threads(1)  # there is a worker for every CPU
         self._encoder = AudioEncoder.load(spec.config)
+        if spec.config.device == "cpu" and self._encoder.codec.engine == "torch":
+            import torch
+
+            torch.set_num_threads(1)
         prior = self._encoder.prior
         versions = (__version__, self._encoder.codec.fingerprint, prior.name if prior else None)
         names = ("version", "model", "prior")

@@ -28,7 +28,7 @@ class AudioDecoder:
         Raises:
             CliError: it is not at hand, or cannot be used.
         """
-        codecs = CodecCache(config.model, config.device, config.precision)
+        codecs = CodecCache(config.model, config.device, config.precision, config.engine)
         return cls(config=config, codecs=codecs)
 
     @property

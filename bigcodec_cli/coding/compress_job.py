@@ -16,7 +16,7 @@ from bigcodec_cli.coding.verification import read_back, verify_container
 from bigcodec_cli.console.messages import CliError
 from bigcodec_cli.files.batch import OutputOptions
 from bigcodec_cli.files.inputs import Job
-from bigcodec_cli.files.reporting import Reporter
+from bigcodec_cli.files.reporting import Facts, Reporter
 
 _SHORT_SECONDS = 60
 _BATCH_FILES = 32
@@ -31,7 +31,7 @@ OpenRecording = Callable[[Job, contextlib.ExitStack, Reporter], Recording]
 class CompressJob(FileJob):
     """A task of the scheduler that ends as a container; see `scheduler.Task`.
 
-    `codec` is None where tokens come from a file.
+    `codec`, and its name `model`, are None where tokens come from a file.
 
     Raises:
         CliError: the input cannot be read, or the output not be made.
@@ -45,17 +45,18 @@ class CompressJob(FileJob):
         open_recording: OpenRecording,
         *,
         codec: Any = None,
+        model: str | None = None,
         coder: bcdc.Coder | None = None,
         find_prior: Callable[[bcdc.Header], bcdc.Prior | None],
         verify: bool = True,
     ) -> None:
         super().__init__(job, outputs, reporter)
-        self.codec, self._verify = codec, verify
+        self.codec, self._model, self._verify = codec, model, verify
         self._written: bcdc.Container | None = None
         with self.opening(), self._naming_value():
             recording = open_recording(job, self.stack, reporter)
             self.sources, self._seconds = recording.sources, recording.seconds
-            self._fault, self._is_checked = recording.fault, recording.is_checked
+            self._fault, self._doubt = recording.fault, recording.doubt
             self._prior = find_prior(recording.header)
             self._out = self.create_binary()
             bar = reporter.seconds_bar(job, recording.seconds or 0)
@@ -111,18 +112,20 @@ class CompressJob(FileJob):
                 verify_container(self._written, digest, samples, self._prior)
                 self._written = None
             fault = self._fault()
-            size = self.commit(keep_source=fault is not None or not self._is_checked)
-            if self.outputs.remove and not self._is_checked:
-                reason = "is of a format whose end cannot be checked, and was not removed"
-                self.reporter.remark(f"{self.job.name}: {reason}")
+            doubt = self._doubt
+            size = self.commit(keep_source=fault is not None or doubt is not None)
+            if self.outputs.remove and doubt is not None:
+                self.reporter.remark(f"{self.job.name}: {doubt}, and was not removed")
         self._report(size, fault)
 
     def _report(self, size: int | None, fault: str | None) -> None:
         job, seconds = self.job, self._compressor.seconds
         kbps = size * 8 / seconds / 1000 if size and seconds else None
-        facts = {"seconds": seconds, "bytes": size, "kbps_on_disk": kbps}
+        facts: dict[str, Any] = {"seconds": seconds, "bytes": size, "kbps_on_disk": kbps}
+        if self._model is not None:
+            facts["model"] = self._model
         if fault is None:
-            self.reporter.succeeded(job, _summary(job, seconds, size, kbps), **facts)
+            self.reporter.succeeded(job, _summary(job, facts), **facts)
             return
         message = f"{job.name}: {fault}; {seconds:.2f} s are in {job.target_name}"
         self.reporter.failed(job, CliError(message), facts)
@@ -157,9 +160,9 @@ STEPS = (
 """How compressed files are finished."""
 
 
-def _summary(job: Job, seconds: float, size: int | None, kbps: float | None) -> str:
-    name = job.short_name
-    if size is None:
-        return f"{name}: {seconds:.2f} s to {job.target_name}"
+def _summary(job: Job, facts: Facts) -> str:
+    model = f" by {facts['model']}" if "model" in facts else ""
+    size, kbps = facts["bytes"], facts["kbps_on_disk"]
+    target = job.target_name if size is None else f"{size} bytes"
     rate = f", {kbps:.2f} kbit/s" if kbps is not None else ""
-    return f"{name}: {seconds:.2f} s to {size} bytes{rate}"
+    return f"{job.short_name}: {facts['seconds']:.2f} s to {target}{model}{rate}"

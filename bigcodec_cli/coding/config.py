@@ -16,7 +16,8 @@ class CompressConfig:
     """How audio becomes containers: everything on which their bytes depend, and how to work.
 
     `coder` is the name of one, or auto; `f0` an F0 mode, by default the model's first. Without a
-    `batch_size` it is 1, but more for short files on a CPU. `raw` describes inputs without header.
+    `batch_size` it is 1, but more for short files on a CPU. `engine` is auto, onnx or
+    torch. `raw` describes inputs without header.
     """
 
     model: str
@@ -27,15 +28,16 @@ class CompressConfig:
     downmix: bool = False
     raw: RawFormat | None = None
     verify: bool = True
+    engine: str = "auto"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DecompressConfig:
     """How containers become audio files.
 
-    `kind` is wav, flac, ogg or raw. `start` and `duration` are in seconds. `model` is one to use
-    where a container's own is not in the store. `allow_long` lets few bytes become hours of audio
-    unasked.
+    `kind` is one of `writer.KINDS`. `start` and `duration` are in seconds. `model` is one to use
+    where a container's own is not in the store, `engine` auto, onnx or torch. `allow_long` lets
+    few bytes become hours of audio unasked.
     """
 
     model: str | None = None
@@ -48,6 +50,7 @@ class DecompressConfig:
     duration: float | None = None
     recover: bool = False
     allow_long: bool = False
+    engine: str = "auto"
 
     @property
     def whole(self) -> bool:

@@ -13,8 +13,8 @@ import click
 
 import bcdc
 from bcdc.recover import Restored, salvage
-from bigcodec_cli.audio.channels import SampleSink, Silence
-from bigcodec_cli.audio.writer import AudioForm, AudioSink, copy_to_stdout, open_sink
+from bigcodec_cli.audio.channels import Repeated, SampleSink, Silence
+from bigcodec_cli.audio.writer import AudioForm, AudioSink, copy_to_stdout, is_streamed, open_sink
 from bigcodec_cli.coding.config import DecompressConfig
 from bigcodec_cli.coding.decompressor import Decompressor, decode_part
 from bigcodec_cli.coding.file_job import FileJob
@@ -78,7 +78,7 @@ class DecompressJob(FileJob):
         self._seconds = (last - first) / container.header.sample_rate
         with self.opening():
             self._sink = self._open_sink(config, container.header, last - first)
-            sink: SampleSink = self._sink
+            sink: SampleSink = Repeated(self._sink, container.header.restored_channels)
             if self._damage is not None:
                 sink = Silence(sink, _lost_samples(self._damage))
             progress = self.stack.enter_context(reporter.seconds_bar(job, self._seconds))
@@ -127,12 +127,12 @@ class DecompressJob(FileJob):
             kind=config.kind,
             encoding=config.encoding,
             rate=header.sample_rate,
-            channels=header.channels,
+            channels=header.restored_channels,
             frames=frames,
             tags=header.tags,
         )
         path, self._spool = self.create_output(), None
-        if path is None and form.kind in ("flac", "ogg"):
+        if path is None and not is_streamed(form.kind):
             path = self.stack.enter_context(temporary_folder()) / "output"
             self._spool = path
         sink = open_sink(path, form)

@@ -100,7 +100,7 @@ class Decompressor:
         skipped = min(self._skip, samples.shape[1])
         self._skip -= skipped
         block = samples[:, skipped : skipped + max(self._left, 0)]
-        step = max(1, _WRITTEN_AT_ONCE // self.channels)
+        step = max(1, _WRITTEN_AT_ONCE // self.container.header.restored_channels)
         for start in range(0, block.shape[1], step):
             piece = block[:, start : start + step]
             self._left -= piece.shape[1]

@@ -10,7 +10,7 @@ from typing import BinaryIO
 import bcdc
 from bigcodec_cli.console.messages import CliError
 from bigcodec_cli.console.streams import standard_output
-from bigcodec_cli.files.atomic import AtomicOutput, SourceFile
+from bigcodec_cli.files.atomic import AtomicOutput, DeviceOutput, SourceFile, is_device
 from bigcodec_cli.files.batch import OutputOptions, make_folder
 from bigcodec_cli.files.inputs import Job
 from bigcodec_cli.files.reporting import Reporter
@@ -26,7 +26,7 @@ class FileJob:
         self.job, self.reporter, self.outputs = job, reporter, outputs
         self._source = None if job.source is None else SourceFile(job.source)
         self.stack = contextlib.ExitStack()
-        self._output: AtomicOutput | None = None
+        self._output: AtomicOutput | DeviceOutput | None = None
 
     def create_output(self) -> Path | None:
         """Create the temporary output, after the input proved to be good; None is stdout.
@@ -38,13 +38,16 @@ class FileJob:
         job = self.job
         if job.target is None:
             return None
-        make_folder(job.target.parent)
-        self._output = AtomicOutput(
-            job.target,
-            overwrite=self.outputs.force,
-            source=self._source,
-            mark=self.outputs.mark,
-        )
+        if is_device(job.target):
+            self._output = DeviceOutput(job.target)
+        else:
+            make_folder(job.target.parent)
+            self._output = AtomicOutput(
+                job.target,
+                overwrite=self.outputs.force,
+                source=self._source,
+                mark=self.outputs.mark,
+            )
         self.stack.callback(self._output.discard)
         return self._output.temporary
 

@@ -10,10 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 import bcdc
+from bcdc.header import MAX_COPIES
 from bcdc.tokens import check_tokens
-from bigcodec_cli.audio.channels import Samples, split_channels
+from bigcodec_cli.audio.channels import Samples, are_equal, split_channels
 from bigcodec_cli.audio.reader import AudioInput
 from bigcodec_cli.audio.resampling import resample_stream
+from bigcodec_cli.console.messages import CliError
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -24,8 +26,8 @@ class Recording:
     each channel of samples (n,) at the model's rate, which it makes tokens of; or there are none,
     but `tokens` (channels, frames, codebooks). `samples` gives how many were read so far, of each
     channel at the recording's rate. `seconds` is None where the length is not known beforehand.
-    `fault`, asked at the end, says why it is not all of the recording, None if it is; where
-    `is_checked` is false, nobody can tell.
+    `fault`, asked at the end, says why it is not all of the recording, None if it is; `doubt` says
+    why nobody can tell, None if `fault` does.
     """
 
     header: bcdc.Header
@@ -34,35 +36,51 @@ class Recording:
     samples: Callable[[], int]
     seconds: float | None
     fault: Callable[[], str | None] = lambda: None
-    is_checked: bool = True
+    doubt: str | None = None
 
 
 def recording_of_audio(
-    audio: AudioInput, fingerprint: bytes, geometry: bcdc.Geometry, downmix: bool = False
+    audio: AudioInput,
+    fingerprint: bytes,
+    geometry: bcdc.Geometry,
+    downmix: bool = False,
+    equal: bool = False,
 ) -> Recording:
     """A recording of an audio file, for a model by fingerprint and the geometry of its tokens.
+
+    With `equal` all channels are known to be equal, and one is coded for all.
 
     Raises:
         ValueError: more channels or a higher rate than a container can hold, or tags too long.
     """
-    channels = 1 if downmix else audio.channels
+    channels = 1 if downmix or equal else audio.channels
     header = bcdc.Header(
         fingerprint=fingerprint[:6],
         sample_rate=audio.rate,
         channels=channels,
         geometry=geometry,
         tags=audio.tags,
+        copies=audio.channels - 1 if equal and not downmix else 0,
     )
     counted = _Counted(audio.blocks)
-    blocks = _downmixed(counted) if downmix and audio.channels > 1 else iter(counted)
+    blocks = iter(counted)
+    if downmix and audio.channels > 1:
+        blocks = _downmixed(counted)
+    elif equal:
+        blocks = _first_channel(counted, audio.name)
     return Recording(
         header=header,
         sources=split_channels(resample_stream(blocks, audio.rate, bcdc.MODEL_RATE), channels),
         samples=lambda: counted.samples,
         seconds=audio.seconds,
         fault=audio.fault,
-        is_checked=audio.is_checked,
+        doubt=audio.doubt,
     )
+
+
+def may_be_equal(channels: int) -> bool:
+    """Whether so many channels could be coded as one, if they are equal."""
+    return 1 < channels <= MAX_COPIES + 1
 
 
 def recording_of_tokens(
@@ -97,3 +115,11 @@ def _downmixed(blocks: Iterable[Samples]) -> Iterator[Samples]:
     """The mean of the channels: blocks (channels, n) to (1, n)."""
     for block in blocks:
         yield block.mean(axis=0, keepdims=True, dtype=np.float32)
+
+
+def _first_channel(blocks: Iterable[Samples], name: str) -> Iterator[Samples]:
+    """Blocks (channels, n) of equal channels as (1, n)."""
+    for block in blocks:
+        if not are_equal(block):
+            raise CliError(f"{name}: changed while it was read")
+        yield block[:1]

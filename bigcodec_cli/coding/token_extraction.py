@@ -311,7 +311,7 @@ class ReadJob(_ExtractJob):
     def _check(self, record: TokenRecord) -> None:
         """That `pack` gives the container back, whose file is to be removed."""
         again = record_of_line(record.line())
-        names = ("fingerprint", "sample_rate", "channels", "geometry", "tags")
+        names = ("fingerprint", "sample_rate", "channels", "copies", "geometry", "tags")
         same = all(getattr(again.header, n) == getattr(record.header, n) for n in names)
         equal = np.array_equal(again.tokens, record.tokens)
         if not (same and equal and again.samples == record.samples):

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import click
 
 import bcdc
 from bigcodec_cli.audio.pcm import RawFormat
 from bigcodec_cli.cluster.ray_driver import check_request, compress_on_ray
 from bigcodec_cli.coding.config import SHORT_AT_ONCE, CompressConfig
+from bigcodec_cli.commands.completing import complete_models
 from bigcodec_cli.commands.options import (
     batch_options,
+    check_container_name,
     device_option,
+    engine_option,
     f0_option,
     input_options,
     raw_options,
 )
-from bigcodec_cli.console.messages import note
 from bigcodec_cli.files.batch import Batch, BatchOptions, check_stdout, make_folder
-from bigcodec_cli.files.inputs import InputOptions, plan
-from bigcodec_cli.model_store.store import check_restorable, default_model
+from bigcodec_cli.files.inputs import InputOptions, Job, plan
+from bigcodec_cli.model_store.store import check_restorable, default_model, introduce_model
 from bigcodec_models.audio.suffixes import AUDIO_SUFFIXES
 
 _CODERS = [coder.name.lower() for coder in bcdc.Coder]
@@ -26,7 +30,12 @@ _CODERS = [coder.name.lower() for coder in bcdc.Coder]
 
 @click.command()
 @input_options
-@click.option("--model", metavar="NAME|PATH", help="Codec model. Default: see 'models list'.")
+@click.option(
+    "--model",
+    metavar="NAME|PATH",
+    help="Codec model. Default: see 'models list'.",
+    shell_complete=complete_models,
+)
 @click.option(
     "--coder",
     type=click.Choice(["auto", *_CODERS]),
@@ -36,6 +45,7 @@ _CODERS = [coder.name.lower() for coder in bcdc.Coder]
 )
 @f0_option
 @device_option
+@engine_option
 @click.option(
     "--batch-size",
     metavar="N",
@@ -60,6 +70,7 @@ def command(
     coder: str,
     f0: str | None,
     device: str,
+    engine: str,
     batch_size: int | None,
     downmix: bool,
     raw: RawFormat | None,
@@ -68,10 +79,12 @@ def command(
 ) -> None:
     """Compress audio files to .bcdc.
 
-    Reads what soundfile reads (WAV, FLAC, Ogg, Opus, MP3, ...) at any rate and channel count.
+    Reads what soundfile reads (WAV, FLAC, Ogg, Opus, MP3, ...) at any rate and channel count, and
+    what phones record (M4A, AAC, AMR, 3GP, WebM, WMA; MP4, MOV, MKV) where ffmpeg is on PATH.
     Without -o or --output-dir, speech.wav becomes speech.bcdc beside it. '-' as the input is
     stdin, coded as it comes if it is WAV or --raw; its output is stdout, if -o does not say
-    otherwise. --rm needs a model of 'models list', so that decompress finds it by itself.
+    otherwise. --rm needs a model of 'models list', so that decompress finds it by itself; it leaves
+    videos, and files of which nobody can tell whether they are whole.
 
     Many short files take hardly longer than a long one: whatever the --batch-size, they are
     coded, verified and named in batches of up to 32, or two minutes.
@@ -84,35 +97,44 @@ def command(
     """
     if how.outputs.remove and no_verify:
         raise click.UsageError("--rm removes what is verified; leave --no-verify out")
-    batch = Batch(plan(where, ".bcdc", AUDIO_SUFFIXES), how, "compress")
+    check_container_name(where.output)
+    planned = plan(where, ".bcdc", AUDIO_SUFFIXES)
+    batch = Batch(planned.jobs, how, "compress", left_out=planned.left_out_line())
     check_stdout(batch)
     config = CompressConfig(
         model=model or default_model(),
         coder=coder,
         f0=f0,
         device=device,
+        engine=engine,
         batch_size=batch_size,
         downmix=downmix,
         raw=raw,
         verify=not no_verify,
     )
-    if how.outputs.remove:
-        check_restorable(config.model)
     if ray_address is not None:
         check_request(ray_address, batch, where, config)
     if where.output_dir is not None:
         make_folder(where.output_dir)
-    _compress(config, batch, ray_address)
-
-
-def _compress(config: CompressConfig, batch: Batch, ray_address: str | None) -> None:
+    introduce = model is None and not (how.quiet or batch.writes_stdout)
     if ray_address is not None:
-        compress_on_ray(ray_address, config, batch)
-        return
-    from bigcodec_cli.coding.audio_encoder import AudioEncoder
-    from bigcodec_cli.coding.compress_files import compress_files
+        if how.outputs.remove:
+            check_restorable(config.model)
+        compress_on_ray(ray_address, config, batch, introduce)
+    else:
+        _compress(config, batch, introduce)
 
-    encoder = AudioEncoder.load(config)
-    if not batch.options.quiet:
-        note(encoder.description)
-    batch.run(lambda jobs: compress_files(jobs, encoder, batch.options.outputs, batch))
+
+def _compress(config: CompressConfig, batch: Batch, introduce: bool) -> None:
+    def work(jobs: Iterator[Job]) -> None:
+        from bigcodec_cli.coding.audio_encoder import AudioEncoder
+        from bigcodec_cli.coding.compress_files import compress_files
+
+        if batch.options.outputs.remove:
+            check_restorable(config.model)
+        encoder = AudioEncoder.load(config)
+        if introduce:
+            introduce_model(encoder.name, encoder.description, batch.options.verbose)
+        compress_files(jobs, encoder, batch.options.outputs, batch)
+
+    batch.run(work)

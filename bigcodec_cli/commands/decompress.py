@@ -2,34 +2,40 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Iterator
 
 import click
 
 from bigcodec_cli.audio.pcm import PCM_NAMES
+from bigcodec_cli.audio.writer import KINDS, SUFFIXES
 from bigcodec_cli.coding.config import DecompressConfig
+from bigcodec_cli.commands.completing import complete_models
 from bigcodec_cli.commands.options import (
     SECONDS,
     allow_long_option,
     batch_options,
     batch_size_option,
     device_option,
+    engine_option,
     input_options,
+    kind_of_output,
 )
 from bigcodec_cli.files.batch import Batch, BatchOptions, check_stdout, make_folder
-from bigcodec_cli.files.inputs import InputOptions, plan
+from bigcodec_cli.files.inputs import InputOptions, Job, plan
 
 _PRECISIONS = ("float32", "bfloat16")
-_FORMATS = ("wav", "flac", "ogg", "raw")
-_SUFFIXES = {".wav": "wav", ".flac": "flac", ".ogg": "ogg", ".oga": "ogg", ".raw": "raw"}
 
 
 @click.command()
 @input_options
 @click.option(
-    "--model", metavar="NAME|PATH", help="Where the model is, if it is not among 'models list'."
+    "--model",
+    metavar="NAME|PATH",
+    help="Where the model is, if it is not among 'models list'.",
+    shell_complete=complete_models,
 )
 @device_option
+@engine_option
 @batch_size_option
 @click.option(
     "--precision",
@@ -43,7 +49,7 @@ _SUFFIXES = {".wav": "wav", ".flac": "flac", ".ogg": "ogg", ".oga": "ogg", ".raw
 @click.option(
     "--format",
     "kind",
-    type=click.Choice(_FORMATS),
+    type=click.Choice(KINDS),
     help="Format of the output. Default: what its suffix says, else wav.",
 )
 @click.option("--raw", is_flag=True, help="PCM without a header: short for --format raw.")
@@ -66,6 +72,7 @@ def command(
     how: BatchOptions,
     model: str | None,
     device: str,
+    engine: str,
     batch_size: int,
     precision: str,
     start: float,
@@ -81,25 +88,30 @@ def command(
     Without -o or --output-dir, speech.bcdc becomes speech.wav beside it. '-' as the input is
     stdin; its output is stdout, if -o does not say otherwise.
 
+    The suffix of -o says what is written: .wav, .flac, .ogg (Vorbis), .opus, .mp3 or .raw. Opus and
+    MP3 know few sample rates; others are resampled to the next one.
+
     With --start and --duration (seconds, or [hours:]minutes:seconds) only that part is decoded,
     sample by sample as the whole file has it.
 
     A small file that would become hours of audio is done only with --allow-long, or if a terminal
     says yes.
     """
-    form = _form(where.output, "raw" if raw else kind)
+    form = kind_of_output(where.output, "raw" if raw else kind, SUFFIXES, "wav")
     _check_pcm(form, pcm)
     if recover and how.outputs.remove:
         raise click.UsageError("--recover leaves the damaged file where it is; leave --rm out")
     if how.outputs.remove and (start or duration is not None):
         raise click.UsageError("--rm removes what is restored in full; leave --start or --rm out")
-    batch = Batch(plan(where, f".{form}", frozenset([".bcdc"])), how, "decompress")
+    planned = plan(where, f".{form}", frozenset([".bcdc"]))
+    batch = Batch(planned.jobs, how, "decompress", left_out=planned.left_out_line())
     check_stdout(batch)
     if where.output_dir is not None:
         make_folder(where.output_dir)
     config = DecompressConfig(
         model=model,
         device=device,
+        engine=engine,
         batch_size=batch_size,
         precision=precision,
         kind=form,
@@ -113,19 +125,14 @@ def command(
 
 
 def _decompress(config: DecompressConfig, batch: Batch) -> None:
-    from bigcodec_cli.coding.audio_decoder import AudioDecoder
-    from bigcodec_cli.coding.decompress_files import decompress_files
+    def work(jobs: Iterator[Job]) -> None:
+        from bigcodec_cli.coding.audio_decoder import AudioDecoder
+        from bigcodec_cli.coding.decompress_files import decompress_files
 
-    decoder = AudioDecoder.load(config)
-    batch.run(lambda jobs: decompress_files(jobs, decoder, batch.options.outputs, batch))
+        decoder = AudioDecoder.load(config)
+        decompress_files(jobs, decoder, batch.options.outputs, batch)
 
-
-def _form(output: str | None, kind: str | None) -> str:
-    """The kind of file to write, by name or by the suffix of -o."""
-    if kind is not None:
-        return kind
-    suffix = Path(output or "").suffix.lower()
-    return _SUFFIXES.get(suffix, "wav")
+    batch.run(work)
 
 
 def _check_pcm(form: str, pcm: str) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from bigcodec_cli.commands.metric_options import list_option, metrics_option
-from bigcodec_cli.commands.options import device_option, f0_option
+from bigcodec_cli.commands.completing import complete_models
+from bigcodec_cli.commands.metric_options import list_option, metrics_option, recognizer_option
+from bigcodec_cli.commands.options import device_option, engine_option, f0_option
 from bigcodec_cli.console.messages import CliError, error_line, note, visible
 from bigcodec_cli.evaluation.config import (
     BaselineError,
@@ -18,6 +20,7 @@ from bigcodec_cli.evaluation.config import (
     EvalConfig,
     model_name,
     parse_baselines,
+    with_recognizer,
 )
 from bigcodec_cli.files.atomic import atomic_output
 from bigcodec_cli.model_store.store import default_model, model_path
@@ -25,6 +28,7 @@ from bigcodec_cli.model_store.store import default_model, model_path
 if TYPE_CHECKING:
     from bigcodec_cli.evaluation.results import Evaluation
 
+_LEAST_COLUMNS = 60
 _OUTPUT = click.Path(path_type=Path)
 
 
@@ -36,6 +40,7 @@ _OUTPUT = click.Path(path_type=Path)
     metavar="NAME|PATH",
     multiple=True,
     help="Codec model; may be given more than once. [default: see 'models list']",
+    shell_complete=complete_models,
 )
 @f0_option
 @list_option(
@@ -46,6 +51,7 @@ _OUTPUT = click.Path(path_type=Path)
     "Other codecs: opus:KBPS, codec2:MODE, encodec:KBPS, dac:KBPS.",
 )
 @metrics_option
+@recognizer_option
 @click.option(
     "--report", metavar="FILE", type=_OUTPUT, help="An HTML page with tables, charts and players."
 )
@@ -77,6 +83,7 @@ _OUTPUT = click.Path(path_type=Path)
     help="Number of processes. With several, they share the machine, and speeds are lower.",
 )
 @device_option
+@engine_option
 @click.option("-f", "--force", is_flag=True, help="Overwrite existing files.")
 def command(
     folder: Path,
@@ -84,6 +91,7 @@ def command(
     f0: str | None,
     baselines: tuple[BaselineName, ...],
     metrics: tuple[str, ...],
+    recognizer: Path | None,
     report: Path | None,
     as_json: Path | None,
     as_csv: Path | None,
@@ -91,6 +99,7 @@ def command(
     players: int,
     jobs: int,
     device: str,
+    engine: str,
     force: bool,
 ) -> None:
     """Evaluate models and other codecs on the speech in a folder.
@@ -106,10 +115,12 @@ def command(
     config = EvalConfig(
         models=_check_models(models),
         baselines=baselines,
-        metrics=metrics,
+        metrics=with_recognizer(metrics, recognizer),
         device=device,
+        engine=engine,
         jobs=jobs,
         f0=f0,
+        recognizer=recognizer,
     )
     if not folder.is_dir():
         raise CliError(f"{folder}: not a folder")
@@ -156,7 +167,8 @@ def _write(evaluation: Evaluation, files: Mapping[str, Path]) -> None:
 
     for name, reason in evaluation.unread.items():
         error_line(f"{name}: {reason}")
-    click.echo("\n".join(map(visible, to_text(evaluation).split("\n"))), nl=False)
+    width = max(_LEAST_COLUMNS, shutil.get_terminal_size().columns)
+    click.echo("\n".join(map(visible, to_text(evaluation, width).split("\n"))), nl=False)
     formats = {"html": to_html, "json": to_json, "csv": to_csv}
     for kind, path in files.items():
         path.write_text(formats[kind](evaluation), encoding="utf-8")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -37,6 +38,14 @@ def list_option(
 
     return decorate
 
+
+recognizer_option = click.option(
+    "--asr",
+    "recognizer",
+    metavar="DIR",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder of a speech recognizer, of transformers or faster-whisper: adds wer.",
+)
 
 metrics_option = list_option(
     "--metrics",

@@ -5,13 +5,17 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from bigcodec_cli.commands.completing import complete_models, complete_published
 from bigcodec_cli.console.messages import CliError, note, visible
+from bigcodec_cli.console.tables import print_table
+from bigcodec_cli.files.totals import size_text
 from bigcodec_cli.model_store.store import (
     ModelEntry,
     all_models,
@@ -39,27 +43,57 @@ def command() -> None:
 
 
 @command.command("list")
-def list_models() -> None:
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+def list_models(as_json: bool) -> None:
     """List the models on this machine; a star marks the default."""
-    import shutil
-    import sys
-
-    from rich.console import Console
-    from rich.table import Table
-
     entry = None
     with contextlib.suppress(CliError):  # the default model is not here
         entry = find_model(default_model())
-    table = Table("", "name", "fingerprint", "what it is", box=None, pad_edge=False)
-    for model in all_models():
-        star = "*" if entry is not None and model.name == entry.name else ""
-        table.add_row(star, model.name, model.fingerprint[:6].hex(), visible(model.summary))
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 200
-    Console(width=width, markup=False, highlight=False).print(table)
+    rows = [
+        _listed(model, entry is not None and model.name == entry.name) for model in all_models()
+    ]
+    if as_json:
+        for row in rows:
+            click.echo(json.dumps(row))
+        return
+    print_table(
+        ["", "name", "size", "license", "fingerprint", "what it is"],
+        [
+            [
+                "*" if row["default"] else "",
+                row["name"],
+                "missing" if row["bytes"] is None else size_text(row["bytes"]),
+                row["license"],
+                row["fingerprint"],
+                row["summary"],
+            ]
+            for row in rows
+        ],
+        right=["size"],
+        folding=["what it is"],
+    )
+    click.echo(f"\nimported models are in {visible(str(home()))}")
+
+
+def _listed(model: ModelEntry, is_default: bool) -> dict[str, Any]:
+    return {
+        "name": model.name,
+        "default": is_default,
+        "bytes": _size_of(model),
+        "license": model.license,
+        "fingerprint": model.fingerprint[:6].hex(),
+        "summary": model.summary,
+        "file": str(model.path),
+    }
+
+
+def _size_of(model: ModelEntry) -> int | None:
+    """Bytes of a model's file, None if it is not there."""
+    return model.path.stat().st_size if model.path.is_file() else None
 
 
 @command.command()
-@click.argument("name")
+@click.argument("name", shell_complete=complete_models)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def show(name: str, as_json: bool) -> None:
     """Show a model's configuration, license and training facts."""
@@ -83,7 +117,7 @@ def import_model(file: Path, name: str | None) -> None:
 
 
 @command.command()
-@click.argument("name")
+@click.argument("name", shell_complete=complete_published)
 def pull(name: str) -> None:
     """Download a published model ('bigcodec') from the Hugging Face hub and import it.
 
@@ -97,7 +131,7 @@ def pull(name: str) -> None:
 
 
 @command.command()
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=complete_models)
 def default(name: str | None) -> None:
     """Show or set the default model. The environment variable BIGCODEC_MODEL overrides it."""
     if name is None:
@@ -107,14 +141,27 @@ def default(name: str | None) -> None:
 
 
 @command.command()
-@click.argument("name")
-def remove(name: str) -> None:
+@click.argument("name", shell_complete=complete_models)
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+def remove(name: str, yes: bool) -> None:
     """Remove an imported model. Its .bcdc files can then no longer be decompressed."""
     model = _need(name)
     if model.builtin:
         raise CliError(f"{name}: comes with the program and cannot be removed")
+    if not yes:
+        _ask_before_removal(model)
     unregister(name)
     note(f"removed {name}, fingerprint {model.fingerprint[:6].hex()}")
+
+
+def _ask_before_removal(model: ModelEntry) -> None:
+    size = _size_of(model)
+    detail = "" if size is None else f", {size_text(size)}"
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise CliError(f"{model.name}: would be removed; -y does so where nobody can be asked")
+    question = f"remove {model.name}{detail}? Its .bcdc files can then not be decompressed"
+    if not click.confirm(visible(question), err=True):
+        raise CliError(f"{model.name}: not removed")
 
 
 def store(file: Path, name: str | None, origin: Mapping[str, str]) -> None:
@@ -126,11 +173,11 @@ def store(file: Path, name: str | None, origin: Mapping[str, str]) -> None:
         CliError: no such file, or a bad or taken name.
         ModelFileError: not a usable model.
     """
+    if not file.is_file():
+        raise CliError(f"{file}: no such file")
     from bigcodec_models.checkpoints.model_file import ModelInfo
     from bigcodec_models.codec import read_model
 
-    if not file.is_file():
-        raise CliError(f"{file}: no such file")
     model = read_model(file)
     chosen = name or model.info.name or file.stem
     check_name(chosen)

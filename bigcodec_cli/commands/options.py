@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import click
 from bigcodec_cli.audio.pcm import PCM_NAMES, RawFormat
 from bigcodec_cli.files.batch import BatchOptions, OutputOptions
 from bigcodec_cli.files.inputs import InputOptions
+from bigcodec_models.audio.suffixes import AUDIO_SUFFIXES
 from bigcodec_models.config import F0_MODES
 
 Command = Callable[..., Any]
@@ -55,6 +56,14 @@ device_option = click.option(
     show_default=True,
     callback=_check_device,
     help="Where the model runs; auto takes a GPU if there is one.",
+)
+
+engine_option = click.option(
+    "--engine",
+    type=click.Choice(["auto", "onnx", "torch"]),
+    default="auto",
+    show_default=True,
+    help="What runs the model; auto takes ONNX Runtime on a CPU, where there are graphs of it.",
 )
 
 batch_size_option = click.option(
@@ -182,6 +191,39 @@ def raw_options(command: Command) -> Command:
         return command(raw=form if raw else None, **values)
 
     return _apply(_RAW, wrapped)
+
+
+def kind_of_output(
+    output: str | None, chosen: str | None, kinds: Mapping[str, str], default: str
+) -> str:
+    """The kind of file to write: as chosen, or else as the suffix of `output` says, of those in
+    `kinds`; `default` where there is none.
+
+    Raises:
+        click.UsageError: the suffix stands for something else.
+    """
+    suffix = "" if output in (None, "-") else Path(str(output)).suffix.lower()
+    if chosen is None and suffix and suffix not in kinds:
+        raise click.UsageError(
+            f"-o {output}: cannot write {suffix}; what can be written: {' '.join(kinds)} "
+            "(--format says which, whatever the name)"
+        )
+    meant = kinds.get(suffix, chosen or default)
+    if chosen not in (None, meant):
+        raise click.UsageError(f"-o {output} and --format {chosen} contradict each other")
+    return meant
+
+
+def check_container_name(output: str | None) -> None:
+    """Refuse to write a container under the name of something else.
+
+    Raises:
+        click.UsageError: the suffix of `output` is one of audio or tokens.
+    """
+    suffix = Path(output or "").suffix.lower()
+    if suffix in AUDIO_SUFFIXES or suffix in (".npy", ".jsonl", ".raw", ".pcm"):
+        name = Path(str(output)).with_suffix(".bcdc").name
+        raise click.UsageError(f"-o {output}: what is written is .bcdc, not {suffix}; -o {name}")
 
 
 def _apply(decorators: Sequence[Callable[[Command], Command]], command: Command) -> Command:

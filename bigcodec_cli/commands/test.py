@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 import bcdc
+from bigcodec_cli.commands.completing import complete_models
 from bigcodec_cli.commands.options import allow_long_option, device_option, source_options
 from bigcodec_cli.console.messages import CliError, error_line, visible
 from bigcodec_cli.files.containers import (
@@ -29,7 +30,12 @@ Deep = Callable[[str, bcdc.Container], None]
 @click.command()
 @source_options
 @click.option("--deep", is_flag=True, help="Decode the audio too; needs the model.")
-@click.option("--model", metavar="NAME|PATH", help="For --deep, if 'models list' lacks it.")
+@click.option(
+    "--model",
+    metavar="NAME|PATH",
+    help="For --deep, if 'models list' lacks it.",
+    shell_complete=complete_models,
+)
 @device_option
 @allow_long_option
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
@@ -49,9 +55,10 @@ def command(
     with a prior that is not at hand, that is said and the checksums stand alone. A small file with
     so many tokens that they would take long is not ok without --allow-long.
     """
-    decode = _decoder(model, device) if deep else None
-    failures = 0
     paths = sources(where, frozenset([".bcdc"]))
+    is_any = any(path is None or path.exists() for path in paths)
+    decode = _decoder(model, device) if deep and is_any else None
+    failures = 0
     for path in paths:
         name = "stdin" if path is None else str(path)
         facts = _facts(name, path, decode, allow_long)

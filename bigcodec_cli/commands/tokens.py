@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 import bcdc
 from bigcodec_cli.coding.config import CompressConfig
+from bigcodec_cli.commands.completing import complete_models
 from bigcodec_cli.commands.options import (
     allow_long_option,
     batch_options,
     batch_size_option,
+    check_container_name,
     device_option,
     f0_option,
     input_options,
+    kind_of_output,
 )
 from bigcodec_cli.console.messages import CliError, note
 from bigcodec_cli.files.batch import Batch, BatchOptions, check_stdout
@@ -28,7 +30,7 @@ from bigcodec_models.config import SAMPLE_RATE
 if TYPE_CHECKING:
     from bigcodec_cli.coding.audio_encoder import AudioEncoder
 
-_KINDS = ("npy", "jsonl", "npz")
+_SUFFIXES = {".npy": "npy", ".jsonl": "jsonl", ".npz": "npz"}
 
 
 @click.group()
@@ -41,10 +43,15 @@ def command() -> None:
 @click.option(
     "--format",
     "kind",
-    type=click.Choice(_KINDS),
+    type=click.Choice(list(_SUFFIXES.values())),
     help="Default: what the suffix of -o says, else npy.",
 )
-@click.option("--model", metavar="NAME|PATH", help="Model for audio. Default: see 'models list'.")
+@click.option(
+    "--model",
+    metavar="NAME|PATH",
+    help="Model for audio. Default: see 'models list'.",
+    shell_complete=complete_models,
+)
 @f0_option
 @device_option
 @batch_size_option
@@ -70,13 +77,14 @@ def extract(
     without suffix, of what is found by -r from the folder that is walked. -r takes .bcdc files and
     audio, but not audio that has a .bcdc beside it.
     """
-    chosen = kind or _kind_of(where.output)
+    chosen = kind_of_output(where.output, kind, _SUFFIXES, "npy")
     if how.outputs.remove and chosen == "npy":
         raise click.UsageError("an array alone does not give the file back; leave --rm out")
     from bigcodec_cli.coding.token_extraction import is_audio, without_doubles
 
     accepted = AUDIO_SUFFIXES | {".bcdc"}
-    jobs = without_doubles(plan(where, f".{chosen}", accepted, shared=True))
+    planned = plan(where, f".{chosen}", accepted, shared=True)
+    jobs, left_out = without_doubles(planned.jobs), planned.left_out_line()
     if chosen == "npy" and where.output is not None and len(jobs) > 1:
         raise click.UsageError(
             "-o names one file; for several inputs use --output-dir DIR, or -o "
@@ -87,17 +95,9 @@ def extract(
         raise click.UsageError("tokens do not give audio back as it was; leave --rm out")
     config = _audio_config(model, f0, device, batch_size) if audio else None
     if where.output is not None and len(jobs) > 1:
-        _extract_together(jobs, how, chosen, allow_long, config)
+        _extract_together(jobs, how, chosen, allow_long, config, left_out)
     else:
-        _extract_each(jobs, how, chosen, allow_long, config)
-
-
-def _kind_of(output: str | None) -> str:
-    suffix = Path(output or "").suffix.removeprefix(".")
-    if suffix and suffix not in _KINDS:
-        known = ", ".join(f".{kind}" for kind in _KINDS)
-        raise click.UsageError(f"{output}: tokens go into {known}; or name a --format")
-    return suffix or "npy"
+        _extract_each(jobs, how, chosen, allow_long, config, left_out)
 
 
 def _audio_config(
@@ -116,16 +116,21 @@ def _extract_each(
     kind: str,
     allow_long: bool,
     config: CompressConfig | None,
+    left_out: str | None,
 ) -> None:
     """A file for each input."""
     from bigcodec_cli.coding.decompress_files import decompress_files
     from bigcodec_cli.coding.token_extraction import TokenExtractor
 
-    batch = Batch(jobs, how, "tokens")
+    batch = Batch(jobs, how, "tokens", left_out=left_out)
     check_stdout(batch)
-    encoder = None if config is None else _load_encoder(config, how)
-    extractor = TokenExtractor(kind=kind, allow_long=allow_long, encoder=encoder)
-    batch.run(lambda pending: decompress_files(pending, extractor, how.outputs, batch))
+
+    def work(todo: Iterator[Job]) -> None:
+        encoder = None if config is None else _load_encoder(config)
+        extractor = TokenExtractor(kind=kind, allow_long=allow_long, encoder=encoder)
+        decompress_files(todo, extractor, how.outputs, batch)
+
+    batch.run(work)
 
 
 def _extract_together(
@@ -134,6 +139,7 @@ def _extract_together(
     kind: str,
     allow_long: bool,
     config: CompressConfig | None,
+    left_out: str | None,
 ) -> None:
     """One file for all inputs; it gets its name also if some of them fail."""
     from bigcodec_cli.coding.decompress_files import decompress_files
@@ -151,16 +157,18 @@ def _extract_together(
     if how.skip_existing and target is not None and target.exists():
         note(f"{target} exists; nothing was done")
         return
-    batch = Batch(shard_jobs(jobs), how, "tokens", shared=target)
+    batch = Batch(shard_jobs(jobs), how, "tokens", shared=target, left_out=left_out)
     if target is None:
         check_stdout(batch)
     opened = Shard(kind, target, jobs, how.outputs.force)
     with contextlib.closing(opened) as shard:
-        encoder = None if config is None else _load_encoder(config, how)
-        extractor = TokenExtractor(kind=kind, allow_long=allow_long, encoder=encoder, shard=shard)
         reporter = ShardReporter(batch, shard)
 
         def work(todo: Iterator[Job]) -> None:
+            encoder = None if config is None else _load_encoder(config)
+            extractor = TokenExtractor(
+                kind=kind, allow_long=allow_long, encoder=encoder, shard=shard
+            )
             try:
                 decompress_files(todo, extractor, how.outputs, reporter)
                 shard.finish()
@@ -170,18 +178,20 @@ def _extract_together(
         batch.run(work)
 
 
-def _load_encoder(config: CompressConfig, how: BatchOptions) -> AudioEncoder:
+def _load_encoder(config: CompressConfig) -> AudioEncoder:
     from bigcodec_cli.coding.audio_encoder import AudioEncoder
 
-    encoder = AudioEncoder.load(config)
-    if not how.quiet:
-        note(encoder.description)
-    return encoder
+    return AudioEncoder.load(config)
 
 
 @command.command()
 @input_options
-@click.option("--model", metavar="NAME|PATH", help="The model that made the tokens; for arrays.")
+@click.option(
+    "--model",
+    metavar="NAME|PATH",
+    help="The model that made the tokens; for arrays.",
+    shell_complete=complete_models,
+)
 @click.option("--rate", default=SAMPLE_RATE, show_default=True, help="Sample rate, for arrays.")
 @click.option(
     "--samples", type=int, help="Length to restore. Default: as the tokens give; for arrays."
@@ -197,21 +207,26 @@ def pack(
     as Python's Codec.encode gives them. One with a token a frame more than the model has codebooks
     is one with coded F0.
     """
+    check_container_name(where.output)
     from bigcodec_cli.coding.compress_files import compress_files
     from bigcodec_cli.coding.token_jobs import TokenPacker, pack_jobs
 
     planned = plan(where, ".bcdc", frozenset([".npy", ".jsonl", ".npz"]))
-    jobs = list(pack_jobs(planned))
+    jobs = list(pack_jobs(planned.jobs))
     if where.output is not None and len(jobs) > 1:
         raise click.UsageError(
-            f"{planned[0].name} holds {len(jobs)} recordings; use --output-dir DIR"
+            f"{planned.jobs[0].name} holds {len(jobs)} recordings; use --output-dir DIR"
         )
-    if how.outputs.remove and len(jobs) > len(planned):
+    if how.outputs.remove and len(jobs) > len(planned.jobs):
         raise click.UsageError("--rm removes inputs of one recording; leave it out")
-    batch = Batch(jobs, how, "tokens")
+    batch = Batch(jobs, how, "tokens", left_out=planned.left_out_line())
     check_stdout(batch)
-    packer = TokenPacker(headers=_headers(model), rate=rate, samples=samples)
-    batch.run(lambda todo: compress_files(todo, packer, how.outputs, batch))
+
+    def work(todo: Iterator[Job]) -> None:
+        packer = TokenPacker(headers=_headers(model), rate=rate, samples=samples)
+        compress_files(todo, packer, how.outputs, batch)
+
+    batch.run(work)
 
 
 def _headers(model: str | None) -> dict[int, bcdc.Header]:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from bigcodec_cli.training.plan import Options, make_plan, parse_duration
+from bigcodec_cli.commands.completing import complete_presets, complete_recipes
+from bigcodec_cli.training.plan import Options, make_plan, parse_duration, resolved
 
 _PATH = click.Path(path_type=Path)
 
@@ -19,7 +20,9 @@ _PATH = click.Path(path_type=Path)
     help="Folder of audio, with its sub-folders; may be repeated, with a share of the crops each.",
 )
 @click.option(
-    "--preset", help="Model to train: bigcodec, bigcodec-base, lite, ... [default: bigcodec]"
+    "--preset",
+    help="Model to train: bigcodec, bigcodec-base, lite, ... [default: bigcodec]",
+    shell_complete=complete_presets,
 )
 @click.option(
     "--out",
@@ -33,6 +36,7 @@ _PATH = click.Path(path_type=Path)
     metavar="FILE|RECIPE",
     type=_PATH,
     help="Settings in a TOML file, or a recipe by name: ll60k, mpd-mrd, rvq-same-rate, ...",
+    shell_complete=complete_recipes,
 )
 @click.option(
     "--set",
@@ -59,6 +63,12 @@ _PATH = click.Path(path_type=Path)
 @click.option(
     "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True
 )
+@click.option(
+    "--list",
+    "listed",
+    is_flag=True,
+    help="List presets, recipes and settings, as --preset, --config and --set have them.",
+)
 def command(
     data: tuple[str, ...],
     preset: str | None,
@@ -71,11 +81,12 @@ def command(
     max_time: str | None,
     budget: str | None,
     device: str,
+    listed: bool,
 ) -> None:
     """Train a model on a folder of speech, by the paper's recipe.
 
-    Ctrl-C and SIGTERM save the run; the same command resumes it. docs/training.md lists the
-    settings.
+    Ctrl-C and SIGTERM save the run; the same command resumes it. --list shows what
+    can be set; docs/training.md says more.
     """
     options = Options(
         data=data,
@@ -88,6 +99,11 @@ def command(
         noise=noise,
         budget=None if budget is None else parse_duration(budget),
     )
+    if listed:
+        from bigcodec_cli.training.listing import listing
+
+        click.echo(listing(*resolved(options)), nl=False)
+        return
     seconds = parse_duration(max_time) if max_time is not None else None
     plan = make_plan(options)
     from bigcodec_cli.training.run import carry_out

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from bigcodec_cli.commands.completing import complete_models
 from bigcodec_cli.commands.options import f0_option
 from bigcodec_cli.console.messages import CliError, note
 from bigcodec_cli.files.atomic import atomic_output
-from bigcodec_cli.model_store.store import default_model, model_path, read_stored
+from bigcodec_cli.model_store.store import default_model, introduce_model, model_path, read_stored
 
 if TYPE_CHECKING:
     from bigcodec_models.prior import FitReport
@@ -20,7 +22,12 @@ _PATH = click.Path(path_type=Path)
 
 
 @click.command()
-@click.option("--model", metavar="NAME|PATH", help="Codec model. Default: see 'models list'.")
+@click.option(
+    "--model",
+    metavar="NAME|PATH",
+    help="Codec model. Default: see 'models list'.",
+    shell_complete=complete_models,
+)
 @click.option(
     "--data",
     metavar="DIR",
@@ -59,9 +66,9 @@ def command(
 ) -> None:
     """Learn what a model's tokens are like, so that its files get smaller.
 
-    Encodes the speech, fits a prior to the tokens, and installs it: from then on 'compress' uses
-    it for this model. Whoever decompresses such a file needs the prior's file too; its place is
-    printed at the end.
+    Encodes the speech, fits a prior to the tokens, and installs it if it is better than the coder
+    'adaptive': from then on 'compress' uses it for this model. Whoever decompresses such a file
+    needs the prior's file too; its place is printed at the end.
 
     Files with coded F0 and files without have a prior each: for a model that knows both, run this
     once for each --f0.
@@ -81,7 +88,8 @@ def command(
         CompressConfig(model=name, coder="raw", f0=f0, device=device, downmix=True, verify=False)
     )
     codec = encoder.codec
-    note(encoder.description)
+    if model is None:
+        introduce_model(encoder.name, encoder.description)
     gathered = gather(encoder, data, versions)
     count = sum(tokens.size for tokens in gathered.fitted)
     note(f"{count} tokens of {len(gathered.fitted)} recordings; {len(gathered.held_out)} held out")
@@ -91,8 +99,29 @@ def command(
     prior = bcdc.read_prior(stored)
     bits = bits_per_token_of(prior, gathered.held_out)
     note("held out, bits a token: " + ", ".join(f"{name} {b:.3f}" for name, b in bits.items()))
+    _refuse_a_worse_one(bits, output)
     place = _store(stored, output, force)
     note(f"prior {prior.name.hex()}, {len(stored) / 1e6:.2f} MB: {place}")
+
+
+def _refuse_a_worse_one(bits: Mapping[str, float], output: Path | None) -> None:
+    """A prior that saves nothing beside the coder that needs none is not installed; to a file that
+    is named it is written all the same."""
+    prior, adaptive = bits["prior"], bits["adaptive"]
+    if prior < adaptive:
+        return
+    message = "nothing that was held out can be coded, so it is not known what the prior is worth"
+    if adaptive:
+        message = (
+            "on what was held out the prior is no better than the coder adaptive, "
+            f"{prior:.3f} against {adaptive:.3f} bits a token"
+        )
+    if output is None:
+        raise CliError(
+            f"{message}: not installed; take more speech, --epochs or --versions "
+            "(-o FILE writes it all the same)"
+        )
+    note(message)
 
 
 def _store(prior: bytes, output: Path | None, force: bool) -> Path:

@@ -10,6 +10,7 @@ from bigcodec_cli.console.messages import CliError
 from bigcodec_cli.evaluation.metrics.alignment import align
 from bigcodec_cli.evaluation.metrics.compute import QualityMetrics
 from bigcodec_cli.evaluation.metrics.waveform import LoadedWave, fit, load_wave
+from bigcodec_cli.evaluation.packages import Missing
 from bigcodec_models.config import SAMPLE_RATE
 
 
@@ -24,15 +25,22 @@ class Comparison:
 
     values: Mapping[str, float]
     failed: Mapping[str, str]
-    missing: Mapping[str, str]
+    missing: Mapping[str, Missing]
     seconds: float
     surplus_seconds: float
     delay_ms: float
     faults: Sequence[str] = ()
 
 
-def compare(original: Path, restored: Path, aligned: bool, keys: Sequence[str]) -> Comparison:
+def compare(
+    original: Path,
+    restored: Path,
+    aligned: bool,
+    keys: Sequence[str],
+    recognizer: Path | None = None,
+) -> Comparison:
     """The metrics `keys` of two files at 16 kHz, without the delay of the second if `aligned`.
+    `recognizer` is as of `QualityMetrics`.
 
     Raises:
         CliError: one of them cannot be read or holds no samples.
@@ -40,7 +48,7 @@ def compare(original: Path, restored: Path, aligned: bool, keys: Sequence[str]) 
     loaded = {path: _load(path) for path in (original, restored)}
     first, second = loaded[original].wave, loaded[restored].wave
     moved, delay = align(first, second) if aligned else (fit(second, len(first)), 0)
-    metrics = QualityMetrics(keys)
+    metrics = QualityMetrics(keys, recognizer)
     values, failed = metrics.compute(first, moved)
     return Comparison(
         values=values,

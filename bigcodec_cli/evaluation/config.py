@@ -6,7 +6,7 @@ import dataclasses
 import re
 from pathlib import Path
 
-from bigcodec_cli.evaluation.metrics.definitions import QUALITY
+from bigcodec_cli.evaluation.metrics.definitions import QUALITY, WITH_RECOGNIZER
 from bigcodec_cli.model_store.store import find_model
 
 _CODEC2_MODES = ("3200", "2400", "1600", "1400", "1300", "1200", "700C", "450")
@@ -30,14 +30,16 @@ class BaselineName:
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EvalConfig:
     """Codecs, quality metrics, device and number of processes. `f0` is the F0 mode of the models,
-    by default the first of each."""
+    by default the first of each; `recognizer` the folder of a speech recognizer."""
 
     models: tuple[str, ...]
     baselines: tuple[BaselineName, ...]
     metrics: tuple[str, ...]
     device: str
+    engine: str = "auto"
     jobs: int
     f0: str | None = None
+    recognizer: Path | None = None
 
 
 def parse_baselines(text: str) -> list[BaselineName]:
@@ -67,7 +69,8 @@ def _parse(text: str) -> BaselineName:
 
 
 def parse_metrics(text: str) -> tuple[str, ...]:
-    """The quality metrics of a list such as `pesq_wb,stoi`, each once; all for an empty list.
+    """The quality metrics of a list such as `pesq_wb,stoi`, each once; for an empty list all but
+    the one that needs a speech recognizer.
 
     Raises:
         ValueError: one is unknown; the message lists the known ones.
@@ -77,7 +80,14 @@ def parse_metrics(text: str) -> tuple[str, ...]:
     for key in chosen:
         if key not in known:
             raise ValueError(f"{key}: no such metric; there are {', '.join(known)}")
-    return tuple(key for key in known if key in chosen or not chosen)
+    usual = [key for key in known if key != WITH_RECOGNIZER]
+    return tuple(key for key in known if key in (chosen or usual))
+
+
+def with_recognizer(metrics: tuple[str, ...], recognizer: Path | None) -> tuple[str, ...]:
+    """Metrics, and the one that needs a speech recognizer if there is one."""
+    added = () if recognizer is None or WITH_RECOGNIZER in metrics else (WITH_RECOGNIZER,)
+    return metrics + added
 
 
 def model_name(name_or_path: str) -> str:

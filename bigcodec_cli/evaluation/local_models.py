@@ -6,6 +6,9 @@ from typing import Any
 
 from bigcodec_cli.evaluation.packages import MissingError, load_package
 
+EXTRA = "baselines"
+"""The extra that brings transformers."""
+
 
 def load_local(repository: str, model: str) -> Any:
     """A model of transformers, ready to use, from the Hugging Face cache.
@@ -27,7 +30,7 @@ def load_local_processor(repository: str, processor: str) -> Any:
 
 
 def _load(repository: str, kind: str) -> Any:
-    transformers = load_package("transformers")
+    transformers = load_package("transformers", EXTRA)
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     try:

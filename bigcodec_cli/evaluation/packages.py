@@ -2,22 +2,69 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import importlib.machinery
 import importlib.util
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-INSTALL_HINT = "pip install 'bigcodec-cli[eval]'"
-
 
 class MissingError(Exception):
-    """A package, program or weights file is not on this machine; the message names it."""
+    """A package, program or weights file is not on this machine; the message names it.
+
+    `package` and `extra` are set where an extra of this project would bring a package.
+    """
+
+    def __init__(self, message: str, package: str = "", extra: str = "") -> None:
+        super().__init__(message)
+        self.package, self.extra = package, extra
 
 
-def load_package(name: str) -> Any:
-    """An optional package's module.
+@dataclasses.dataclass(frozen=True)
+class Missing:
+    """Why a metric or a baseline is left out; `package` and `extra` as in `MissingError`."""
+
+    reason: str
+    package: str = ""
+    extra: str = ""
+
+    @classmethod
+    def of(cls, error: MissingError) -> Missing:
+        """What an error says."""
+        return cls(str(error), error.package, error.extra)
+
+
+def by_cause(missing: Mapping[str, Missing]) -> list[tuple[str, str]]:
+    """What is left out, and why: once for each extra, and for each other reason."""
+    groups: dict[str, list[str]] = {}
+    for key, each in missing.items():
+        groups.setdefault(each.extra or each.reason, []).append(key)
+    return [(", ".join(keys), _why([missing[key] for key in keys])) for keys in groups.values()]
+
+
+def _why(missing: list[Missing]) -> str:
+    first = missing[0]
+    packages = dict.fromkeys(each.package for each in missing)
+    if not first.extra:
+        return first.reason
+    are = "are" if len(packages) > 1 else "is"
+    return f"{', '.join(packages)} {are} not installed ({install_hint(first.extra)})"
+
+
+def install_hint(extra: str) -> str:
+    """The command that installs what is missing."""
+    return f"pip install 'bigcodec-cli[{extra}]'"
+
+
+def _not_installed(package: str, extra: str) -> MissingError:
+    return MissingError(f"{package} is not installed ({install_hint(extra)})", package, extra)
+
+
+def load_package(name: str, extra: str = "eval") -> Any:
+    """The module of an optional package, which `extra` brings.
 
     Raises:
         MissingError: it is not installed, or cannot be imported.
@@ -29,7 +76,7 @@ def load_package(name: str) -> Any:
             return importlib.import_module(name)
     except ImportError as error:
         if error.name in (name, package):
-            raise MissingError(f"{package} is not installed ({INSTALL_HINT})") from error
+            raise _not_installed(package, extra) from error
         raise MissingError(f"{package} cannot be imported: {error}") from error
 
 
@@ -44,7 +91,7 @@ def load_extension(package: str, module: str) -> Any:
     folder = package_folder(package)
     spec = importlib.machinery.PathFinder.find_spec(f"{package}.{module}", [str(folder)])
     if spec is None or spec.loader is None:
-        raise MissingError(f"{package} has no module {module} ({INSTALL_HINT})")
+        raise MissingError(f"{package} has no module {module} ({install_hint('eval')})")
     extension = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(extension)
     return extension
@@ -58,5 +105,5 @@ def package_folder(name: str) -> Path:
     """
     spec = importlib.util.find_spec(name)
     if spec is None or not spec.submodule_search_locations:
-        raise MissingError(f"{name} is not installed ({INSTALL_HINT})")
+        raise _not_installed(name, "eval")
     return Path(spec.submodule_search_locations[0])

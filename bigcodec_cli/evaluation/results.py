@@ -7,10 +7,11 @@ import functools
 from collections.abc import Mapping, Sequence
 
 from bigcodec_cli.evaluation.codecs.base import CodecInfo
-from bigcodec_cli.evaluation.media import Sound
 from bigcodec_cli.evaluation.metrics.bootstrap import Mean, mean_with_interval
 from bigcodec_cli.evaluation.metrics.definitions import METRICS
 from bigcodec_cli.evaluation.metrics.token_entropy import token_statistics
+from bigcodec_cli.evaluation.packages import Missing
+from bigcodec_cli.pages.media import Sound
 from bigcodec_models.arrays import AnyTokens
 from bigcodec_models.config import SAMPLE_RATE
 
@@ -68,13 +69,13 @@ class Setting:
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """All results of a run. `missing` has a reason for each metric or baseline that was left out,
-    `unread` one for each file."""
+    """All results of a run. `missing` says why each metric or baseline that was left out is,
+    `unread` why each file."""
 
     setting: Setting
     codecs: Sequence[CodecInfo]
     results: Sequence[Result]
-    missing: Mapping[str, str]
+    missing: Mapping[str, Missing]
     unread: Mapping[str, str]
 
     @functools.cached_property

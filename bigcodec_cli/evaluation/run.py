@@ -25,10 +25,9 @@ from bigcodec_cli.evaluation.codecs.base import CodecInfo, CodecUnderTest, Coded
 from bigcodec_cli.evaluation.codecs.baselines import load_baseline
 from bigcodec_cli.evaluation.codecs.bigcodec import Model
 from bigcodec_cli.evaluation.config import BaselineError, EvalConfig
-from bigcodec_cli.evaluation.media import loudest_magnitude, make_sound
 from bigcodec_cli.evaluation.metrics.compute import QualityMetrics
 from bigcodec_cli.evaluation.metrics.waveform import load_wave
-from bigcodec_cli.evaluation.packages import MissingError
+from bigcodec_cli.evaluation.packages import Missing, MissingError, by_cause
 from bigcodec_cli.evaluation.results import (
     CODING,
     ORIGINAL,
@@ -38,6 +37,7 @@ from bigcodec_cli.evaluation.results import (
     token_values,
 )
 from bigcodec_cli.model_store.loading import choose_device
+from bigcodec_cli.pages.media import loudest_magnitude, make_sound
 from bigcodec_models.arrays import Wave
 from bigcodec_models.config import SAMPLE_RATE
 from bigcodec_models.errors import ModelsError
@@ -82,16 +82,16 @@ class Worker:
     """
 
     def __init__(self, config: EvalConfig) -> None:
-        self.missing: dict[str, str] = {}
+        self.missing: dict[str, Missing] = {}
         self._codecs: list[CodecUnderTest] = [
-            Model(name, config.device, config.f0) for name in config.models
+            Model(name, config.device, config.f0, config.engine) for name in config.models
         ]
         for name in config.baselines:
             try:
                 self._codecs.append(load_baseline(name))
             except MissingError as error:
-                self.missing[str(name)] = str(error)
-        self._metrics = QualityMetrics(config.metrics)
+                self.missing[str(name)] = Missing.of(error)
+        self._metrics = QualityMetrics(config.metrics, config.recognizer)
         self.missing |= self._metrics.missing
 
     @property
@@ -147,8 +147,8 @@ def evaluate(
     started = datetime.datetime.now(datetime.UTC)
     with _worker_pool(config) as pool:
         codecs, missing = pool.describe()
-        for name, reason in missing.items():
-            note(f"{name} is missing: {reason}")
+        for names, reason in by_cause(missing):
+            note(f"left out: {names}: {reason}")
         outcomes = [Outcome(unread=each) for each in unread]
         with files_bar(len(clips), "eval") as done:
             for outcome in pool.run(clips):
@@ -175,7 +175,7 @@ def _setting(folder: Path, config: EvalConfig, started: datetime.datetime) -> Se
     )
 
 
-_Description = tuple[list[CodecInfo], dict[str, str]]
+_Description = tuple[list[CodecInfo], dict[str, Missing]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -235,6 +235,7 @@ def _start_worker(config: EvalConfig, threads: int) -> None:
     """Load the codecs in a new process; an error is kept until work is asked for."""
     global _worker
     torch.set_num_threads(threads)
+    os.environ["OMP_NUM_THREADS"] = str(threads)  # for ONNX Runtime
     try:
         _worker = Worker(config)
     except (CliError, ModelsError, BaselineError) as error:

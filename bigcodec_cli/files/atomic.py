@@ -84,7 +84,7 @@ class AtomicOutput:
     def __init__(
         self, path: Path, *, overwrite: bool, source: SourceFile | None = None, mark: str = ""
     ) -> None:
-        _refuse_existing(path, overwrite)
+        refuse_existing(path, overwrite)
         _sweep(path.parent)
         self.path, self._overwrite, self._source = path, overwrite, source
         name = f".{path.name[:40]}.bigcodec-{mark}{secrets.token_hex(4)}-{_machine()}.tmp"
@@ -135,6 +135,44 @@ class AtomicOutput:
         _live.discard(self)
 
 
+class DeviceOutput:
+    """An output to a device or a named pipe, such as /dev/null: made as a file, then copied there.
+
+    Has the interface of `AtomicOutput`; it removes no source, for a device need not keep anything.
+
+    Raises:
+        OSError: there is no room for the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path, self._stack = path, contextlib.ExitStack()
+        self.temporary = self._stack.enter_context(temporary_folder()) / "output"
+        self.temporary.touch()
+
+    def commit(self, *, remove_source: bool = False) -> None:
+        """Copy the file to the device.
+
+        Raises:
+            CliError: a source was to be removed.
+            OSError: the device takes no more.
+        """
+        if remove_source:
+            raise CliError(f"{self.path}: is no file, so that --rm would lose the input")
+        with self.temporary.open("rb") as source, self.path.open("wb") as target:
+            shutil.copyfileobj(source, target)
+        self.discard()
+
+    def discard(self) -> None:
+        """Remove the file."""
+        self._stack.close()
+
+
+def is_device(path: Path) -> bool:
+    """Whether something is there that takes data and is no file: a device, or a named pipe."""
+    status = _status(path, follow_symlinks=True)
+    return status is not None and (stat.S_ISCHR(status.st_mode) or stat.S_ISFIFO(status.st_mode))
+
+
 @contextlib.contextmanager
 def atomic_output(path: Path, *, overwrite: bool) -> Iterator[Path]:
     """A temporary path beside `path` to write to; it becomes `path` if no exception leaves.
@@ -149,6 +187,27 @@ def atomic_output(path: Path, *, overwrite: bool) -> Iterator[Path]:
         output.commit()
     finally:
         output.discard()
+
+
+@contextlib.contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """A temporary folder beside `path` to fill; it becomes `path` if no exception leaves.
+
+    Raises:
+        CliError: `path` exists.
+        OSError: the folder cannot be made or renamed.
+    """
+    if os.path.lexists(path):
+        raise CliError(f"{path}: already exists; name a new folder")
+    temporary = path.with_name(f".{path.name[:40]}.bigcodec-{secrets.token_hex(4)}.tmp")
+    temporary.mkdir()
+    _folders.add(str(temporary))
+    try:
+        yield temporary
+        temporary.rename(path)
+    finally:
+        _folders.discard(str(temporary))
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 @contextlib.contextmanager
@@ -270,7 +329,12 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _refuse_existing(path: Path, overwrite: bool) -> None:
+def refuse_existing(path: Path, overwrite: bool) -> None:
+    """Refuse what `AtomicOutput` would.
+
+    Raises:
+        CliError: there cannot be a new file of this name.
+    """
     if path.is_dir():
         raise CliError(f"{path}: is a folder; name a file, or use --output-dir")
     if path.exists() and not path.is_file():
@@ -287,5 +351,5 @@ def _place_new(temporary: Path, path: Path) -> None:
     except FileExistsError:
         raise CliError(f"{path}: already exists; use -f to overwrite it") from None
     except OSError:  # a file system without hard links
-        _refuse_existing(path, False)
+        refuse_existing(path, False)
         os.replace(temporary, path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import json
 import os
 import sys
@@ -15,11 +16,11 @@ import click
 
 from bigcodec_cli.console.interrupts import prompt_interrupts
 from bigcodec_cli.console.messages import CliError, error_line, note
-from bigcodec_cli.console.progress import Advance, files_bar, seconds_bar
-from bigcodec_cli.files.atomic import discard_all
+from bigcodec_cli.console.progress import Advance, BatchBar, batch_bar, seconds_bar
+from bigcodec_cli.files.atomic import discard_all, is_device, refuse_existing
 from bigcodec_cli.files.inputs import Job
 from bigcodec_cli.files.reporting import Facts, explain_failure
-from bigcodec_cli.files.totals import Totals
+from bigcodec_cli.files.totals import Totals, size_of
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -45,12 +46,18 @@ class BatchOptions:
 
 class Batch:
     """The jobs of one command: gives those to be done, and reports how each went. `shared` is the
-    one output of all, if they share one."""
+    one output of all, if they share one; `left_out` a line on what is not among them."""
 
     def __init__(
-        self, jobs: Sequence[Job], options: BatchOptions, label: str, shared: Path | None = None
+        self,
+        jobs: Sequence[Job],
+        options: BatchOptions,
+        label: str,
+        shared: Path | None = None,
+        left_out: str | None = None,
     ) -> None:
         self.jobs, self.options, self._label = jobs, options, label
+        self._shared, self._left_out = shared, left_out
         self._taken: dict[Path, Job] = {}  # names of outputs, and whose they are
         self._failures: list[int] = []
         self._numbers = {id(job): number for number, job in enumerate(jobs)}
@@ -58,10 +65,14 @@ class Batch:
         self._next_row = 0
         self._skipped = 0
         self._totals = Totals(shared)
-        self._advance: Callable[[float], None] = lambda _: None
+        self._bar = BatchBar(None, len(jobs))
+        self._weights = {id(job): _weight(job) for job in jobs}  # what is left of each
 
     def run(self, work: Callable[[Iterator[Job]], None], *, prompt: bool = True) -> None:
         """Hand the jobs to `work`, with a bar over them; then print the summary.
+
+        Where none is left to be done, as all are refused or skipped, `work` is not called: it may
+        load what takes its time.
 
         With `prompt` a signal ends the process soon, wherever it is; see `prompt_interrupts`.
 
@@ -71,20 +82,32 @@ class Batch:
         options = self.options
         with (
             prompt_interrupts(discard_all) if prompt else contextlib.nullcontext(),
-            files_bar(len(self.jobs), self._label, options.progress) as advance,
+            batch_bar(
+                sum(self._weights.values()),
+                len(self.jobs),
+                self._label,
+                options.progress and not options.quiet,
+            ) as self._bar,
         ):
-            self._advance = advance
             try:
-                work(self._pending())
+                pending = self._pending()
+                first = next(pending, None)
+                if first is not None:
+                    work(itertools.chain([first], pending))
             finally:
                 for _, row in sorted(self._rows.items()):
                     click.echo(row)
         self._summary()
 
+    @property
+    def writes_stdout(self) -> bool:
+        """Whether data go to standard output."""
+        return any(job.target is None for job in self.jobs)
+
     def succeeded(self, job: Job, summary: str, **facts: Any) -> None:
         """See `Reporter`."""
-        self._advance(1)
-        self._totals.add(job, facts.get("seconds") or 0.0)
+        self._complete(job)
+        self._totals.add(job, facts.get("seconds") or 0.0, facts.get("model"))
         self._add_row(job, "ok", **facts)
         if self.options.verbose or (len(self.jobs) == 1 and not self.options.quiet):
             note(summary)
@@ -95,7 +118,7 @@ class Batch:
         target = _resolved(job.target)
         if self._taken.get(target) is job and not os.path.lexists(target):
             del self._taken[target]
-        self._advance(1)
+        self._complete(job)
         self._failures.append(self._numbers[id(job)])
         self._add_row(job, "failed", error=message, **(facts or {}))
         error_line(message)
@@ -106,10 +129,23 @@ class Batch:
             note(text)
 
     def seconds_bar(self, job: Job, seconds: float) -> contextlib.AbstractContextManager[Advance]:
-        """A bar over the audio of a command's only file."""
+        """A bar over the audio of a command's only file; of several, their common bar moves."""
         options = self.options
-        shown = len(self.jobs) == 1 and options.progress and not options.quiet
-        return seconds_bar(seconds, job.name, shown)
+        if len(self.jobs) == 1:
+            return seconds_bar(seconds, job.name, options.progress and not options.quiet)
+        share = self._weights[id(job)] / seconds if seconds else 0.0
+
+        def advance(done: float) -> None:
+            weight = min(done * share, self._weights[id(job)])
+            self._weights[id(job)] -= weight
+            self._bar.advance(weight, done)
+
+        return contextlib.nullcontext(advance)
+
+    def _complete(self, job: Job) -> None:
+        """A job is at its end: move the bar by what is left of it."""
+        self._bar.advance(self._weights[id(job)], files=1)
+        self._weights[id(job)] = 0.0
 
     def _pending(self) -> Iterator[Job]:
         for job in self.jobs:
@@ -120,7 +156,7 @@ class Batch:
                 continue
             if skip:
                 self._skipped += 1
-                self._advance(1)
+                self._complete(job)
                 self._add_row(job, "skipped")
                 if self.options.verbose:
                     note(f"{job.name}: {job.target_name} exists; skipped")
@@ -129,8 +165,19 @@ class Batch:
                 yield job
 
     def _check(self, job: Job) -> bool:
-        """Whether a job is to be skipped; refuses those whose output would hurt another file."""
+        """Whether a job is to be skipped; refuses what is known to fail before anything is read,
+        and those whose output would hurt another file."""
+        if self._shared is not None:  # whoever writes it must learn of every input
+            return False
+        if job.source is not None and not os.path.lexists(job.source):
+            raise CliError(f"{job.name}: no such file")
+        if job.source is not None and job.source.is_dir():
+            raise CliError(f"{job.name}: is a folder; use -r for the files in it")
         if job.target is None:
+            return False
+        if is_device(job.target):
+            if self.options.outputs.remove:
+                raise CliError(f"{job.target}: is no file, so that --rm would lose {job.name}")
             return False
         target = _resolved(job.target)
         if target in self._taken:
@@ -140,7 +187,10 @@ class Batch:
                 raise CliError(f"{job.name}: is also the output; name another with -o")
         if job.source is None or job.source.exists():
             self._taken[target] = job
-        return self.options.skip_existing and os.path.lexists(job.target)
+        if self.options.skip_existing and os.path.lexists(job.target):
+            return True
+        refuse_existing(job.target, self.options.outputs.force)
+        return False
 
     def _add_row(self, job: Job, status: str, **facts: Any) -> None:
         """A row of JSON; they come in the order of the inputs, whichever ends first."""
@@ -153,6 +203,8 @@ class Batch:
             self._next_row += 1
 
     def _summary(self) -> None:
+        if self._left_out is not None:
+            self.remark(self._left_out)
         if self._skipped and not self.options.quiet:
             note(f"{self._skipped} of {len(self.jobs)} files skipped: their outputs exist")
         if len(self.jobs) > 1:
@@ -178,6 +230,11 @@ class Batch:
             )
 
 
+def _weight(job: Job) -> float:
+    """How much of a batch a job is: the size of its file, as its length is not known yet."""
+    return 1.0 + (0 if job.source is None else size_of(job.source))
+
+
 def _resolved(path: Path | None) -> Path:
     """A path by which the same file in the same folder is known, however it was spelled."""
     return Path() if path is None else path.parent.resolve() / path.name
@@ -189,7 +246,7 @@ def check_stdout(batch: Batch) -> None:
     Raises:
         click.UsageError: data would go there.
     """
-    if all(job.target is not None for job in batch.jobs):
+    if not batch.writes_stdout:
         return
     if batch.options.as_json:
         raise click.UsageError("--json and the output would both go to stdout; use -o FILE")

@@ -115,11 +115,11 @@ def too_much_audio(header: bcdc.Header, samples: int, size: int) -> str | None:
     """Why `samples` samples a channel are not to be written from `size` bytes unasked: they last
     over an hour, or are as many, and speech would take far more bytes; None if they are."""
     seconds = samples / header.sample_rate
-    large = seconds > _FREE_SECONDS or samples * header.channels > _FREE_SAMPLES
+    total = samples * header.restored_channels
+    large = seconds > _FREE_SECONDS or total > _FREE_SAMPLES
     if not large or size >= _BYTES_A_SECOND * seconds * header.channels:
         return None
-    hours = seconds * header.channels / 3600
-    total = samples * header.channels
+    hours = seconds * header.restored_channels / 3600
     return f"{hours:.1f} hours of audio, {total} samples, in {size} bytes, far too few for speech"
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import click
@@ -14,6 +15,7 @@ from bigcodec_cli.console.streams import standard_input
 
 _Input = tuple[Path | None, Path | None]
 """A file, None for stdin; and its place below the folder that was walked, None if none was."""
+_MOST_NAMED = 8
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -54,22 +56,55 @@ class InputOptions:
     output_dir: Path | None = None
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Plan:
+    """The jobs of a command, in order; and the suffixes of files left out of folders, with
+    how many had each."""
+
+    jobs: Sequence[Job]
+    left_out: Mapping[str, int] = dataclasses.field(default_factory=dict)
+
+    def left_out_line(self) -> str | None:
+        """What was left out, such as "left out 2 files: .m4a .txt"; None if nothing was."""
+        count = sum(self.left_out.values())
+        if not count:
+            return None
+        names = sorted(self.left_out, key=lambda name: (-self.left_out[name], name))
+        shown = [name or "without a suffix" for name in names[:_MOST_NAMED]]
+        more = " and others" if len(names) > _MOST_NAMED else ""
+        return f"left out {count} file{'s' * (count != 1)}: {' '.join(shown)}{more}"
+
+
 def plan(
     options: InputOptions, suffix: str, accepted: frozenset[str], *, shared: bool = False
-) -> list[Job]:
-    """The jobs of a command, in order. Folders are walked for files of `accepted` suffixes. Only
-    with `shared` can several inputs have one output.
+) -> Plan:
+    """What a command is to do. Folders are walked for files of `accepted` suffixes. Only with
+    `shared` can several inputs have one output.
 
     Raises:
         click.UsageError: the options contradict each other.
         CliError: a list or a folder cannot be read, or a folder has nothing for this command.
     """
-    names, inputs = _gather(options, accepted)
+    left_out: collections.Counter[str] = collections.Counter()
+    names, inputs = _gather(options, accepted, left_out)
+    del left_out[suffix]  # outputs of an earlier time
     _check_for_output(options.inputs, suffix)
+    return Plan(jobs=_jobs(options, suffix, names, inputs, shared), left_out=left_out)
+
+
+def _jobs(
+    options: InputOptions,
+    suffix: str,
+    names: Sequence[str],
+    inputs: Sequence[_Input],
+    shared: bool,
+) -> list[Job]:
     if options.output is not None:
         if len(inputs) > 1 and not shared:
             raise click.UsageError("-o names one file; for several inputs use --output-dir DIR")
         target = None if options.output == "-" else Path(options.output)
+        if target is not None and not target.parent.is_dir():
+            raise CliError(f"{target.parent}: no such folder; make it, or use --output-dir")
         return [Job(source, target, place) for source, place in inputs]
     if "-" in names:
         if len(names) > 1 or options.output_dir is not None:
@@ -94,15 +129,17 @@ def sources(options: InputOptions, accepted: frozenset[str]) -> list[Path | None
     Raises:
         click.UsageError, CliError: as `plan` does.
     """
-    return [path for path, _ in _gather(options, accepted)[1]]
+    return [path for path, _ in _gather(options, accepted, collections.Counter())[1]]
 
 
-def _gather(options: InputOptions, accepted: frozenset[str]) -> tuple[list[str], list[_Input]]:
+def _gather(
+    options: InputOptions, accepted: frozenset[str], left_out: collections.Counter[str]
+) -> tuple[list[str], list[_Input]]:
     _check(options)
     names = [*options.inputs, *_listed(options)]
     if names.count("-") > 1:
         raise click.UsageError("'-' (stdin) can be read only once")
-    pairs = [_expand(name, options.recursive, accepted) for name in names]
+    pairs = [_expand(name, options.recursive, accepted, left_out) for name in names]
     walked = [name for name in names if options.recursive and Path(name).is_dir()]
     if len(walked) > 1:
         pairs = [_below_its_name(name, some) for name, some in zip(names, pairs, strict=True)]
@@ -146,20 +183,24 @@ def _listed(options: InputOptions) -> list[str]:
     return [os.fsdecode(name) for name in names if name]
 
 
-def _expand(name: str, recursive: bool, accepted: frozenset[str]) -> Sequence[_Input]:
+def _expand(
+    name: str, recursive: bool, accepted: frozenset[str], left_out: collections.Counter[str]
+) -> Sequence[_Input]:
     """Files that a name stands for, each with its path relative to the folder that was walked."""
     if name == "-":
         return [(None, None)]
     path = Path(name)
     if not (recursive and path.is_dir()):
         return [(path, None)]
-    files = [(file, file.relative_to(path)) for file in _walk(path, accepted)]
+    files = [(file, file.relative_to(path)) for file in _walk(path, accepted, left_out)]
     if not files:
         raise CliError(f"{name}: no file in it ends in {' '.join(sorted(accepted))}")
     return files
 
 
-def _walk(folder: Path, accepted: frozenset[str]) -> Iterator[Path]:
+def _walk(
+    folder: Path, accepted: frozenset[str], left_out: collections.Counter[str]
+) -> Iterator[Path]:
     def failed(error: OSError) -> None:
         raise CliError(f"{error.filename}: cannot be read: {error.strerror}") from error
 
@@ -171,9 +212,12 @@ def _walk(folder: Path, accepted: frozenset[str]) -> Iterator[Path]:
             continue
         visited.add((status.st_dev, status.st_ino))
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for file in sorted(files):
-            if Path(file).suffix.lower() in accepted and not file.startswith("."):
+        for file in sorted(name for name in files if not name.startswith(".")):
+            suffix = Path(file).suffix.lower()
+            if suffix in accepted:
                 yield Path(root, file)
+            else:
+                left_out[suffix] += 1
 
 
 def _target(path: Path, inside: Path | None, output_dir: Path | None, suffix: str) -> Path:

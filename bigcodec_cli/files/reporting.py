@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import os
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, Protocol
 
-from bigcodec_cli.console.messages import CliError
+from bigcodec_cli.console.messages import CliError, note
 from bigcodec_cli.files.inputs import Job
+from bigcodec_models.audio.ffmpeg import MISSING
 from bigcodec_models.errors import ModelsError
 
 Facts = Mapping[str, Any]
@@ -67,6 +70,20 @@ class Outcomes:
     def seconds_bar(self, job: Job, seconds: float) -> Iterator[Callable[[float], None]]:
         """See `Reporter`."""
         yield lambda _: None
+
+
+def note_unread(path: Path, reason: str) -> None:
+    """A line on a file of a folder that was walked; one for each suffix, where a program is missing
+    that all such files need."""
+    if MISSING in reason:
+        _note_once(f"files that end in {path.suffix}: {reason}")
+    else:
+        note(f"{path}: {reason}")
+
+
+@functools.cache
+def _note_once(text: str) -> None:
+    note(text)
 
 
 def explain_failure(job: Job, error: BaseException) -> str:

@@ -64,6 +64,7 @@ class TokenRecord:
             "codebook_sizes": list(self.codebook_sizes),
             "vocabulary_size": self.vocabulary_size,
             "f0_coded": header.geometry.f0,
+            "equal_channels": header.copies,
             "tags": [list(pair) for pair in header.tags],
         }
 
@@ -106,6 +107,7 @@ def record_of(row: dict[str, Any], tokens: Array) -> TokenRecord:
             fingerprint=bytes.fromhex(row["model_fingerprint"]),
             sample_rate=_integer(row["sample_rate"]),
             channels=len(tokens),
+            copies=_integer(row.get("equal_channels", 0)),
             geometry=geometry,
             tags=tuple((str(name), str(text)) for name, text in row.get("tags", [])),
         )

@@ -18,25 +18,27 @@ class Totals:
         self._start = time.monotonic()
         self.files = self.bytes_in = self._bytes_out = 0
         self.seconds, self._shared = 0.0, shared
+        self._models: set[str] = set()
         self._sizes: dict[int, int] = {}
 
     def begin(self, job: Job) -> None:
         """A job is about to be done; its source may be gone after that."""
         if job.source is not None:
-            self._sizes[id(job)] = _size(job.source)
+            self._sizes[id(job)] = size_of(job.source)
 
-    def add(self, job: Job, seconds: float) -> None:
-        """A job is done."""
+    def add(self, job: Job, seconds: float, model: str | None = None) -> None:
+        """A job is done, by a model if it took one."""
+        self._models.add(model or "")
         self.files += 1
         self.seconds += seconds
         self.bytes_in += self._sizes.get(id(job), 0)
         if job.target is not None:
-            self._bytes_out += _size(job.target)
+            self._bytes_out += size_of(job.target)
 
     @property
     def bytes_out(self) -> int:
         """The size of the outputs."""
-        return self._bytes_out if self._shared is None else _size(self._shared)
+        return self._bytes_out if self._shared is None else size_of(self._shared)
 
     def facts(self) -> dict[str, Any]:
         """The sums for a program; times in seconds."""
@@ -50,23 +52,25 @@ class Totals:
 
     def line(self, to_container: bool) -> str:
         """The sums for a reader, such as "40 files, 3:15 of audio to 25.1 kB, 1.03 kbit/s, 9.3x
-        real time"; with the size and the rate of the containers."""
+        real time"; with the size and the rate of the containers, and the name of their model if
+        it was the same for all."""
         files = f"{self.files} file{'s' * (self.files != 1)}"
         size = self.bytes_out if to_container else self.bytes_in
         if not self.seconds:
             return f"{files}, {size_text(self.bytes_in)} to {size_text(self.bytes_out)}"
+        (model,) = self._models if len(self._models) == 1 else ("",)
         elapsed = max(time.monotonic() - self._start, 1e-3)
         parts = [
             files,
             f"{duration_text(self.seconds)} of audio {'to' if to_container else 'from'} "
-            f"{size_text(size)}",
+            f"{size_text(size)}{f' by {model}' if model else ''}",
             f"{size * 8 / self.seconds / 1000:.2f} kbit/s",
             f"{self.seconds / elapsed:.1f}x real time",
         ]
         return ", ".join(parts)
 
 
-def _size(path: Path) -> int:
+def size_of(path: Path) -> int:
     """The size of a regular file; 0 where there is none, or none any more."""
     try:
         status = path.stat()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import bcdc
-from bigcodec_cli.model_store.store import read_stored
+from bigcodec_cli.model_store.store import read_facts
 from bigcodec_models.codec import Codec
 from bigcodec_models.config import ModelConfig
 
@@ -31,7 +31,7 @@ def headers_of_model(name_or_path: str) -> dict[int, bcdc.Header]:
         CliError: there is no such model.
         ModelFileError: it cannot be used.
     """
-    model = read_stored(name_or_path)
+    model = read_facts(name_or_path)
     return {
         geometry.codebooks: bcdc.Header(
             fingerprint=model.fingerprint[:6], sample_rate=bcdc.MODEL_RATE, geometry=geometry

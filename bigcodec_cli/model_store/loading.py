@@ -2,27 +2,41 @@
 
 from __future__ import annotations
 
+import ctypes
+import importlib.util
+import os
 from pathlib import Path
-
-import torch
 
 import bcdc
 from bigcodec_cli.console.messages import CliError
 from bigcodec_cli.files.containers import WithHeader
 from bigcodec_cli.model_store.headers import geometries_of
-from bigcodec_cli.model_store.store import find_by_fingerprint, find_model, read_stored
+from bigcodec_cli.model_store.store import (
+    find_by_fingerprint,
+    find_graphs,
+    find_model,
+    model_path,
+    read_graphs,
+    read_stored,
+)
 from bigcodec_models.codec import Codec
 from bigcodec_models.config import ModelConfig
+from bigcodec_models.onnx.graph_set import is_folder_of_graphs
 
 PULL_HINT = "for the paper's quality: bigcodec models pull bigcodec, then --model bigcodec"
 
 
 def choose_device(name: str) -> str:
-    """The torch device for `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
+    """The torch device for `auto`, `cpu`, `cuda`, `cuda:N` or `mps`. Loads torch only if there may
+    be a GPU.
 
     Raises:
         CliError: there is no such device.
     """
+    if name == "cpu" or (name == "auto" and not _may_have_gpu()):
+        return "cpu"
+    import torch
+
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if name.startswith("cuda"):
@@ -35,24 +49,77 @@ def choose_device(name: str) -> str:
     return name
 
 
+def _may_have_gpu() -> bool:
+    """Whether there is torch, and a driver of a GPU for which it is built."""
+    if importlib.util.find_spec("torch") is None:
+        return False
+    if os.path.exists("/dev/kfd"):  # AMD's
+        return True
+    try:
+        ctypes.CDLL("nvcuda.dll" if os.name == "nt" else "libcuda.so.1")
+    except OSError:
+        return False
+    return True
+
+
 def load_codec(
-    name_or_path: str, device: str, precision: str = "float32", f0: str | None = None
+    name_or_path: str,
+    device: str,
+    precision: str = "float32",
+    f0: str | None = None,
+    engine: str = "auto",
 ) -> tuple[Codec, str]:
     """A codec, and a line that describes it; `precision` concerns decoding and `f0` encoding (see
-    `Codec`).
+    `Codec`). `engine` is torch, onnx, or auto: onnx on a CPU where there are graphs of the model.
 
     Raises:
-        CliError: there is no such model, or it does not know the F0 mode.
+        CliError: there is no such model, or it does not know the F0 mode, or the engine cannot run
+            it.
         ModelFileError: it cannot be used.
     """
     entry = find_model(name_or_path)
-    model = read_stored(name_or_path)
-    _check_f0(f0, name_or_path, model.config)
-    codec = Codec(model, choose_device(device), precision, f0)
+    codec = _codec(name_or_path, choose_device(device), precision, f0, engine)
     if entry is None:
         return codec, f"model {name_or_path}: {codec.info.name or 'unnamed'}"
     hint = f"; {PULL_HINT}" if entry.builtin else ""
     return codec, f"model {entry.name}: {entry.summary}{hint}"
+
+
+def _codec(name: str, device: str, precision: str, f0: str | None, engine: str) -> Codec:
+    if _uses_graphs(name, device, precision, engine):
+        graphs = read_graphs(name)
+        _check_f0(f0, name, graphs.config)
+        return Codec(graphs, f0=f0)
+    if is_folder_of_graphs(model_path(name)):
+        raise CliError(
+            f"{name}: graphs run with --engine onnx, on a CPU and in float32; for all else give "
+            "the model that they were exported from"
+        )
+    model = read_stored(name)
+    _check_f0(f0, name, model.config)
+    return Codec(model, device, precision, f0)
+
+
+def _uses_graphs(name: str, device: str, precision: str, engine: str) -> bool:
+    """Whether ONNX Runtime is to run a model.
+
+    Raises:
+        CliError: it is, and cannot.
+    """
+    runs, graphs = (device, precision) == ("cpu", "float32"), find_graphs(name)
+    is_here = importlib.util.find_spec("onnxruntime") is not None
+    if engine != "onnx":
+        return engine == "auto" and runs and graphs is not None and is_here
+    if not runs:
+        raise CliError("--engine onnx: runs on a CPU, in float32; use --engine torch")
+    if not is_here:
+        raise CliError("--engine onnx: is not installed here: pip install onnxruntime")
+    if graphs is None:
+        raise CliError(
+            f"--engine onnx: there are no graphs of the model {name}; 'bigcodec export {name} "
+            "--format onnx -o DIR' makes them, for --model DIR"
+        )
+    return True
 
 
 def _check_f0(f0: str | None, name: str, config: ModelConfig) -> None:
@@ -66,12 +133,18 @@ def _check_f0(f0: str | None, name: str, config: ModelConfig) -> None:
 class CodecCache:
     """The codecs for a batch of containers, by fingerprint, each loaded once."""
 
-    def __init__(self, model: str | None, device: str, precision: str = "float32") -> None:
+    def __init__(
+        self,
+        model: str | None,
+        device: str,
+        precision: str = "float32",
+        engine: str = "auto",
+    ) -> None:
         self._device, self._precision = choose_device(device), precision
+        self._engine = engine
         self._codecs: dict[bytes, Codec] = {}
         if model is not None:
-            codec, _ = load_codec(model, device, precision)
-            self.add(codec)
+            self.add(_codec(model, self._device, precision, None, engine))
 
     def add(self, codec: Codec) -> None:
         """Have a codec at hand that is loaded already."""
@@ -104,7 +177,7 @@ class CodecCache:
                 "not here; give its file with --model FILE, or 'bigcodec models import FILE' once "
                 "('bigcodec models pull bigcodec' fetches the published one)"
             )
-        return Codec(read_stored(entry.name), self._device, self._precision)
+        return _codec(entry.name, self._device, self._precision, None, self._engine)
 
 
 def _described(geometry: bcdc.Geometry) -> str:

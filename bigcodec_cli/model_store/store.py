@@ -16,11 +16,22 @@ import json
 import os
 import re
 import secrets
+import sys
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bigcodec_cli.console.messages import CliError, note
+from bigcodec_cli.console.progress import stderr_columns
+from bigcodec_models.checkpoints.stored import ModelFacts, read_stored_model
+from bigcodec_models.onnx.graph_set import (
+    GraphSet,
+    archive_beside,
+    is_folder_of_graphs,
+    read_archive,
+    read_folder,
+)
 from bigcodec_models.registry import ALIASES, builtin_models, find_builtin
 
 if TYPE_CHECKING:
@@ -115,7 +126,7 @@ def find_by_fingerprint(prefix: bytes) -> ModelEntry | None:
 
 
 def model_path(name_or_path: str) -> Path:
-    """The weights file for a value of `--model`.
+    """The weights file for a value of `--model`, or the folder of graphs.
 
     Raises:
         CliError: no model of this name and no file of this path.
@@ -124,7 +135,7 @@ def model_path(name_or_path: str) -> Path:
     if entry is not None:
         return entry.path
     path = Path(name_or_path)
-    if path.is_file():
+    if path.is_file() or is_folder_of_graphs(path):
         return path
     raise CliError(
         f"{name_or_path}: no such model or file; 'bigcodec models list' shows the models"
@@ -146,6 +157,54 @@ def read_stored(name_or_path: str) -> LoadedModel:
     if entry is not None:
         model.check_digest(path, entry.digest)
     return model
+
+
+def read_facts(name_or_path: str) -> ModelFacts | GraphSet:
+    """What the model for a value of `--model` is, read without torch if it is one of the store or a
+    folder of graphs.
+
+    Raises:
+        CliError: no model of this name and no file of this path.
+        ModelFileError: it cannot be used, or is not what was stored.
+    """
+    entry, path = find_model(name_or_path), model_path(name_or_path)
+    if is_folder_of_graphs(path):
+        return read_folder(path)
+    if entry is None:
+        return read_stored(name_or_path)
+    model = read_stored_model(path)
+    model.check_digest(path, entry.digest)
+    return model
+
+
+def find_graphs(name_or_path: str) -> Path | None:
+    """The archive or folder of graphs for a value of `--model`, if there is one.
+
+    Raises:
+        CliError: no model of this name and no file of this path.
+    """
+    path = model_path(name_or_path)
+    return path if is_folder_of_graphs(path) else archive_beside(path)
+
+
+def read_graphs(name_or_path: str) -> GraphSet:
+    """Read the graphs that `find_graphs` finds; of a model of the store, its file is compared with
+    what was shipped or imported under its name. Loads no torch.
+
+    Raises:
+        CliError: no model of this name and no file of this path.
+        ModelFileError: they cannot be used, or are not what was stored.
+    """
+    entry, path = find_model(name_or_path), model_path(name_or_path)
+    graphs = find_graphs(name_or_path)
+    assert graphs is not None
+    if is_folder_of_graphs(graphs):
+        return read_folder(graphs)
+    model = read_stored_model(path)
+    if entry is not None:
+        model.check_digest(path, entry.digest)
+    builtin = find_builtin(name_or_path)
+    return read_archive(graphs, model, None if builtin is None else builtin.graphs_sha256)
 
 
 def check_restorable(name_or_path: str) -> None:
@@ -182,6 +241,19 @@ def default_model() -> str:
             "or choose another: 'bigcodec models default lite'"
         )
     return name
+
+
+def introduce_model(name: str, description: str, always: bool = False) -> None:
+    """Say on a terminal what the default model is: once a user, or with `always` every time."""
+    mark = home() / f".introduced-{name}"
+    if not always and (not sys.stderr.isatty() or mark.exists()):
+        return
+    width = stderr_columns() - 1
+    for line in textwrap.wrap(description, width, break_long_words=False, break_on_hyphens=False):
+        note(line)
+    with contextlib.suppress(OSError):  # it is then said once more
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        mark.touch()
 
 
 def set_default(name: str) -> None:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 WIDTH, HEIGHT = 360, 190
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 292, 26, 152
 _MAX_POINTS = 200
 _LABEL_HEIGHT = 13
 _LETTER_WIDTH = 6.4
+_LABEL_GAP = 8
+_DOT_RADIUS = 4.5
+_SHIFTS = sorted((step * 6.5 for step in range(-12, 13)), key=abs)
+"""How far a label may move up or down, the nearest first."""
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 Point = tuple[float, float | None]
@@ -144,6 +148,34 @@ class Label:
     end: bool
 
 
+@dataclasses.dataclass(frozen=True)
+class _Box:
+    """A rectangle of a chart, in pixels."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+    def overlaps(self, other: _Box) -> bool:
+        """Whether the two have a place in common."""
+        beside = self.right <= other.left or other.right <= self.left
+        return not (beside or self.bottom <= other.top or other.bottom <= self.top)
+
+    def is_inside(self) -> bool:
+        """Whether all of it lies between the axes, or to the right of them."""
+        return (
+            self.left >= _LEFT and self.right <= WIDTH and self.top >= 14 and self.bottom <= _BOTTOM
+        )
+
+
+def _box_of(label: Label) -> _Box:
+    """The place of a label, whose `y` is that of its baseline."""
+    width = _LETTER_WIDTH * len(label.text)
+    left = label.x - width * label.end
+    return _Box(left, label.y - _LABEL_HEIGHT + 3, left + width, label.y + 3)
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Chart:
     """One or more series on the same scales. `summary` says in words what the chart shows."""
@@ -181,26 +213,40 @@ class Chart:
         return "M" + "L".join(upper + lower[::-1]) + "Z"
 
     def labels(self) -> list[Label]:
-        """The labels beside the last points, moved apart where they would overlap."""
-        placed: list[tuple[float, Label]] = []
+        """The labels beside the last points, where they cover no dot, no bar and no other label."""
+        taken = [box for series in self.series for box in self._marks(series)]
+        labels = []
         for series in sorted(self.series, key=lambda s: self.y(s.last[1])):
             if series.label:
-                placed.append(self._label(series, placed))
-        return [label for _, label in placed]
+                label = self._label(series, taken)
+                labels.append(label)
+                taken.append(_box_of(label))
+        return labels
 
-    def _label(self, series: Series, placed: Iterable[tuple[float, Label]]) -> tuple[float, Label]:
-        """The label of a series below those that it would overlap, and its left edge."""
+    def _label(self, series: Series, taken: Sequence[_Box]) -> Label:
+        """The label of a series at the nearest free place: to the right or left of its dot, or
+        above or below of there; to the right where no place is free."""
+        x, y = self.x(series.last[0]), self.y(series.last[1]) + 4
         width = _LETTER_WIDTH * len(series.label)
-        x, y = self.x(series.last[0]) + 8, self.y(series.last[1]) + 4
-        end = x + width > WIDTH
-        x -= 16 * end
-        left = x - width * end
-        for other_left, other in sorted(placed, key=lambda item: item[1].y):
-            other_right = other_left + _LETTER_WIDTH * len(other.text)
-            overlaps = other_left < left + width and left < other_right
-            if overlaps and abs(y - other.y) < _LABEL_HEIGHT:
-                y = other.y + _LABEL_HEIGHT
-        return left, Label(series.label, series.style, round(x, 1), round(y, 1), end)
+        ends = (False, True) if x + _LABEL_GAP + width <= WIDTH else (True, False)
+        places = [
+            Label(series.label, series.style, round(x + gap, 1), round(y + shift, 1), end)
+            for shift in _SHIFTS
+            for end in ends
+            for gap in [-_LABEL_GAP if end else _LABEL_GAP]
+        ]
+        inside = [place for place in places if _box_of(place).is_inside()] or places[:1]
+        free = (place for place in inside if not any(map(_box_of(place).overlaps, taken)))
+        return next(free, inside[0])
+
+    def _marks(self, series: Series) -> list[_Box]:
+        """The dot of a series, and the bar through it."""
+        x, y = self.x(series.last[0]), self.y(series.last[1])
+        dot = _Box(x - _DOT_RADIUS, y - _DOT_RADIUS, x + _DOT_RADIUS, y + _DOT_RADIUS)
+        if series.interval is None:
+            return [dot]
+        low, high = map(self.y, series.interval)
+        return [dot, _Box(x - 1, min(low, high), x + 1, max(low, high))]
 
     def _place(self, x: float, y: float) -> str:
         return f"{self.x(x)} {self.y(y)}"

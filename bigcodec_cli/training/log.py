@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TextIO
 
 from bigcodec_cli.console.messages import note
+from bigcodec_cli.console.progress import as_many_as_fit, stderr_columns
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,6 +29,8 @@ LOG_NAME = "log.jsonl"
 BOARD_FOLDER = "tensorboard"
 _HINT = "no TensorBoard files are written; to have them: pip install 'bigcodec-cli[train]'"
 
+_BAR_COLUMNS = 20
+"""What the bar takes with its percentage, beside the counts of steps and the report."""
 _BOARD_CLIPS = 8
 _PICTURE_FFT, _PICTURE_BANDS, _PICTURE_DECADES = 1024, 80, 3
 # Stops of the "magma" map of matplotlib (CC0), evenly spaced: its lightness rises steadily.
@@ -56,6 +59,7 @@ class RunLog:
         start: int = 0,
     ) -> None:
         run.mkdir(parents=True, exist_ok=True)
+        self._run = run
         self._file = _open_lines(run / LOG_NAME)
         self._board = _Board.open(run / BOARD_FOLDER, config)
         shown = sys.stderr.isatty() if show_progress is None else show_progress
@@ -88,15 +92,22 @@ class RunLog:
         if self._board is not None:
             self._board.progress(progress)
         if self._bar is None:
-            note(f"step {progress.step}: {_describe(progress, self._max_steps)}")
+            parts = _parts(progress, self._max_steps)
+            note(f"step {progress.step}: {', '.join(parts)}")
             return
         self._bar.n, self._bar.total = progress.step, self._max_steps
-        self._bar.set_description_str(_describe(progress, self._max_steps), refresh=True)
+        counts = f"{self._bar.n}/{self._bar.total}"
+        width = stderr_columns() - len(counts) - _BAR_COLUMNS
+        text = as_many_as_fit(_parts(progress, self._max_steps), width)
+        self._bar.set_description_str(text, refresh=True)
 
     def validation(self, validation: Validation) -> None:
-        """Record a validation: its numbers, and in TensorBoard up to 8 of its clips."""
-        numbers = validation.numbers()
-        self._write("validation", numbers)
+        """Record a validation: its numbers, and up to 8 of its clips, in RUN/clips and in
+        TensorBoard."""
+        from bigcodec_cli.training.clips import save_clips
+
+        self._write("validation", validation.numbers())
+        save_clips(self._run, validation)
         if self._board is not None:
             self._board.validation(validation)
         values = " ".join(f"{name} {value:.4g}" for name, value in _metrics(validation))
@@ -179,20 +190,21 @@ def _plain(value: Any) -> Any:
     return number if math.isfinite(number) else None
 
 
-def _describe(progress: Progress, max_steps: int) -> str:
-    """A report in words; speed first, as a narrow terminal cuts off the end of a bar."""
+def _parts(progress: Progress, max_steps: int) -> list[str]:
+    """A report in words; speed first, as a narrow terminal has no room for the end."""
     speed = progress.steps_per_second
     parts = [f"{speed:.2f} steps/s"]
     if speed > 0 and progress.step < max_steps:
         parts.append(f"{_duration((max_steps - progress.step) / speed)} left")
-    parts.append(" ".join(f"{name} {value:.4g}" for name, value in progress.losses.items()))
+    parts += [f"{name} {value:.4g}" for name, value in progress.losses.items()]
     norms = " ".join(f"{name} {value:.1f}" for name, value in progress.gradient_norms.items())
     parts.append(f"grad {norms}")
     parts.append(f"lr {progress.learning_rate:.2e}")
-    parts.append(f"codes {progress.codes_used}")
+    if progress.codes_used is not None:
+        parts.append(f"codes {progress.codes_used}")
     if progress.data_wait >= 0.05:
         parts.append(f"{progress.data_wait:.0%} waiting for data")
-    return ", ".join(parts)
+    return parts
 
 
 def _duration(seconds: float) -> str:
@@ -257,7 +269,8 @@ class _Board:
         }
         writer = self._at(progress.step)
         for name, value in (losses | norms | others).items():
-            writer.add_scalar(name, value, progress.step)
+            if value is not None:
+                writer.add_scalar(name, value, progress.step)
 
     def validation(self, validation: Validation) -> None:
         writer = self._at(validation.step)

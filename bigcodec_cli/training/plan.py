@@ -4,6 +4,7 @@ checked as a whole before the first step. Loads no torch until then."""
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import re
 import secrets
@@ -25,7 +26,7 @@ from bigcodec_models.config import (
     config_from_dict,
     config_to_dict,
 )
-from bigcodec_models.config_values import merged
+from bigcodec_models.config_values import called, merged
 
 if TYPE_CHECKING:
     from bigcodec_models.training.config import TrainConfig
@@ -97,12 +98,7 @@ def make_plan(options: Options) -> Plan:
         CliError: a file of settings or of an earlier start cannot be read.
     """
     earlier = _read_earlier(options.run)
-    given = _given_settings(options)
-    preset = _choose_preset(options, given, earlier)
-    try:
-        model, train = _resolve(preset, given, earlier)
-    except ConfigError as error:
-        raise click.UsageError(str(error)) from error
+    preset, model, train = resolved(options, earlier)
     init = _absolute_init(options.init)
     if earlier is not None and init not in (None, earlier.get("init")):
         raise click.UsageError(f"{options.run} holds a run already; --init begins a new one")
@@ -117,6 +113,24 @@ def make_plan(options: Options) -> Plan:
         noise=options.noise or _path(earlier, "noise"),
         init=init or (earlier or {}).get("init"),
     )
+
+
+def resolved(
+    options: Options, earlier: Mapping[str, Any] | None = None
+) -> tuple[str, ModelConfig, TrainConfig]:
+    """The preset, and the settings of the model and of training, of options, or of an earlier
+    start as options change them.
+
+    Raises:
+        click.UsageError: contradictory or impossible settings.
+        CliError: a file of settings cannot be read.
+    """
+    given = _given_settings(options)
+    preset = _choose_preset(options, given, earlier)
+    try:
+        return preset, *_resolve(preset, given, earlier)
+    except ConfigError as error:
+        raise click.UsageError(str(error)) from error
 
 
 def parse_duration(text: str) -> float:
@@ -142,14 +156,32 @@ def _resolve(
     settings = dict(given)
     changes = settings.pop("model", {})
     start = earlier["model"] if earlier else config_to_dict(PRESETS[preset])
-    model = config_from_dict(merged(start, changes))
+    model = _changed_model(start, changes)
     if earlier and model != config_from_dict(earlier["model"]):
         raise ConfigError("the model of a run cannot change; begin a new one with --init RUN")
     recipe = build_dataclass(TrainConfig, earlier["train"]) if earlier else recipe_for(model)
+    _refuse_model_settings(settings, model)
     train = with_settings(recipe, settings)
     if train.crops.seconds * SAMPLE_RATE < 2 * model.hop + max(train.losses.mel_windows):
         raise ConfigError("crops.seconds is too short for the hop of this model")
     return model, train
+
+
+def _changed_model(start: Mapping[str, Any], changes: Any) -> ModelConfig:
+    try:
+        return config_from_dict(merged(start, changes))
+    except ConfigError as error:
+        raise ConfigError(f"model: {error}") from None
+
+
+def _refuse_model_settings(settings: Mapping[str, Any], model: ModelConfig) -> None:
+    """Settings of the model need their table; one of training is left to its own check."""
+    from bigcodec_models.training.config import TrainConfig
+
+    for name in settings:
+        full = called(type(model), name)
+        if full and not called(TrainConfig, name):
+            raise ConfigError(f"unknown setting {name!r}; did you mean 'model.{full[0]}'?")
 
 
 def _given_settings(options: Options) -> dict[str, Any]:
@@ -182,6 +214,17 @@ def preset_names() -> list[str]:
 def recipe_names() -> list[str]:
     """Names of the recipes in the package, which --config takes."""
     return sorted(path.stem for path in _RECIPES.glob("*.toml"))
+
+
+def recipe_summaries() -> list[tuple[str, str]]:
+    """Names of the recipes, and what each is: the first sentence of the comment it begins with."""
+    summaries = []
+    for name in recipe_names():
+        lines = (_RECIPES / f"{name}.toml").read_text(encoding="utf-8").splitlines()
+        comment = itertools.takewhile(lambda line: line.startswith("# "), lines)
+        text = " ".join(line.removeprefix("# ") for line in comment)
+        summaries.append((name, text.partition(". ")[0].partition("   ")[0].rstrip(".")))
+    return summaries
 
 
 def _settings_file(given: Path) -> Path:

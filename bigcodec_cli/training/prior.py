@@ -20,7 +20,7 @@ from bigcodec_cli.console.progress import seconds_bar
 from bigcodec_cli.files.batch import OutputOptions
 from bigcodec_cli.files.containers import open_container
 from bigcodec_cli.files.inputs import Job
-from bigcodec_cli.files.reporting import Outcome, Outcomes
+from bigcodec_cli.files.reporting import Outcome, Outcomes, note_unread
 from bigcodec_cli.model_store.headers import geometry_of
 from bigcodec_models.codec import Codec
 from bigcodec_models.data.crops import read_mono
@@ -49,11 +49,8 @@ def gather(encoder: AudioEncoder, folders: Sequence[Path], versions: int) -> Pri
         CliError: a folder is missing or has no audio.
     """
 
-    def unreadable(path: Path, reason: str) -> None:
-        error_line(f"{path}: {reason}")
-
     try:
-        parts = [split(scan(folder, None, unreadable), HELD_OUT) for folder in folders]
+        parts = [split(scan(folder, None, note_unread), HELD_OUT) for folder in folders]
     except DataError as error:
         raise CliError(str(error)) from error
     fitted = [clip for part, _ in parts for clip in part]

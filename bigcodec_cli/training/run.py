@@ -3,31 +3,38 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import shlex
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
 import torch
 
 from bigcodec_cli.console.messages import CliError, note
-from bigcodec_cli.model_store.store import model_path, read_stored
+from bigcodec_cli.files.reporting import note_unread
+from bigcodec_cli.model_store.store import model_path
+from bigcodec_cli.pages.charts import count_text
+from bigcodec_cli.training.cost import step_cost
 from bigcodec_cli.training.distributed import agreed, joined, leave, main_process_first
+from bigcodec_cli.training.initial_weights import start_from
 from bigcodec_cli.training.log import RunLog
 from bigcodec_cli.training.plan import Plan
+from bigcodec_cli.training.run_folder import run_folder
 from bigcodec_cli.training.summary import write_summary
-from bigcodec_models.checkpoints.model_file import check_shapes
-from bigcodec_models.checkpoints.published import load_upstream_discriminators
+from bigcodec_models.arrays import Wave
 from bigcodec_models.config import SAMPLE_RATE
 from bigcodec_models.data.crops import Clip, excerpts, scan, split
 from bigcodec_models.data.device_crops import DeviceCrops
 from bigcodec_models.data.sources import crop_source
-from bigcodec_models.errors import ConfigError, ModelsError
-from bigcodec_models.training.checkpoint import load_checkpoint
-from bigcodec_models.training.portable import is_portable, load_portable
+from bigcodec_models.errors import DataError, ModelFileError, ModelsError
+from bigcodec_models.training.checkpoint import find_checkpoints, set_aside_newer
+from bigcodec_models.training.config import ValidationConfig
+from bigcodec_models.training.events import Callbacks
 from bigcodec_models.training.process_group import ProcessGroup
-from bigcodec_models.training.trainer import Callbacks, Trainer
+from bigcodec_models.training.trainer import Trainer
 from bigcodec_models.training.validation import Validator
 
 
@@ -44,11 +51,13 @@ def carry_out(plan: Plan, device: str, seconds: float | None) -> None:
     try:
         with joined(device) as (process_group, chosen):
             plan = dataclasses.replace(plan, run=agreed(process_group, plan.run))
-            trainer = _prepared(plan, chosen, process_group)
-            if plan.train.budget.seconds:
-                trainer.seconds += time.monotonic() - start
-            _train(plan, trainer, stop)
+            with run_folder(plan.run, process_group) as keep:
+                trainer = _prepared(plan, chosen, process_group)
+                if plan.train.budget.seconds:
+                    trainer.seconds += time.monotonic() - start
+                _train(plan, trainer, stop, keep)
             _note(trainer, f"saved at step {trainer.step} in {plan.run}")
+            _say_what_next(plan, trainer)
     except ModelsError as error:
         raise CliError(str(error)) from error
     except OSError as error:
@@ -61,7 +70,7 @@ def carry_out(plan: Plan, device: str, seconds: float | None) -> None:
 
 
 def _prepared(plan: Plan, device: str, process_group: ProcessGroup) -> Trainer:
-    plan.run.mkdir(parents=True, exist_ok=True)
+    _refuse_what_is_missing(plan)
     with main_process_first(process_group):
         trainer = _make_trainer(plan, device, process_group)
         _begin(plan, trainer)
@@ -70,10 +79,33 @@ def _prepared(plan: Plan, device: str, process_group: ProcessGroup) -> Trainer:
     return trainer
 
 
+def _refuse_what_is_missing(plan: Plan) -> None:
+    """What can be seen at once, before all files of a large folder are opened."""
+    if plan.train.crops.noise_probability and plan.noise is None:
+        raise CliError(
+            "crops.noise_probability is set, but no folder of noise is given with --noise"
+        )
+    folders = [folder for folder, _ in plan.data]
+    for folder in (*folders, plan.validation, plan.noise):
+        if folder is not None and not folder.is_dir():
+            raise CliError(f"{folder}: not a folder")
+    begins = not find_checkpoints(plan.run)
+    if begins and plan.init is not None and not Path(plan.init).exists():
+        model_path(plan.init)
+
+
 def _note(trainer: Trainer, message: str) -> None:
     """Print a line of information, from the main process only."""
     if trainer.process_group.is_main:
         note(message)
+
+
+def _say_what_next(plan: Plan, trainer: Trainer) -> None:
+    run, name = shlex.quote(str(plan.run)), shlex.quote(f"{plan.run.name}.safetensors")
+    if trainer.step < plan.train.max_steps:
+        _note(trainer, f"to go on: bigcodec train --out {run}")
+    if trainer.step:
+        _note(trainer, f"next: bigcodec export {run} -o {name}")
 
 
 class StopRequest:
@@ -96,14 +128,25 @@ class StopRequest:
         return bool(self.received) or (self._end is not None and time.monotonic() >= self._end)
 
 
-def _train(plan: Plan, trainer: Trainer, stop: StopRequest) -> None:
+def _train(plan: Plan, trainer: Trainer, stop: StopRequest, keep: Callable[[], None]) -> None:
+    start = trainer.step
+    if trainer.device.type == "cpu" and trainer.process_group.is_main and not start:
+        _say_cost(plan, trainer)
+    stop.listen()
+    try:
+        _run(plan, trainer, stop)
+    finally:
+        if trainer.step > start:
+            keep()
+
+
+def _run(plan: Plan, trainer: Trainer, stop: StopRequest) -> None:
     steps = plan.train.max_steps
     pace = (
         _Pace(trainer, plan)
         if trainer.device.type == "cpu" and trainer.process_group.is_main
         else stop
     )
-    stop.listen()
     if not trainer.process_group.is_main:
         trainer.run(Callbacks(should_stop=stop))
         return
@@ -119,6 +162,19 @@ def _train(plan: Plan, trainer: Trainer, stop: StopRequest) -> None:
         note(f"summary: {write_summary(plan.run)}")
 
 
+def _say_cost(plan: Plan, trainer: Trainer) -> None:
+    """Before the first of many steps on a CPU: what each of them will take."""
+    cost = step_cost(trainer)
+    size = f"{count_text(float(f'{cost.parameters:.3g}'))} parameters"
+    memory = f"{cost.memory / 1e9:.1f} GB of memory"
+    time = f"{cost.seconds:.2g} s" if cost.seconds < 90 else f"{cost.seconds / 60:.0f} min"
+    note(f"{plan.preset} has {size}: on this CPU about {memory} and {time} a step{_advice(plan)}")
+
+
+def _advice(plan: Plan) -> str:
+    return "" if "lite" in plan.preset else "; --preset lite is made for a CPU"
+
+
 class _Pace:
     """Prints once, after the third step, how long the run will take on this CPU."""
 
@@ -131,7 +187,7 @@ class _Pace:
         if len(self._times) == 4 and not self._plan.train.budget.seconds:
             each = (self._times[3] - self._times[1]) / 2
             left = (self._plan.train.max_steps - self._trainer.step) * each / 3600
-            advice = "" if "lite" in self._plan.preset else "; --preset lite is made for a CPU"
+            advice = _advice(self._plan)
             note(f"about {each:.2g} s a step on this CPU, {_hours(left)} to max_steps{advice}")
         return False
 
@@ -146,10 +202,6 @@ def _make_trainer(plan: Plan, device: str, process_group: ProcessGroup) -> Train
     crops, validation = train.crops, train.validation
     crop = round(crops.seconds * SAMPLE_RATE) // plan.model.hop * plan.model.hop
     noise = _scan(plan, plan.noise) if plan.noise is not None else []
-    if crops.noise_probability and not noise:
-        raise CliError(
-            "crops.noise_probability is set, but no folder of noise is given with --noise"
-        )
     source = crop_source(
         training,
         crop=crop,
@@ -158,13 +210,21 @@ def _make_trainer(plan: Plan, device: str, process_group: ProcessGroup) -> Train
         noise=noise,
         device=torch.device(device),
         device_gigabytes=crops.device_gigabytes,
-        failed=_skipped,
+        failed=note_unread,
     )
     if isinstance(source, DeviceCrops) and process_group.is_main:
         note(f"the speech is kept on {device}: {source.gigabytes:.1f} GB")
-    clips = excerpts(held_out, validation.clips, validation.seconds)
-    validator = Validator(clips, torch.device(device))
+    validator = Validator(_validation_clips(held_out, validation), torch.device(device))
     return Trainer(plan.model, train, source, plan.run, device, validator, process_group)
+
+
+def _validation_clips(clips: list[Clip], config: ValidationConfig) -> list[tuple[str, Wave]]:
+    """The excerpts to validate on; none, with a line that says so, if no clip can be read."""
+    try:
+        return excerpts(clips, config.clips, config.seconds, note_unread)
+    except DataError as error:
+        note(f"{error}; no clip to validate on can be read: the run goes without validation")
+        return []
 
 
 def _load_data(
@@ -191,72 +251,21 @@ def _load_data(
 
 
 def _scan(plan: Plan, folder: Path) -> list[Clip]:
-    return scan(folder, plan.run / "index.json", _skipped)
-
-
-def _skipped(path: Path, reason: str) -> None:
-    note(f"{path}: {reason}")
+    return scan(folder, plan.run / "index.json", note_unread)
 
 
 def _begin(plan: Plan, trainer: Trainer) -> None:
     """Resume the run, or start it from the weights that the plan names, or from random ones."""
-    if trainer.resume():
+    if trainer.resume(_note_damage(trainer)):
+        if trainer.process_group.is_main:
+            set_aside_newer(plan.run, trainer.step)
         _note(trainer, f"resumed {plan.run} at step {trainer.step}")
     elif plan.init is not None:
-        _start_from(plan.init, trainer)
+        start_from(plan.init, trainer, functools.partial(_note, trainer))
         _note(trainer, f"new run in {plan.run}, from {plan.init}")
     else:
         _note(trainer, f"new run in {plan.run}")
 
 
-def _start_from(init: str, trainer: Trainer) -> None:
-    """Begin with the weights of a portable checkpoint, a run, or a model by name or file."""
-    folder = Path(init)
-    if is_portable(folder):
-        _start_from_portable(init, trainer)
-        return
-    checkpoint = load_checkpoint(folder) if folder.is_dir() else None
-    if checkpoint is not None:
-        weights, discriminators, name = checkpoint.ema, checkpoint.discriminators, folder.name
-    else:
-        path, model = model_path(init), read_stored(init)
-        weights, discriminators = model.tensors, load_upstream_discriminators(path)
-        name = model.info.name or path.name
-    _check_weights(trainer, init, weights)
-    usable = _usable_discriminators(trainer, discriminators)
-    trainer.start_from(weights, discriminators=usable, facts={"init": name})
-
-
-def _start_from_portable(init: str, trainer: Trainer) -> None:
-    checkpoint = load_portable(Path(init))
-    resumes = int(checkpoint.facts.get("inexact_resumes", 0)) + 1
-    _note(trainer, "resuming from a portable checkpoint is not exact: the optimizer starts anew")
-    _check_weights(trainer, init, checkpoint.weights)
-    # The clips may be others here, and the best weights are not in a portable checkpoint.
-    facts = {**checkpoint.facts, "inexact_resumes": resumes, "best_mel": None}
-    trainer.start_from(
-        checkpoint.weights, checkpoint.ema, checkpoint.discriminators, checkpoint.step, facts
-    )
-
-
-def _usable_discriminators(
-    trainer: Trainer, tensors: Mapping[str, torch.Tensor]
-) -> Mapping[str, torch.Tensor]:
-    """Discriminators that come with the weights, if they are those of this run; else none."""
-    expected = trainer.codec_loss.discriminators.state_dict()
-    if tensors and _shapes(tensors) == _shapes(expected):
-        return tensors
-    if tensors and expected:
-        _note(trainer, "its discriminators are not those of this run: new ones begin")
-    return {}
-
-
-def _check_weights(trainer: Trainer, init: str, weights: Mapping[str, torch.Tensor]) -> None:
-    try:
-        check_shapes(_shapes(weights), trainer.network.config)
-    except ConfigError as error:
-        raise CliError(f"--init {init}: does not fit this preset: {error}") from error
-
-
-def _shapes(tensors: Mapping[str, torch.Tensor]) -> dict[str, tuple[int, ...]]:
-    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+def _note_damage(trainer: Trainer) -> Callable[[ModelFileError], None]:
+    return lambda error: _note(trainer, f"{error}; the checkpoint before it is used")

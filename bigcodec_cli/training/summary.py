@@ -8,7 +8,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bigcodec_cli.files.atomic import atomic_output
 from bigcodec_cli.pages.charts import (
@@ -26,40 +26,64 @@ from bigcodec_cli.pages.charts import (
 from bigcodec_cli.pages.templates import render
 from bigcodec_cli.training.log import LOG_NAME, read_log
 
+if TYPE_CHECKING:
+    from bigcodec_cli.training.clips import RunClip
+
 _Row = Mapping[str, Any]
 
 _SHOWN_SETTINGS = (
-    "preset data init max_steps batch_size crops.seconds learning_rate final_learning_rate "
-    "warmup_steps decay_steps discriminators adversarial.start_step codebook_size precision "
-    "device seed"
+    "preset data validation noise init max_steps batch_size crops.seconds "
+    "optimizer.learning_rate optimizer.final_learning_rate optimizer.warmup_steps "
+    "optimizer.decay_steps discriminators adversarial.start_step model.quantizer.codebook_size "
+    "precision seed"
 ).split()
 
 
 def write_summary(run: Path) -> Path:
-    """Write RUN/summary.html from RUN/log.jsonl and RUN/config.json, and return its path.
+    """Write RUN/summary.html from RUN/log.jsonl, RUN/config.json and RUN/clips; return its path.
 
-    Either may be missing or damaged; the page then says less. The configuration may be nested.
+    Each may be missing or damaged; the page then says less. The configuration may be nested.
     The page needs no other file and no network, and is well-formed XML.
 
     Raises:
         OSError: a file cannot be read, or the page cannot be written.
     """
     rows = read_log(run / LOG_NAME) if (run / LOG_NAME).is_file() else []
-    page = _page(run.resolve().name, rows, _read_config(run / "config.json"))
+    from bigcodec_cli.training.clips import load_clips
+
+    name, config = run.resolve().name, _read_config(run / "config.json")
+    page = _page(name, rows, config, load_clips(run))
     with atomic_output(run / "summary.html", overwrite=True) as temporary:
         temporary.write_text(page, encoding="utf-8")
     return run / "summary.html"
 
 
 def _read_config(path: Path) -> dict[str, Any]:
-    """The settings by their own names; empty if the file is missing or damaged."""
+    """The settings by their full names; empty if the file is missing or damaged."""
     try:
         config = json.loads(path.read_bytes()) if path.is_file() else None
     except ValueError:
         return {}
-    flat = dict(_flat(config)) if isinstance(config, dict) else {}
-    kinds = {k.split(".")[2]: v for k, v in flat.items() if v and ".discriminators." in k}
-    return {**flat, "discriminators": ", ".join(kinds)} if kinds else flat
+    return _by_name(config) if isinstance(config, dict) else {}
+
+
+def _by_name(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings as --set has them, TABLE.KEY, and the kinds of discriminators."""
+    flat = {name.removeprefix("train."): value for name, value in _flat(config)}
+    kinds = {k.split(".")[1]: v for k, v in flat.items() if v and k.startswith("discriminators.")}
+    return {**flat, "discriminators": list(kinds)} if kinds else flat
+
+
+def _defaults(preset: Any) -> dict[str, Any]:
+    """What the settings of a preset are without --config and --set; empty for no preset."""
+    from bigcodec_models.config import PRESETS, config_to_dict
+    from bigcodec_models.training.config import recipe_for
+
+    if not isinstance(preset, str) or preset not in PRESETS:
+        return {}
+    model, train = PRESETS[preset], dataclasses.asdict(recipe_for(PRESETS[preset]))
+    plain = json.loads(json.dumps({"train": train, "model": config_to_dict(model)}))
+    return _by_name(plain)
 
 
 def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
@@ -75,11 +99,13 @@ def _find(config: Mapping[str, Any], name: str) -> Any:
     return next((v for key, v in config.items() if f".{key}".endswith(f".{name}")), None)
 
 
-def _page(name: str, rows: Sequence[_Row], config: Mapping[str, Any]) -> str:
+def _page(
+    name: str, rows: Sequence[_Row], config: Mapping[str, Any], clips: Sequence[RunClip]
+) -> str:
+    from bigcodec_cli.pages.media import data_uri
+
     sections = _curves(rows)
     x = _step_scale(rows)
-    settings = {key: _find(config, key) for key in _SHOWN_SETTINGS}
-    shown = {key: value for key, value in settings.items() if value is not None}
     return render(
         Path(__file__).with_name("summary.html.j2"),
         title=f"{name}: training run",
@@ -87,8 +113,38 @@ def _page(name: str, rows: Sequence[_Row], config: Mapping[str, Any]) -> str:
         details=_details(rows, config),
         figures=_figures(rows, config, [c for curves in sections.values() for c in curves]),
         sections={s: [(c.title, _chart(c, x)) for c in curves] for s, curves in sections.items()},
-        settings={key: _setting_text(value) for key, value in shown.items()},
+        clips=clips,
+        settings=_settings(config),
+        data_uri=data_uri,
     )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Setting:
+    """A setting as the page shows it; `default` is empty where the value is the default."""
+
+    name: str
+    value: str
+    default: str = ""
+
+
+def _settings(config: Mapping[str, Any]) -> list[_Setting]:
+    """What characterizes a run, and whatever differs from the defaults of its preset."""
+    defaults = _defaults(config.get("preset"))
+    changed = {
+        name: defaults[name]
+        for name, value in config.items()
+        if name in defaults and value != defaults[name]
+    }
+    names = [name for name in _SHOWN_SETTINGS if config.get(name) is not None]
+    return [
+        _Setting(
+            name=name,
+            value=_setting_text(config[name]),
+            default=_setting_text(changed[name]) if name in changed else "",
+        )
+        for name in dict.fromkeys([*names, *changed])
+    ]
 
 
 def _details(rows: Sequence[_Row], config: Mapping[str, Any]) -> list[str]:
@@ -137,10 +193,8 @@ def _duration_figures(rows: Sequence[_Row], config: Mapping[str, Any]) -> list[_
     steps, hours = max(row["step"] for row in rows), _hours(rows)
     time = f"{number_text(hours)} h" if hours >= 1 else f"{number_text(hours * 60)} min"
     note = f"of {max_steps:,.0f}" if max_steps else ""
-    return [
-        _Figure(name="Steps", value=f"{steps:,}", note=note),
-        _Figure(name="Time in training steps", value=time),
-    ]
+    figures = [_Figure(name="Steps", value=f"{steps:,}", note=note)]
+    return [*figures, _Figure(name="Time in training steps", value=time)] if hours else figures
 
 
 def _hours(rows: Sequence[_Row]) -> float:
@@ -206,8 +260,8 @@ def _curves(rows: Sequence[_Row]) -> dict[str, list[_Curve]]:
         ],
         "Losses": _nested_curves(reports, "losses", "loss", "mean of the steps"),
         "Codebook": [
-            _curve(reports, "codes_used", "codes used", "codes"),
-            _curve(reports, "perplexity", "perplexity", "codes"),
+            _known_only(_curve(reports, "codes_used", "codes used", "codes")),
+            _known_only(_curve(reports, "perplexity", "perplexity", "codes")),
         ],
         "Optimizer": [
             *_nested_curves(reports, "gradient_norms", "gradient", "norm before clipping"),
@@ -224,6 +278,12 @@ def _curve(
     key = name.rpartition("/")[2]
     points = [(row["step"], _number(row.get(key))) for row in rows]
     return _Curve(name=name, title=title, y_label=y_label, points=points, better=better)
+
+
+def _known_only(curve: _Curve) -> _Curve:
+    """Without zeros: until 2026-11 they stood for what was not counted yet."""
+    points = [(step, value or None) for step, value in curve.points]
+    return dataclasses.replace(curve, points=points)
 
 
 def _nested_curves(rows: Sequence[_Row], key: str, kind: str, y_label: str) -> list[_Curve]:

@@ -27,6 +27,8 @@ MAX_EXTENSION_BYTES = 1 << 16
 MAX_BLOCK_BYTES = 1 << 24
 MAX_CODED_TOKENS = 1 << 16
 MAX_RATE = 768_000
+_RATE_BITS = 20
+MAX_COPIES = 15
 MAX_SAMPLES_A_SECOND = 1 << 22
 """Of all channels together: the memory for some seconds of audio has a bound."""
 F0_BINS = 154
@@ -111,6 +113,9 @@ class Header:
     `fingerprint` is the first six bytes of the SHA-256 fingerprint of the model,
     `prior_fingerprint` the first four of that of the prior, for the coders that need one. `tags`
     are pairs of a name and a value.
+
+    `channels` are those with tokens of their own. Where it is 1, the recording has `copies` further
+    channels that are equal to it (SPEC section 3.7).
     """
 
     fingerprint: bytes
@@ -120,6 +125,7 @@ class Header:
     coder: Coder = Coder.RAW
     prior_fingerprint: bytes | None = None
     tags: tuple[tuple[str, str], ...] = ()
+    copies: int = 0
 
     def __post_init__(self) -> None:
         if len(self.fingerprint) != FINGERPRINT_BYTES:
@@ -132,10 +138,17 @@ class Header:
             raise ValueError(f"sample rate must be between 1 and {MAX_RATE}")
         if not 1 <= self.channels <= 255:
             raise ValueError("channels must be between 1 and 255")
-        if self.sample_rate * self.channels > MAX_SAMPLES_A_SECOND:
+        if not 0 <= self.copies <= (MAX_COPIES if self.channels == 1 else 0):
+            raise ValueError(f"up to {MAX_COPIES} channels can be equal to one, if it is the only")
+        if self.sample_rate * self.restored_channels > MAX_SAMPLES_A_SECOND:
             raise ValueError("there are too many channels for the sample rate")
         if not block_fits(self.geometry, self.channels, self.coder):
             raise ValueError("a block of this geometry would be too large")
+
+    @property
+    def restored_channels(self) -> int:
+        """Channels of the recording."""
+        return self.channels + self.copies
 
     @property
     def block_frames(self) -> int:
@@ -176,7 +189,8 @@ def write_header(header: Header) -> bytes:
     """
     extension, flags = _write_extension(header)
     checked = bytes([VERSION, flags | header.coder << 4]) + header.fingerprint
-    checked += header.sample_rate.to_bytes(3, "little") + bytes([header.channels])
+    rate = header.sample_rate | header.copies << _RATE_BITS
+    checked += rate.to_bytes(3, "little") + bytes([header.channels])
     fixed = MAGIC + check16(checked) + checked
     if not flags:
         return fixed
@@ -205,8 +219,8 @@ def read_header(data: bytes) -> tuple[Header, int]:
         raise UnsupportedError(f"the tokens are coded by coder {coder}, unknown to this reader")
     extension, end = _read_extension_bytes(data) if flags else (b"", HEADER_BYTES)
     fields = _parse_extension(extension, flags)
-    rate = int.from_bytes(checked[8:11], "little")
-    return _build(fields, checked[2:8], rate, checked[11], Coder(coder)), end
+    numbers = _Numbers(int.from_bytes(checked[8:11], "little"), checked[11])
+    return _build(fields, checked[2:8], numbers, Coder(coder)), end
 
 
 def check_start(data: bytes) -> None:
@@ -219,16 +233,26 @@ def check_start(data: bytes) -> None:
         raise NotBcdcError("not a .bcdc file: it does not start with BCDC")
 
 
-def _build(
-    fields: _Extension, fingerprint: bytes, rate: int, channels: int, coder: Coder
-) -> Header:
+class _Numbers:
+    """What the four bytes of rate and channels hold: `rate`, `channels`, `copies`."""
+
+    def __init__(self, field: int, channels: int) -> None:
+        self.rate, self.copies = field % (1 << _RATE_BITS), field >> _RATE_BITS
+        self.channels = channels
+
+
+def _build(fields: _Extension, fingerprint: bytes, numbers: _Numbers, coder: Coder) -> Header:
+    rate, channels, copies = numbers.rate, numbers.channels, numbers.copies
     if not rate or not channels:
         raise CorruptError("the header declares no channels or a sample rate of 0")
     if rate > MAX_RATE:
         raise LimitError(f"the header declares {rate} Hz, above the limit of {MAX_RATE}")
-    if rate * channels > MAX_SAMPLES_A_SECOND:
+    if copies and channels != 1:
+        raise CorruptError("the header declares channels equal to the only one, which it is not")
+    total = channels + copies
+    if rate * total > MAX_SAMPLES_A_SECOND:
         raise LimitError(
-            f"{channels} channels of {rate} Hz are above the limit of 2^22 samples a second"
+            f"{total} channels of {rate} Hz are above the limit of 2^22 samples a second"
         )
     if (fields.prior is not None) != coder.needs_prior:
         raise CorruptError("the header names a prior without need, or none where one is needed")
@@ -242,6 +266,7 @@ def _build(
         coder=coder,
         prior_fingerprint=fields.prior,
         tags=fields.tags,
+        copies=copies,
     )
 
 

@@ -5,17 +5,12 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Self, overload
+from typing import TYPE_CHECKING, Any, Self, overload
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
-from bigcodec_models.architectures.network import CodecNetwork
 from bigcodec_models.arrays import AnyTokens, Tokens, Wave
-from bigcodec_models.checkpoints.model_file import LoadedModel, is_foreign, load_model
-from bigcodec_models.checkpoints.published import load_upstream
 from bigcodec_models.config import SAMPLE_RATE
 from bigcodec_models.errors import ModelFileError
 from bigcodec_models.inference.arguments import (
@@ -25,19 +20,31 @@ from bigcodec_models.inference.arguments import (
     split_tokens,
     split_waves,
 )
-from bigcodec_models.inference.single_pass import differentiable_network, embed_codes, restore
+from bigcodec_models.inference.engine import Engine
 from bigcodec_models.inference.streaming import StreamingCodec, raised
+from bigcodec_models.onnx.graph_set import GraphSet
 from bigcodec_models.registry import find_builtin
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from bigcodec_models.architectures.network import CodecNetwork
+    from bigcodec_models.checkpoints.model_file import LoadedModel
+
+PRECISIONS = ("float32", "bfloat16")
 
 Floats = npt.NDArray[np.floating[Any]]
 
 
 class Codec(StreamingCodec):
-    """A codec model ready for inference.
+    """A codec model ready for inference, in torch, or in ONNX Runtime if it is made of graphs.
 
     `config`, `info`, `fingerprint` (32 bytes) and `num_parameters` describe it; `hop` is the number
-    of samples per frame. `f0` is the F0 mode in which it encodes, None for a model without F0, and
-    `token_sizes` has the number of values of each token of a frame in that mode.
+    of samples per frame. `engine` is "torch" or "onnx", and `side_by_side` tells whether many short
+    waves beside each other are faster on it. `f0` is the F0 mode in which it encodes, None for a
+    model without F0, and `token_sizes` has the number of values of each token of a frame in that
+    mode.
 
     Waves and tokens may be numpy arrays or tensors on any device, of one recording or of a batch;
     results are of the same kind, on the same device.
@@ -45,14 +52,24 @@ class Codec(StreamingCodec):
 
     def __init__(
         self,
-        model: LoadedModel,
+        model: LoadedModel | GraphSet,
         device: str | torch.device = "cpu",
         precision: str = "float32",
         f0: str | None = None,
         gradients: bool = False,
     ) -> None:
-        super().__init__(model, device, precision, f0)
-        self._differentiable = differentiable_network(model, self.device) if gradients else None
+        if precision not in PRECISIONS:
+            raise ValueError(f"precision must be one of {PRECISIONS}, not {precision!r}")
+        f0 = f0 or model.config.default_f0
+        model.config.token_sizes_with(f0)
+        super().__init__(model, _engine_for(model, device, precision, f0), f0)
+        self._differentiable: CodecNetwork | None = None
+        if gradients:
+            if isinstance(model, GraphSet):
+                raise ValueError("graphs have no gradients")
+            from bigcodec_models.inference.single_pass import differentiable_network
+
+            self._differentiable = differentiable_network(model, self.device)
 
     @classmethod
     def load(
@@ -110,7 +127,7 @@ class Codec(StreamingCodec):
         (waves, form), dim = split_waves(wave), self.config.latent_dim
         pieces = [[np.zeros((dim, 0), np.float32)] for _ in waves]
         for result in self._encoder_rounds(([row] for row in waves), len(waves)):
-            latents = (latent[0, :dim].cpu().numpy() for latent in raised(result).pieces)
+            latents = (self._engine.to_numpy(latent[0, :dim]) for latent in raised(result).pieces)
             pieces[result.index].extend(latents)
         return form.joined([np.concatenate(parts, axis=1) for parts in pieces])
 
@@ -217,8 +234,13 @@ class Codec(StreamingCodec):
             ValueError: wrong shape, or a token outside the codebook.
         """
         tables, form = split_tokens(tokens)
-        batch = torch.stack([self._check_tokens(table) for table in tables]).to(self.device)
+        import torch
+
+        from bigcodec_models.inference.single_pass import embed_codes
+
+        rows = np.stack([self._check_tokens(table) for table in tables])
         with self._single_pass() as network:
+            batch = torch.from_numpy(rows).to(self.device)
             return form.of(embed_codes(network, network.split(batch)[0]))
 
     @overload
@@ -237,17 +259,37 @@ class Codec(StreamingCodec):
         """
         batch, form = latent_batch(latents, self.config.latent_dim)
         pitch = None if f0 is None else f0_batch(f0, batch).to(self.device)
+        from bigcodec_models.inference.single_pass import restore
+
         with self._single_pass() as network:
             return form.of(restore(network, batch.to(self.device), pitch))
 
     @contextlib.contextmanager
     def _single_pass(self) -> Iterator[CodecNetwork]:
         """The network for a single pass, and gradients only where it can give them."""
+        import torch
+
+        from bigcodec_models.inference.torch_engine import network_of
+
         if self._differentiable is not None:
             yield self._differentiable
             return
         with torch.no_grad():
-            yield self._network
+            yield network_of(self._engine)
+
+
+def _engine_for(
+    model: LoadedModel | GraphSet, device: str | torch.device, precision: str, f0: str | None
+) -> Engine:
+    if isinstance(model, GraphSet):
+        from bigcodec_models.onnx.engine import OnnxEngine
+
+        if str(device) != "cpu" or precision != "float32":
+            raise ValueError("graphs run on a CPU, in float32")
+        return OnnxEngine(model, f0)
+    from bigcodec_models.inference.torch_engine import TorchEngine
+
+    return TorchEngine(model, device, precision == "bfloat16", f0)
 
 
 def read_model(name_or_path: str | Path) -> LoadedModel:
@@ -270,11 +312,16 @@ def read_model(name_or_path: str | Path) -> LoadedModel:
 
 
 def _read_file(path: Path) -> LoadedModel:
+    from bigcodec_models.checkpoints.model_file import load_model
+    from bigcodec_models.checkpoints.published import load_upstream
+
     try:
         with path.open("rb") as file:
             start = file.read(2)
     except OSError as error:
         raise ModelFileError(f"{path}: cannot be read: {error.strerror}") from error
+    from bigcodec_models.checkpoints.model_file import is_foreign
+
     # A torch checkpoint is a zip file, which begins with "PK".
     is_ours = start != b"PK" and not is_foreign(path)
     return load_model(path) if is_ours else load_upstream(path)

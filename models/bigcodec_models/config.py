@@ -18,6 +18,7 @@ from bigcodec_models.config_values import (
     check_range,
     later_field,
     plain_values,
+    setting,
 )
 from bigcodec_models.errors import ConfigError
 
@@ -67,15 +68,17 @@ class QuantizerConfig:
     normalized vectors; the published models use the raw codes. It has no effect on "fsq".
     """
 
-    codebook_size: int = 8192
-    codebook_dim: int = 8
-    num_codebooks: int = 1
-    commitment: float = 0.25
-    l2_normalized_codes: bool = False
-    kind: str = later_field("vq")
-    groups: int = later_field(1)
-    ema_decay: float = later_field(0.99)
-    levels: tuple[int, ...] = later_field(())
+    codebook_size: int = setting(8192, "entries of each codebook; of fsq given by levels")
+    codebook_dim: int = setting(8, "length of a code; of fsq given by levels")
+    num_codebooks: int = setting(1, "tokens per frame: residual stages within groups")
+    commitment: float = setting(0.25, "weight of the commitment loss")
+    l2_normalized_codes: bool = setting(False, "codes of length 1", former=("unit_codes",))
+    kind: str = later_field(
+        "vq", "codes learn by gradient (vq), are averages (ema), or a grid (fsq)"
+    )
+    groups: int = later_field(1, "equal parts of the channels, with codebooks of their own")
+    ema_decay: float = later_field(0.99, "decay of the averages of ema")
+    levels: tuple[int, ...] = later_field((), "values along each axis of fsq")
 
     def __post_init__(self) -> None:
         check_choice("kind", self.kind, QUANTIZERS)
@@ -150,19 +153,19 @@ class BigCodecConfig(_Streams):
     attention weights. `activation` "snake_beta" is alias-free, "snake" is not.
     """
 
-    encoder_width: int = 48
-    encoder_strides: tuple[int, ...] = (2, 2, 2, 5, 5)
-    latent_dim: int = 1024
-    decoder_width: int = 1536
-    decoder_strides: tuple[int, ...] = (5, 5, 2, 2, 2)
-    dilations: tuple[int, ...] = (1, 3, 9)
-    lstm_layers: int = 2
-    lstm_dropout: float = 0.0
+    encoder_width: int = setting(48, "channels at first; each stride doubles them")
+    encoder_strides: tuple[int, ...] = setting((2, 2, 2, 5, 5), "their product is the hop")
+    latent_dim: int = setting(1024, "channels of a latent")
+    decoder_width: int = setting(1536, "channels at first; each stride halves them")
+    decoder_strides: tuple[int, ...] = setting((5, 5, 2, 2, 2), "have the same product")
+    dilations: tuple[int, ...] = setting((1, 3, 9), "dilations of the residual units")
+    lstm_layers: int = setting(2, "layers of the sequence model on either side; 0: none")
+    lstm_dropout: float = setting(0.0, "dropout in the sequence model")
     quantizer: QuantizerConfig = QuantizerConfig()
-    sequence: str = later_field("lstm")
-    attention_heads: int = later_field(8)
-    attention_window: int = later_field(160)
-    activation: str = later_field("snake_beta")
+    sequence: str = later_field("lstm", "lstm, or attention over a window")
+    attention_heads: int = later_field(8, "heads of the attention")
+    attention_window: int = later_field(160, "frames attended to, up to the own one")
+    activation: str = later_field("snake_beta", "snake_beta, alias-free, or plain snake")
 
     def __post_init__(self) -> None:
         check_range("encoder_width", self.encoder_width, 1, _MAX_WIDTH)
@@ -224,25 +227,25 @@ class LiteConfig(_Streams):
     the encoder then also gets such spectra.
     """
 
-    hop: int = 200
-    n_fft: int = 800
-    encoder_width: int = 256
-    encoder_blocks: int = 4
-    latent_dim: int = 128
-    decoder_width: int = 384
-    decoder_blocks: int = 7
-    expansion: int = 3
-    kernel_size: int = 7
-    lstm_layers: int = 2
+    hop: int = setting(200, "samples per frame")
+    n_fft: int = setting(800, "samples of a window; an even multiple of hop")
+    encoder_width: int = setting(256, "channels of the encoder")
+    encoder_blocks: int = setting(4, "blocks of the encoder")
+    latent_dim: int = setting(128, "channels of a latent")
+    decoder_width: int = setting(384, "channels of the decoder")
+    decoder_blocks: int = setting(7, "blocks of the decoder")
+    expansion: int = setting(3, "how much wider a block is inside")
+    kernel_size: int = setting(7, "frames of a block's convolution")
+    lstm_layers: int = setting(2, "layers of the sequence model on either side; 0: none")
     quantizer: QuantizerConfig = QuantizerConfig(l2_normalized_codes=True)
-    sequence: str = later_field("lstm")
-    attention_heads: int = later_field(8)
-    attention_window: int = later_field(160)
-    harmonics: bool = later_field(False)
-    reset_every: int = later_field(0)
-    subframes: int = later_field(1)
-    attention_lookahead: int = later_field(0)
-    predict_f0: bool = later_field(False)
+    sequence: str = later_field("lstm", "lstm, or attention over a window")
+    attention_heads: int = later_field(8, "heads of the attention")
+    attention_window: int = later_field(160, "frames attended to, up to the own one")
+    harmonics: bool = later_field(False, "the decoder filters harmonics of F0")
+    reset_every: int = later_field(0, "frames between state resets; 0: never", former=("restart",))
+    subframes: int = later_field(1, "spectra per frame from the decoder")
+    attention_lookahead: int = later_field(0, "frames attended to after the own one")
+    predict_f0: bool = later_field(False, "the decoder predicts F0; needs harmonics")
 
     def __post_init__(self) -> None:
         check_range("hop", self.hop, 1, 1 << 16)

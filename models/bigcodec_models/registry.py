@@ -16,7 +16,8 @@ ALIASES = {"lite": "lite-"}
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BuiltinModel:
     """A shipped model: its name, weights file, SHA-256 fingerprint, digest of all that the file
-    holds (see `LoadedModel`), license and one line on it."""
+    holds (see `LoadedModel`), license and one line on it. `graphs` is the archive of its graphs for
+    ONNX Runtime, if there is one, and `graphs_sha256` the digest of that."""
 
     name: str
     path: Path
@@ -24,6 +25,8 @@ class BuiltinModel:
     digest: bytes
     license: str
     summary: str
+    graphs: Path | None = None
+    graphs_sha256: bytes = b""
 
 
 @functools.cache
@@ -38,6 +41,8 @@ def builtin_models() -> tuple[BuiltinModel, ...]:
             digest=bytes.fromhex(row["digest"]),
             license=row["license"],
             summary=row["summary"],
+            graphs=_FOLDER / row["graphs"] if "graphs" in row else None,
+            graphs_sha256=bytes.fromhex(row.get("graphs_sha256", "")),
         )
         for row in table
     )

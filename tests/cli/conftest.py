@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import fcntl
 import io
+import os
+import pty
 import signal
+import struct
 import subprocess
 import sys
+import termios
 from collections.abc import Callable
 from pathlib import Path
 
@@ -99,6 +105,58 @@ def imported(
     """The toy model is in the store, which lies outside of the folder of the test."""
     monkeypatch.setenv("BIGCODEC_HOME", str(tmp_path_factory.mktemp("home")))
     assert here("models", "import", toy_model).code == 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Shown:
+    """How a command ended, and what a terminal got of it: the lines as they were drawn."""
+
+    code: int
+    text: str
+
+    @property
+    def lines(self) -> list[str]:
+        """What was drawn from the left edge on, bars each time anew."""
+        return [line for line in self.text.replace("\n", "\r").split("\r") if line.strip()]
+
+
+OnTerminal = Callable[..., Shown]
+
+
+@pytest.fixture
+def on_terminal(tmp_path: Path) -> OnTerminal:
+    """Runs the real command in `tmp_path` with stderr, and stdout if it is not given, on a terminal
+    that is so many columns wide; so is stdin if there is an `answer` to be typed."""
+    command = Path(sys.executable).parent / "bigcodec"
+
+    def started(
+        columns: int,
+        *arguments: str | Path,
+        stdout: int | None = None,
+        answer: bytes | None = None,
+        **extra: str,
+    ) -> Shown:
+        controller, terminal = pty.openpty()
+        fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(("BIGCODEC_", "COLUMNS"))}
+        process = subprocess.Popen(
+            [command, *map(str, arguments)],
+            cwd=tmp_path,
+            env={**kept, "BIGCODEC_HOME": str(tmp_path / "home"), **extra},
+            stdin=subprocess.DEVNULL if answer is None else terminal,
+            stdout=terminal if stdout is None else stdout,
+            stderr=terminal,
+        )
+        os.close(terminal)
+        os.write(controller, answer or b"")
+        output = b""
+        with contextlib.suppress(OSError):  # how Linux says that nobody writes any more
+            while data := os.read(controller, 1 << 16):
+                output += data
+        os.close(controller)
+        return Shown(process.wait(timeout=120), output.decode())
+
+    return started
 
 
 Run = Callable[..., subprocess.CompletedProcess[str]]

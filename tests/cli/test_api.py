@@ -57,6 +57,22 @@ def test_the_bytes_are_those_of_the_command(
         assert bigcodec.compress(tensor, rate, model=str(toy_model), **options) == expected
 
 
+def test_equal_channels_are_coded_once_and_restored(
+    here: Here, tmp_path: Path, toy_model: Path
+) -> None:
+    samples = np.tile(0.1 * np.random.default_rng(4).standard_normal((1, 9000)), (3, 1))
+    samples = samples.astype(np.float32)
+    soundfile.write(tmp_path / "a.wav", samples.T, 22050, subtype="FLOAT")
+    assert here("compress", "a.wav", "--model", toy_model).code == 0
+    data = bigcodec.compress(samples, 22050, model=toy_model)
+    assert data == (tmp_path / "a.bcdc").read_bytes()
+    assert (bcdc.read(data).header.channels, bcdc.read(data).header.restored_channels) == (1, 3)
+    restored, _ = bigcodec.decompress(data, model=toy_model)
+    assert restored.shape == (3, 9000) and (restored == restored[:1]).all()
+    part, _ = bigcodec.decompress(data, start=0.1, duration=0.2, model=toy_model)
+    assert np.array_equal(part, restored[:, 2205:6615])
+
+
 def test_the_audio_is_that_of_the_command(here: Here, clip: Path, toy_model: Path) -> None:
     data = bigcodec.compress(clip, model=toy_model)
     (clip.parent / "a.bcdc").write_bytes(data)

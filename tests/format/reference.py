@@ -110,7 +110,8 @@ def header(data: bytes) -> dict[str, Any]:
         assert at == end and not flags & 2
     f0 = bool(flags & 8)
     assert not f0 or (len(sizes) > 1 and sizes[-1] == 154)
-    rate = int.from_bytes(data[14:17], "little")
+    rate, copies = (n := int.from_bytes(data[14:17], "little")) % 2**20, n // 2**20
+    assert not copies or data[17] == 1
     fields = {"model": data[8:14], "rate": rate, "channels": data[17], "coder": coder}
     return {**fields, "hop": hop, "sizes": sizes, "f0": f0, "prior": prior}
 

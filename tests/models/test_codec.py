@@ -12,6 +12,7 @@ from bigcodec_models import PRESETS, Codec, ModelFileError
 from bigcodec_models.architectures.network import CodecNetwork
 from bigcodec_models.checkpoints.model_file import LoadedModel, ModelInfo
 from bigcodec_models.config import LiteConfig, ModelConfig, QuantizerConfig
+from bigcodec_models.inference.torch_engine import network_of
 
 TWO_CODEBOOKS = LiteConfig(
     encoder_width=16,
@@ -68,7 +69,7 @@ def test_several_codebooks_give_a_column_each() -> None:
 
 def test_the_second_codebook_quantises_what_the_first_left() -> None:
     codec = make_codec(TWO_CODEBOOKS)
-    quantizer = codec._network.quantizer
+    quantizer = network_of(codec._engine).quantizer
     latent = torch.from_numpy(codec.latents(noise(4000)))[None]
     tokens = quantizer.encode(latent)
     first = quantizer.codebooks[0]

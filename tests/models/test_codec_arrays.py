@@ -13,6 +13,7 @@ from bigcodec_models import PRESETS, Codec
 from bigcodec_models.architectures.network import CodecNetwork
 from bigcodec_models.checkpoints.model_file import LoadedModel, ModelInfo
 from bigcodec_models.inference.arguments import as_samples
+from bigcodec_models.inference.torch_engine import network_of
 
 NAMES = ("toy", "toy-lite", "toy-harmonic", "toy-single")
 
@@ -110,7 +111,7 @@ def test_embedded_tokens_are_what_the_decoder_gets(codec: Codec) -> None:
     tokens = codec.encode(noise(2, 3100))
     vectors = codec.embed(tokens)
     assert vectors.shape == codec.latents(noise(2, 3100)).shape
-    network = codec._network
+    network = network_of(codec._engine)
     expected = network.quantizer.decode(network.split(torch.from_numpy(tokens))[0])
     assert np.allclose(vectors, expected.numpy(), atol=1e-6)
     assert np.array_equal(codec.embed(tokens[1]), vectors[1])

@@ -73,6 +73,13 @@ class TestScan:
         assert clips[2].frames == 40000 and clips[2].seconds == 2.5
         assert clips[0].folders == ("a", "b") and clips[-1].folders == ()
 
+    def test_hidden_files_are_passed_over(self, write: Write) -> None:
+        """Such as those in which macOS keeps what other file systems cannot."""
+        shown = write("a.wav", np.ones(100, np.float32))
+        for name in ("._a.wav", ".hidden/b.wav"):
+            write(name, np.ones(100, np.float32))
+        assert scan(shown.path.parent) == [shown]
+
     def test_folders_without_audio_are_refused(self, tmp_path: Path) -> None:
         for bad in (tmp_path, tmp_path / "none"):
             with pytest.raises(DataError, match=str(bad)):
@@ -124,7 +131,7 @@ class TestScan:
         [
             lambda text: "",
             lambda text: text[: len(text) // 2],
-            lambda text: text.replace('"version": 3', '"version": 99'),
+            lambda text: text.replace('"version": 4', '"version": 99'),
             lambda text: text.replace('"frames": 100', '"frames": "100"'),
             lambda text: text.replace('"frames": 100', '"frames": 0'),
             lambda text: "[" * 100_000,

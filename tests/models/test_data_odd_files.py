@@ -53,3 +53,34 @@ def test_a_file_cut_short_is_reported_and_used(tmp_path: Path) -> None:
     ((reported, reason),) = reports
     assert reported == path and reason.startswith("was cut short: 4000 of 6000 bytes")
     assert reason.endswith("; used as far as it goes")
+
+
+def write_mp3(path: Path) -> bytes:
+    """Six seconds of noise, silence and noise, at a variable rate, that begin with a Xing frame."""
+    wave = np.random.default_rng(0).uniform(-0.5, 0.5, 96000)
+    wave[16000:80000] = 0
+    soundfile.write(path, wave, 16000, bitrate_mode="VARIABLE", compression_level=0.3)
+    content = path.read_bytes()
+    assert b"Xing" in content[:64]
+    return content
+
+
+def test_mp3_without_a_header_is_counted(tmp_path: Path) -> None:
+    content = write_mp3(tmp_path / "a.mp3")
+    (declared,) = scan(tmp_path)
+    second = content.index(content[:2], 2)
+    (tmp_path / "a.mp3").write_bytes(content[second:])
+    assert abs(soundfile.info(tmp_path / "a.mp3").frames - 96000) > 16000  # libsndfile's guess
+    (clip,) = scan(tmp_path)
+    assert clip.sequential and 0 <= clip.frames - declared.frames <= 2 * 1152
+    assert len(crops.read_mono(clip, 90000, 4000)) == 4000
+
+
+def test_mp3_that_was_cut_short_is_counted(tmp_path: Path) -> None:
+    content = write_mp3(tmp_path / "a.mp3")
+    (tmp_path / "a.mp3").write_bytes(content[: len(content) // 4])
+    assert soundfile.info(tmp_path / "a.mp3").frames == 96000  # as its header says
+    reports: list[str] = []
+    (clip,) = scan(tmp_path, None, lambda _, reason: reports.append(reason))
+    assert clip.frames < 40000 and clip.frames == len(crops.read_mono(clip))
+    assert len(reports) == 1 and reports[0].startswith("was cut short: ")

@@ -22,6 +22,7 @@ from bigcodec_models.config import (
     config_from_dict,
     config_to_dict,
 )
+from bigcodec_models.inference.torch_engine import network_of
 from bigcodec_models.losses.spectral import f0_loss
 from bigcodec_models.training.validation import f0_accuracy
 
@@ -45,7 +46,7 @@ def tone(seconds: float = 1.0) -> npt.NDArray[np.float32]:
 
 
 def predicted_f0(model: Codec, codes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    network = model._network
+    network = network_of(model._engine)
     assert isinstance(network.decoder, LiteDecoder)
     with torch.inference_mode():
         latent = network.quantizer.decode(torch.from_numpy(codes).view(1, -1, 1))

@@ -35,7 +35,8 @@ from bigcodec_models.quantization.codebooks import Codebook, EMACodebook, FSQCod
 from bigcodec_models.quantization.quantizer import Quantizer
 from bigcodec_models.training.checkpoint import find_checkpoints
 from bigcodec_models.training.config import recipe_for, with_settings
-from bigcodec_models.training.trainer import Callbacks, Trainer
+from bigcodec_models.training.events import Callbacks
+from bigcodec_models.training.trainer import Trainer
 
 QUANTIZERS = {
     "vq": QuantizerConfig(codebook_size=64),

@@ -90,7 +90,9 @@ def test_version_is_the_same_everywhere() -> None:
     (newest, *_) = re.findall(r"^## \[(.+?)\]", changelog, re.MULTILINE)
     assert newest == ("Unreleased" if ".dev" in project["version"] else project["version"])
     assert all(f"Python :: 3.{minor}" in str(project["classifiers"]) for minor in (11, 12, 13))
-    assert set(project["optional-dependencies"]) == {"eval", "baselines", "ray", "train", "dev"}
+    assert set(project["optional-dependencies"]) == {
+        *("eval", "baselines", "distillmos", "wer", "ray", "train", "onnx", "dev")
+    }
 
 
 def test_installed_versions_are_pinned() -> None:

@@ -104,6 +104,13 @@ def _good() -> Iterator[Vector]:
         outcome(walk(5, 1)),
         "768 kHz, the most channels at that rate",
     )
+    equal = dataclasses.replace(PLAIN, copies=15)
+    yield (
+        "good-equal-channels.bcdc",
+        stored(equal, walk(1, 5), 5 * 16000),
+        outcome(walk(1, 5)),
+        "16 equal channels, of which one is coded",
+    )
     tokens = walk(1, 80)
     yield (
         "good-seek-table.bcdc",
@@ -281,6 +288,7 @@ def _impossible_headers() -> list[tuple[str, bytes, str]]:
         ("f0-alone", _extended(only_f0, 8 | 4), "F0 tokens and no others"),
         ("f0-size", _changed(7, b"\x0c"), "F0 tokens in a codebook of 5 entries"),
         ("prior-without-need", _extended(b"1234", 1), "a prior is named and the coder is raw"),
+        ("equal-channels", _changed(16, b"\x10\2"), "two channels, and one equal to the only one"),
         ("no-channels", with_header_checks(bytes(no_channels)), "no channels"),
     ]
 
@@ -315,6 +323,8 @@ def _unsupported() -> Iterator[Vector]:
         "MissingPriorError",
         "undamaged, and its prior is nowhere",
     )
+    words = "6 channels at 768 kHz, 5 of them equal to the only one"
+    yield "unsupported-equal-channels.bcdc", _changed(14, b"\x00\xb8\x5b\1"), limit, words
     many = bytearray(_base())
     many[14:18] = (16_449).to_bytes(3, "little") + b"\xff"
     data = with_trailer_check(with_header_checks(bytes(many)))

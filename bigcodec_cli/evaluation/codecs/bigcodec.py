@@ -37,8 +37,11 @@ class Model:
         CliError: there is none, or it cannot be used.
     """
 
-    def __init__(self, name_or_path: str, device: str, f0: str | None = None) -> None:
-        self._encoder = AudioEncoder.load(CompressConfig(model=name_or_path, device=device, f0=f0))
+    def __init__(
+        self, name_or_path: str, device: str, f0: str | None = None, engine: str = "auto"
+    ) -> None:
+        config = CompressConfig(model=name_or_path, device=device, f0=f0, engine=engine)
+        self._encoder = AudioEncoder.load(config)
         codec, codecs = self._encoder.codec, CodecCache(None, device)
         codecs.add(codec)
         self._decoder = AudioDecoder(config=DecompressConfig(device=device), codecs=codecs)

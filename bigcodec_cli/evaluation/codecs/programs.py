@@ -11,11 +11,11 @@ from pathlib import Path
 
 import soundfile
 
-from bigcodec_cli.audio.pcm import Encoding, decode
+from bigcodec_cli.audio.pcm import Encoding, decode, to_int16
 from bigcodec_cli.evaluation.codecs.base import CodecInfo, Coded, CodingError
 from bigcodec_cli.evaluation.config import BaselineName
 from bigcodec_cli.evaluation.metrics.alignment import align
-from bigcodec_cli.evaluation.metrics.waveform import as_stored, change_rate, to_int16
+from bigcodec_cli.evaluation.metrics.waveform import as_stored, change_rate
 from bigcodec_cli.evaluation.packages import MissingError
 from bigcodec_models.arrays import Wave
 from bigcodec_models.config import SAMPLE_RATE

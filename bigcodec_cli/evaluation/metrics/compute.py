@@ -6,17 +6,20 @@ import functools
 import math
 import warnings
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
-from bigcodec_cli.evaluation.metrics.definitions import WITHOUT_ORIGINAL
+from bigcodec_cli.evaluation.metrics.definitions import WITH_RECOGNIZER, WITHOUT_ORIGINAL
+from bigcodec_cli.evaluation.metrics.distillmos import DistillMos
 from bigcodec_cli.evaluation.metrics.mcd import CepstralDistortion
 from bigcodec_cli.evaluation.metrics.speaker_similarity import (
     ResemblyzerSimilarity,
     WavlmSimilarity,
 )
-from bigcodec_cli.evaluation.packages import MissingError, load_package
+from bigcodec_cli.evaluation.metrics.word_errors import WordErrors
+from bigcodec_cli.evaluation.packages import Missing, MissingError, load_package
 from bigcodec_models.arrays import Wave
 from bigcodec_models.config import SAMPLE_RATE
 from bigcodec_models.losses.spectral import PAPER_WINDOWS, MultiScaleMelLoss
@@ -27,16 +30,16 @@ MetricFunction = Callable[[Wave, Wave], float]
 
 class QualityMetrics:
     """The quality metrics `keys`, as far as they are installed; `missing` has a reason for each of
-    the others."""
+    the others. `recognizer` is the folder of a speech recognizer, for the word error rate."""
 
-    def __init__(self, keys: Sequence[str]) -> None:
-        self.missing: dict[str, str] = {}
+    def __init__(self, keys: Sequence[str], recognizer: Path | None = None) -> None:
+        self.missing: dict[str, Missing] = {}
         self._metrics: dict[str, MetricFunction] = {}
         for key in keys:
             try:
-                self._metrics[key] = _LOADERS[key]()
+                self._metrics[key] = _load(key, recognizer)
             except MissingError as error:
-                self.missing[key] = str(error)
+                self.missing[key] = Missing.of(error)
 
     def compute(self, original: Wave, restored: Wave) -> tuple[dict[str, float], dict[str, str]]:
         """Values by key for waves (n,), and the reasons for metrics that failed."""
@@ -61,6 +64,10 @@ class QualityMetrics:
             except Exception as error:  # other packages may raise anything
                 failed[key] = _reason(error)
         return values, failed
+
+
+def _load(key: str, recognizer: Path | None) -> MetricFunction:
+    return WordErrors(recognizer) if key == WITH_RECOGNIZER else _LOADERS[key]()
 
 
 def _load_pesq(band: Literal["wb", "nb"]) -> MetricFunction:
@@ -107,6 +114,7 @@ _LOADERS: dict[str, Callable[[], MetricFunction]] = {
     "sim_wavlm": WavlmSimilarity,
     "mel": _load_mel,
     "dnsmos": _load_dnsmos,
+    "distillmos": DistillMos,
 }
 
 

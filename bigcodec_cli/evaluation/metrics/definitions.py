@@ -51,6 +51,12 @@ QUALITY = (
     Metric("dnsmos", "DNSMOS", "high", 2,
            "Overall quality, 1 to 5, that Microsoft's DNSMOS P.835 predicts from the restored wave "
            "alone (package speechmos)."),
+    Metric("distillmos", "DistillMOS", "high", 2,
+           "Overall quality, 1 to 5, that DistillMOS predicts from the restored wave alone "
+           "(package distillmos). Not for a model that was trained on it."),
+    Metric("wer", "WER", "low", 1,
+           "Words that a speech recognizer hears otherwise in the restored wave than in the "
+           "original (--asr).", unit="%"),
 )
 
 COST = (
@@ -74,5 +80,7 @@ COST = (
 # fmt: on
 
 METRICS = QUALITY + COST
-WITHOUT_ORIGINAL = ("dnsmos",)
+WITHOUT_ORIGINAL = ("dnsmos", "distillmos")
 """Metrics of the restored wave alone."""
+WITH_RECOGNIZER = "wer"
+"""The metric that needs a speech recognizer."""

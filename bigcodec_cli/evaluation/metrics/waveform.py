@@ -6,7 +6,6 @@ import dataclasses
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from bigcodec_cli.audio.pcm import Encoding, decode, encode
 from bigcodec_cli.audio.reader import read_audio, resample
@@ -43,11 +42,6 @@ def as_stored(wave: Wave) -> Wave:
     """A wave clipped and rounded as in a 16-bit file."""
     stored: Wave = decode(encode(wave[None], Encoding.S16), Encoding.S16, channels=1)[0]
     return stored
-
-
-def to_int16(wave: Wave) -> npt.NDArray[np.int16]:
-    """A wave as 16-bit samples, clipped at full scale."""
-    return np.frombuffer(encode(wave[None], Encoding.S16), "<i2")
 
 
 def fit(wave: Wave, length: int) -> Wave:

@@ -6,16 +6,21 @@ import csv
 import dataclasses
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from bigcodec_cli.evaluation.comparison import Comparison
 from bigcodec_cli.evaluation.metrics.bootstrap import LEVEL, RESAMPLES, SEED
 from bigcodec_cli.evaluation.metrics.definitions import COST, METRICS, QUALITY, Metric
+from bigcodec_cli.evaluation.packages import Missing
+from bigcodec_cli.evaluation.report.text_table import table_text
 from bigcodec_cli.evaluation.results import ORIGINAL, Evaluation, Result, Summary
 from bigcodec_models.config import SAMPLE_RATE
 
-_GROUP_KEYS = ("kbps_on_disk", "pesq_wb", "pesq_nb", "stoi", "estoi", "mcd", "sim", "dnsmos")
+_GROUP_KEYS = (
+    *("kbps_on_disk", "pesq_wb", "pesq_nb", "stoi", "estoi", "mcd", "sim", "dnsmos"),
+    *("distillmos", "wer"),
+)
 
 
 def to_json(evaluation: Evaluation) -> str:
@@ -25,7 +30,7 @@ def to_json(evaluation: Evaluation) -> str:
         | {"intervals": LEVEL, "resamples": RESAMPLES, "seed": SEED, "sample_rate": SAMPLE_RATE},
         "files": len(evaluation.files),
         "seconds": evaluation.seconds,
-        "missing": dict(evaluation.missing),
+        "missing": _reasons(evaluation.missing),
         "unread": dict(evaluation.unread),
         "original": _codec_json(evaluation, ORIGINAL),
         "codecs": [
@@ -50,8 +55,17 @@ def to_csv(evaluation: Evaluation) -> str:
     return file.getvalue()
 
 
-def to_text(evaluation: Evaluation) -> str:
-    """Tables for a terminal: the means with their intervals, then those of each group."""
+def to_text(evaluation: Evaluation, width: int = 80) -> str:
+    """Tables of at most `width` columns: the means with their intervals, those of each group, and
+    what failed. What is left out as not installed was said before."""
+    parts = [table_text(_mean_rows(evaluation), width, fixed=1)]
+    if evaluation.groups:
+        parts.append(table_text(_group_rows(evaluation), width, fixed=3))
+    parts.append("".join(f"{key}: {reason}\n" for key, reason in fault_lines(evaluation)))
+    return "\n".join(part for part in parts if part)
+
+
+def _mean_rows(evaluation: Evaluation) -> list[list[str]]:
     names = [info.name for info in evaluation.codecs]
     summaries = [evaluation.summary(name) for name in names]
     rows = [["", *names]]
@@ -59,11 +73,7 @@ def to_text(evaluation: Evaluation) -> str:
         cells = [interval_text(metric, summary) for summary in summaries]
         if any(cells):
             rows.append([metric.label, *cells])
-    parts = [_aligned(rows)]
-    if evaluation.groups:
-        parts.append(_aligned(_group_rows(evaluation)))
-    parts.append("".join(f"{key}: {reason}\n" for key, reason in missing_lines(evaluation)))
-    return "\n".join(part for part in parts if part)
+    return rows
 
 
 def group_metrics(evaluation: Evaluation) -> list[Metric]:
@@ -72,12 +82,13 @@ def group_metrics(evaluation: Evaluation) -> list[Metric]:
     return [m for m in (*COST, *QUALITY) if m.key in _GROUP_KEYS and m.key in present]
 
 
-def missing_lines(evaluation: Evaluation) -> list[tuple[str, str]]:
-    """What is missing in the tables, for all files or for some, and why."""
-    lines = [(f"{key} is missing", reason) for key, reason in evaluation.missing.items()]
-    lines += [
-        (f"{name} was not read in full", reason) for name, reason in evaluation.unread.items()
-    ]
+def _reasons(missing: Mapping[str, Missing]) -> dict[str, str]:
+    return {key: each.reason for key, each in missing.items()}
+
+
+def fault_lines(evaluation: Evaluation) -> list[tuple[str, str]]:
+    """Files that were not read in full, and metrics that failed on some, and why."""
+    lines = [(f"{name} was not read in full", reason) for name, reason in evaluation.unread.items()]
     for info in evaluation.codecs:
         failed = evaluation.summary(info.name).failed
         for key, count in failed.items():
@@ -141,16 +152,6 @@ def _group_rows(evaluation: Evaluation) -> list[list[str]]:
     return rows
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> str:
-    """Rows as columns of equal width, the first to the left and the others to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = []
-    for row in rows:
-        first, *others = (cell.rjust(width) for cell, width in zip(row, widths, strict=True))
-        lines.append("  ".join([row[0].ljust(len(first)), *others]).rstrip())
-    return "\n".join(lines) + "\n"
-
-
 def comparison_json(comparison: Comparison) -> dict[str, Any]:
     """A comparison, ready for JSON; a value that is unknown is null."""
     return {metric.key: comparison.values.get(metric.key) for metric in QUALITY} | {
@@ -158,7 +159,7 @@ def comparison_json(comparison: Comparison) -> dict[str, Any]:
         "surplus_seconds": comparison.surplus_seconds,
         "delay_ms": comparison.delay_ms,
         "failed": dict(comparison.failed),
-        "missing": dict(comparison.missing),
+        "missing": _reasons(comparison.missing),
     }
 
 
@@ -175,8 +176,6 @@ def comparison_text(comparison: Comparison) -> str:
             text = metric.text(comparison.values[metric.key])
         elif metric.key in comparison.failed:
             text = f"failed: {comparison.failed[metric.key]}"
-        elif metric.key in comparison.missing:
-            text = f"missing: {comparison.missing[metric.key]}"
         else:
             continue
         lines.append(f"{metric.label:<16} {text}")

@@ -8,16 +8,20 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from bigcodec_cli.evaluation.codecs.base import CodecInfo
-from bigcodec_cli.evaluation.media import MAX_SECONDS, data_uri
 from bigcodec_cli.evaluation.metrics.bootstrap import Mean
 from bigcodec_cli.evaluation.metrics.definitions import COST, METRICS, QUALITY, Metric
-from bigcodec_cli.evaluation.report.exports import group_metrics, missing_lines
+from bigcodec_cli.evaluation.packages import by_cause
+from bigcodec_cli.evaluation.report.exports import fault_lines, group_metrics
 from bigcodec_cli.evaluation.results import CODING, ORIGINAL, Evaluation, Result, Summary
 from bigcodec_cli.pages.charts import Chart, Series, log_x_scale, y_scale
+from bigcodec_cli.pages.media import MAX_SECONDS, data_uri
 from bigcodec_cli.pages.templates import render
 
-_CHARTS = ("pesq_wb", "stoi", "estoi", "mcd", "sim", "sim_wavlm", "dnsmos")
-_FILE_TABLE = ("pesq_wb", "pesq_nb", "stoi", "estoi", "mcd", "sim", "mel", "dnsmos", "kbps_on_disk")
+_CHARTS = ("pesq_wb", "stoi", "estoi", "mcd", "sim", "sim_wavlm", "dnsmos", "distillmos", "wer")
+_FILE_TABLE = (
+    *("pesq_wb", "pesq_nb", "stoi", "estoi", "mcd", "sim", "mel", "dnsmos", "distillmos", "wer"),
+    "kbps_on_disk",
+)
 _CAPTION = ("pesq_wb", "stoi")
 _RATE = "kbps_on_disk"
 
@@ -27,6 +31,8 @@ def to_html(evaluation: Evaluation) -> str:
     summaries = {info.name: evaluation.summary(info.name) for info in evaluation.codecs}
     results = [result for info in evaluation.codecs for result in evaluation.of(info.name)]
     columns = _columns(evaluation, summaries)
+    clips = _clips(evaluation, results)
+    clip_ids = {clip[0].file: f"clip-{number}" for number, clip in enumerate(clips, 1)}
     title = f"Codecs on {evaluation.setting.folder}"
     return render(
         Path(__file__).with_name("report.html.j2"),
@@ -39,16 +45,24 @@ def to_html(evaluation: Evaluation) -> str:
         first_cost=COST[0],
         charts=_charts(evaluation, summaries),
         group_metrics=group_metrics(evaluation),
-        clips=_clips(evaluation, results),
+        clips=clips,
+        clip_ids=clip_ids,
+        players=_players(clips, clip_ids),
         max_seconds=MAX_SECONDS,
         caption_metrics=[metric for metric in METRICS if metric.key in _CAPTION],
         file_metrics=[m for m in _shown_metrics(summaries.values()) if m.key in _FILE_TABLE],
         file_rows=_by_file(evaluation, results),
         descriptions=[(info.name, info.description) for info in evaluation.codecs],
-        missing=missing_lines(evaluation),
+        missing=_missing(evaluation),
         CODING=CODING,
         data_uri=data_uri,
     )
+
+
+def _missing(evaluation: Evaluation) -> list[tuple[str, str]]:
+    """What is missing in the tables, for all files or for some, and why."""
+    left_out = by_cause(evaluation.missing)
+    return [*((f"{keys} left out", why) for keys, why in left_out), *fault_lines(evaluation)]
 
 
 def _details(evaluation: Evaluation) -> list[str]:
@@ -122,6 +136,17 @@ def _clips(evaluation: Evaluation, results: Sequence[Result]) -> list[list[Resul
         for original in evaluation.of(ORIGINAL)
         if original.sound is not None
     ]
+
+
+def _players(
+    clips: Sequence[Sequence[Result]], clip_ids: Mapping[str, str]
+) -> dict[tuple[str, str], str]:
+    """Where on the page the player of a file and a codec is."""
+    return {
+        (result.file, result.codec): f"{clip_ids[result.file]}-{number}"
+        for clip in clips
+        for number, result in enumerate(clip)
+    }
 
 
 def _by_file(evaluation: Evaluation, results: Sequence[Result]) -> list[Result]:

@@ -145,7 +145,11 @@ class LiteEncoder(nn.Module):
 
     def pre_recurrence(self, wave: Tensor) -> Tensor:
         """The part before the LSTM: (B, 1, T*hop) to (B, width, T)."""
-        x: Tensor = self.embed(self.spectrum(wave))
+        return self.from_spectrum(self.spectrum(wave))
+
+    def from_spectrum(self, spectrum: Tensor) -> Tensor:
+        """The same from the spectrum on: (B, bins, T) to (B, width, T)."""
+        x: Tensor = self.embed(spectrum)
         x = self.norm_in(x.transpose(1, 2)).transpose(1, 2)
         for block in self.blocks:
             x = block(x)
@@ -235,13 +239,19 @@ class LiteDecoder(nn.Module):
     def pre_recurrence(self, latent: Tensor, f0: Tensor | None = None) -> Tensor:
         """The part before the LSTM, attention included: latent (B, dim, T) and F0 tokens (B, T) to
         (B, width, T); with `harmonics` phase increments are one more channel."""
+        x, f0 = self.frames_and_f0(latent, f0)
+        return x if f0 is None else self._with_increments(x, f0)
+
+    def frames_and_f0(self, latent: Tensor, f0: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Latent (B, dim, T) and F0 tokens (B, T) to frames (B, width, T) and F0 tokens, which a
+        model with `predict_f0` predicts if it is not given any."""
         if self.config.predict_f0:
             x, logits = self.hidden(latent)
-            return self.with_f0(x, most_likely_f0(logits) if f0 is None else f0)
+            f0 = most_likely_f0(logits) if f0 is None else f0
+            return x + select_rows(self.pitch.weight, f0).transpose(1, 2), f0
         if f0 is not None:
             latent = latent + select_rows(self.pitch.weight, f0).transpose(1, 2)
-        x = self._embedded(latent)
-        return x if f0 is None else self._with_increments(x, f0)
+        return self._embedded(latent), f0
 
     def hidden(self, latent: Tensor) -> tuple[Tensor, Tensor]:
         """Models with `predict_f0`: latent (B, dim, T) to frames (B, width, T), and logits
@@ -271,21 +281,32 @@ class LiteDecoder(nn.Module):
         """
         width = self.config.decoder_width
         x, excitation = x[:, :width], x[:, width:]
+        outputs = self.heads(x)
+        with torch.autocast(x.device.type, enabled=False):
+            spectrum = self._spectra(outputs[0])
+            if self.config.harmonics:
+                spectrum = spectrum + self._spectra(outputs[1]) * self._excitation(excitation)
+            frames = torch.fft.irfft(spectrum, n=self.size)
+            return self.overlap_add(frames).unsqueeze(1)
+
+    def heads(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Frames (B, width, T) to the outputs of the head, and with `harmonics` of the harmonic
+        one: (B, T, subframes * (size + 2)) each."""
         for block in self.blocks:
             x = block(x)
         with torch.autocast(x.device.type, enabled=False):
             x = self.norm_out(x.to(self.head.weight.dtype).transpose(1, 2))
-            spectrum = self._spectra(self.head(x))
-            if self.config.harmonics:
-                spectrum = spectrum + self._spectra(self.filter(x)) * self._excitation(excitation)
-            frames = torch.fft.irfft(spectrum, n=self.size)
-            return self.overlap_add(frames).unsqueeze(1)
+            return (self.head(x), self.filter(x)) if self.config.harmonics else (self.head(x),)
+
+    def magnitudes_and_phases(self, head: Tensor) -> tuple[Tensor, Tensor]:
+        """Magnitudes and phases, each (B, T * subframes, size/2 + 1), of a head's outputs, which
+        are log magnitudes and phases per sub-frame."""
+        log_magnitude, phase = head.view(len(head), -1, self.size + 2).chunk(2, dim=-1)
+        return log_magnitude.clamp(max=_MAX_LOG_MAGNITUDE).exp(), phase
 
     def _spectra(self, head: Tensor) -> Tensor:
-        """Complex spectra (B, T * subframes, size/2 + 1) of a head's outputs
-        (B, T, subframes * (size + 2)), which are log magnitudes and phases per sub-frame."""
-        log_magnitude, phase = head.view(len(head), -1, self.size + 2).chunk(2, dim=-1)
-        return torch.polar(log_magnitude.clamp(max=_MAX_LOG_MAGNITUDE).exp(), phase)
+        """Complex spectra (B, T * subframes, size/2 + 1) of a head's outputs."""
+        return torch.polar(*self.magnitudes_and_phases(head))
 
     def _excitation(self, phases_and_increments: Tensor) -> Tensor:
         """Spectra (B, T * subframes, size/2 + 1) of the excitation with phases and increments

@@ -38,6 +38,7 @@ _EXAMINERS: dict[str, Callable[[Content], Layout | None]] = {
 _BLOCK_FRAMES = {"FLAC": 1 << 12}
 """Frames that are read at a time: what a broken frame of FLAC takes with it is lost."""
 _MOST_FRAMES = 1 << 16
+_DOUBT = "is of a format whose end cannot be checked"
 TAG_NAMES = (
     "title",
     "artist",
@@ -55,11 +56,7 @@ UNKNOWN_FRAMES = 1 << 48
 
 
 class AudioFile:
-    """An open audio file.
-
-    `rate` is in samples a second. `frames` is the length of a channel, None where it is not known
-    before all is read; `tags` are pairs of a name of TAG_NAMES and its text. `is_checked` is
-    whether `fault` can be relied on: whether something is missing does not show in every format.
+    """An open audio file that libsndfile reads; see `AudioSource`.
 
     Raises:
         OSError, soundfile.LibsndfileError: it cannot be opened.
@@ -74,13 +71,15 @@ class AudioFile:
             self.rate, self.channels, self._format = first.samplerate, first.channels, first.format
             self._content = Content(file, os.fstat(file.fileno()).st_size)
             layout = _examine(self._content, self._format)
-            self.is_checked = layout is not None
+            self.doubt = None if layout is not None else _DOUBT
             self._layout = layout or whole(self._content)
             self._first = first
             self.frames = _known_frames(first, self._layout)
+            self.seconds = None if self.frames is None else self.frames / self.rate
             tags = ((name, str(getattr(first, name))) for name in TAG_NAMES)
             self.tags = tuple((name, text) for name, text in tags if text)
             opening.pop_all()
+        self.remark: str | None = None
         self._fault: str | None = None
         self._lack: str | None = None
 

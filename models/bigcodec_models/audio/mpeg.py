@@ -289,7 +289,11 @@ def _info_frame(content: Content, run: _Run) -> bytes:
 
 
 def declares_length(content: Content) -> bool:
-    """Whether an MP3 file begins with a frame that says how many others follow."""
+    """Whether an MP3 file begins with a frame that says how many others follow, and is as long as
+    that frame says, where it does."""
     at = _after_id3v2(content, 0)
     frame = _frame_at(content, at)
-    return frame is not None and _declaration(content, at, frame)[0] is not None
+    if frame is None or _declaration(content, at, frame)[0] is None:
+        return False
+    flags, _, size = struct.unpack(">III", content.part(at + 4 + frame.side_bytes + 4, 12))
+    return not flags & 2 or len(content) - at >= size

@@ -22,8 +22,8 @@ import soxr
 import torch
 
 from bigcodec_models.arrays import Wave
-from bigcodec_models.audio.audio_file import AudioFile
 from bigcodec_models.audio.sequential import silent_decoders
+from bigcodec_models.audio.source import open_source
 from bigcodec_models.config import SAMPLE_RATE
 from bigcodec_models.data.augment import equalize, play_faster
 from bigcodec_models.data.crop_choice import (
@@ -122,7 +122,7 @@ def _read_any(clip: Clip, start: int, frames: int) -> tuple[npt.NDArray[np.float
             return soundfile.read(  # type: ignore[no-any-return]
                 os.fsencode(clip.path), frames, start, dtype="float32", always_2d=True
             )
-    with AudioFile(clip.path) as file:
+    with open_source(clip.path) as file:
         blocks, count = [np.zeros((0, file.channels), np.float32)], 0
         for block in file.blocks():
             blocks.append(block[max(0, start - count) :])
@@ -132,11 +132,14 @@ def _read_any(clip: Clip, start: int, frames: int) -> tuple[npt.NDArray[np.float
         return np.concatenate(blocks)[:frames], file.rate
 
 
-def excerpts(clips: Sequence[Clip], count: int, seconds: float) -> list[tuple[str, Wave]]:
+def excerpts(
+    clips: Sequence[Clip], count: int, seconds: float, failed: Report | None = None
+) -> list[tuple[str, Wave]]:
     """Names and first `seconds` of at most `count` clips: waves (n,).
 
     The first clip of each folder is followed by the second one of each, and so on, in an order
-    that depends only on their names; unreadable ones are skipped. Names are relative to the root.
+    that depends only on their names. Unreadable ones are skipped, and `failed` is called with the
+    path and the reason of each. Names are relative to the root.
 
     Raises:
         DataError: no clip can be read.
@@ -150,6 +153,8 @@ def excerpts(clips: Sequence[Clip], count: int, seconds: float) -> list[tuple[st
             wave = read_mono(clip, 0, max(1, round(seconds * SAMPLE_RATE)))
         except UnreadableError as error:
             failure = error
+            if failed is not None:
+                failed(error.path, error.reason)
             continue
         # File names need not be valid text, but displayed names must be.
         waves.append((clip.name.encode("utf-8", "backslashreplace").decode(), wave))

@@ -16,17 +16,19 @@ from typing import Any
 
 import soundfile
 
-from bigcodec_models.audio.audio_file import UNKNOWN_FRAMES, AudioFile, reason_of
+from bigcodec_models.audio.audio_file import UNKNOWN_FRAMES, reason_of
 from bigcodec_models.audio.content import Content
+from bigcodec_models.audio.ffmpeg import FfmpegMissingError
 from bigcodec_models.audio.mpeg import declares_length
 from bigcodec_models.audio.sequential import silent_decoders, try_reading
+from bigcodec_models.audio.source import demuxer_for, open_source
 from bigcodec_models.audio.suffixes import AUDIO_SUFFIXES
 from bigcodec_models.config import SAMPLE_RATE
 from bigcodec_models.errors import DataError
 
 Report = Callable[[Path, str], None]
 
-_VERSION = 3
+_VERSION = 4
 _WITHOUT_SIZES = ("FLAC", "OGG", "MP3")
 """Formats whose examination would read all of a file."""
 _SPEAKER_FOLDERS = 10
@@ -127,7 +129,8 @@ class _Entry:
 
 
 def _audio_files(root: Path, report: Report) -> Iterator[Path]:
-    """Files with audio suffixes; no folder is entered twice, also not through links."""
+    """Files with audio suffixes, hidden ones left out; no folder is entered twice, also not through
+    links."""
 
     def unreadable(error: OSError) -> None:
         report(Path(error.filename), error.strerror or str(error))
@@ -143,9 +146,11 @@ def _audio_files(root: Path, report: Report) -> Iterator[Path]:
             subfolders.clear()
             continue
         seen.add((status.st_dev, status.st_ino))
-        subfolders.sort()
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         yield from (
-            Path(folder, f) for f in files if os.path.splitext(f)[1].lower() in AUDIO_SUFFIXES
+            Path(folder, name)
+            for name in files
+            if os.path.splitext(name)[1].lower() in AUDIO_SUFFIXES and not name.startswith(".")
         )
 
 
@@ -162,6 +167,8 @@ def _examine(path: Path, known: _Entry | None) -> _Entry:
     entry = _Entry(size=status.st_size, mtime_ns=status.st_mtime_ns)
     try:
         return dataclasses.replace(entry, **_measure(path))
+    except FfmpegMissingError as error:  # it may be there next time
+        return _Entry(reason=str(error))
     except (soundfile.LibsndfileError, OSError) as error:
         return dataclasses.replace(entry, reason=why_unreadable(path, error))
 
@@ -169,21 +176,29 @@ def _examine(path: Path, known: _Entry | None) -> _Entry:
 def _measure(path: Path) -> dict[str, Any]:
     """What an entry says of a file: `frames`, `rate`, and what is out of the ordinary.
 
-    Only headers are read, but for the rare file whose length shows when it is decoded. So a chain
-    in compressed audio counts as its first link, which is no loss to training.
+    Only headers are read, but for the rare file whose length shows when it is decoded, and for what
+    ffmpeg decodes. So a chain in compressed audio counts as its first link, which is no loss to
+    training.
     """
+    if demuxer_for(path) is not None:
+        return _measure_all(path)
     with silent_decoders():
         info = soundfile.info(os.fsencode(path))
     is_known = 0 < info.frames < UNKNOWN_FRAMES and info.samplerate > 0
-    if is_known and info.format == "MP3":  # or else libsndfile guesses
+    if is_known and info.format == "MP3":  # or else libsndfile guesses, or the file was cut short
         with path.open("rb") as file:
             is_known = declares_length(Content(file, os.fstat(file.fileno()).st_size))
     if is_known and info.format in _WITHOUT_SIZES:
         return {"frames": info.frames, "rate": info.samplerate}
-    with AudioFile(path) as file:
+    return _measure_all(path)
+
+
+def _measure_all(path: Path) -> dict[str, Any]:
+    """The same of a file that is opened, and decoded where it does not say how long it is."""
+    with open_source(path) as file:
         frames = file.frames
         sequential = frames is None
-        if frames is None:
+        if frames is None or file.fault is not None:  # what is declared need not be there
             frames = sum(len(block) for block in file.blocks())
         facts = {"frames": frames, "rate": file.rate, "fault": file.fault or ""}
         return facts | {"sequential": sequential} if frames else {"reason": "holds no samples"}

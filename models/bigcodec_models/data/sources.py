@@ -27,17 +27,21 @@ def crop_source(
 ) -> CropSource | DeviceCrops:
     """Crops of `crop` samples from all clips, the same in either place but for rounding.
 
-    They are made on `device` if it is a GPU and all clips take at most `device_gigabytes` there.
-    The other arguments are those of `CropSource`, and so are its errors.
+    They are made on `device` if it is a GPU where all clips take at most `device_gigabytes`, and
+    half of what is free. The other arguments are those of `CropSource`, and so are its errors.
     """
     chooser = CropChooser(sources, noise, augmentation, seed)
     clips = chooser.clips()
     size = _BYTES_A_SAMPLE * sum(clip.samples for clip in clips)
-    if device.type == "cuda" and size <= device_gigabytes * 1e9:
+    if device.type == "cuda" and size <= min(1e9 * device_gigabytes, _free_bytes(device) / 2):
         return DeviceCrops(chooser, crop, lambda: SampleBank(clips, _read, device, failed))
     return CropSource(
         sources, crop=crop, seed=seed, augmentation=augmentation, noise=noise, failed=failed
     )
+
+
+def _free_bytes(device: torch.device) -> int:
+    return torch.cuda.mem_get_info(device)[0]
 
 
 def _read(clip: Clip) -> Samples:

@@ -1,21 +1,25 @@
 """Arrays as callers give them: numpy or torch, of one recording or of a batch. What is made of them
-is given back as the same kind, on the same device."""
+is given back as the same kind, on the same device. Loads no torch: who gives a tensor has done so.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
 from bigcodec_models.arrays import Wave
 from bigcodec_models.config import F0_BINS
 
-Given = npt.NDArray[Any] | Tensor
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+Given = Any
 """An array of a caller."""
 _FAR_BEYOND = 32.0
 """30 dB above full scale: loud recordings stay below it, 16-bit samples do not."""
@@ -32,7 +36,11 @@ class Form:
     def joined(self, results: Sequence[npt.NDArray[Any]]) -> Any:
         """Results of equal shape, one for each recording, in this form."""
         array = np.stack(results) if self.batched else results[0]
-        return array if self.device is None else torch.from_numpy(array).to(self.device)
+        if self.device is None:
+            return array
+        import torch
+
+        return torch.from_numpy(array).to(self.device)
 
     def of(self, results: Tensor) -> Any:
         """Results (B, ...) in this form."""
@@ -76,7 +84,9 @@ def latent_batch(latents: Given, dim: int) -> tuple[Tensor, Form]:
     Raises:
         ValueError: another shape, or no floating-point numbers.
     """
-    tensor = latents if isinstance(latents, Tensor) else torch.from_numpy(np.asarray(latents))
+    import torch
+
+    tensor = latents if _is_tensor(latents) else torch.from_numpy(np.asarray(latents))
     shape = tuple(tensor.shape)
     if not tensor.is_floating_point() or shape[-2:-1] != (dim,) or 0 in shape or len(shape) > 3:
         raise ValueError(
@@ -100,6 +110,8 @@ def f0_batch(f0: Given, latents: Tensor) -> Tensor:
         raise ValueError(f"F0 tokens must be in [0, {F0_BINS})")
     if array.ndim == 1 and len(latents) > 1:
         raise ValueError(f"F0 tokens must be integers of shape {shape}, not {array.shape}")
+    import torch
+
     return torch.from_numpy(array.astype(np.int64).reshape(shape))
 
 
@@ -129,11 +141,19 @@ def as_samples(wave: Given) -> Wave:
 
 
 def _as_numpy(array: Given) -> npt.NDArray[Any]:
-    if not isinstance(array, Tensor):
+    if not _is_tensor(array):
         return np.asarray(array)
     tensor = array.detach().cpu()
-    return tensor.float().numpy() if tensor.dtype == torch.bfloat16 else tensor.numpy()
+    numbers: npt.NDArray[Any] = (
+        tensor.float() if str(tensor.dtype) == "torch.bfloat16" else tensor
+    ).numpy()
+    return numbers
 
 
 def _device_of(array: Given) -> torch.device | None:
-    return array.device if isinstance(array, Tensor) else None
+    return array.device if _is_tensor(array) else None
+
+
+def _is_tensor(array: Given) -> TypeGuard[Tensor]:
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(array, torch.Tensor)

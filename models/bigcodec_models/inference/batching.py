@@ -5,9 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Iterator
 
-import torch
-from torch import Tensor
-
+from bigcodec_models.arrays import Array
 from bigcodec_models.inference.chunking import FrameRange, Pipeline, Stream
 
 
@@ -20,7 +18,7 @@ class Advance:
     """
 
     index: int
-    pieces: list[Tensor]
+    pieces: list[Array]
     last: bool
     error: Exception | None = None
 
@@ -28,12 +26,12 @@ class Advance:
 class _OpenSource:
     """A source that is being read, and its stream."""
 
-    def __init__(self, index: int, source: Iterable[Tensor], stream: Stream) -> None:
+    def __init__(self, index: int, source: Iterable[Array], stream: Stream) -> None:
         self.index, self.stream = index, stream
         self.error: Exception | None = None
         self._source = iter(source)
 
-    def feed(self, device: torch.device) -> None:
+    def feed(self) -> None:
         """Read inputs until the stream can be advanced."""
         while not self.stream.ready() and not self.stream.finished():
             try:
@@ -44,7 +42,7 @@ class _OpenSource:
                 self.error = error
                 return
             else:
-                self.stream.push(frames.to(device))
+                self.stream.push(frames)
 
     def ended(self) -> bool:
         return self.error is not None or self.stream.finished()
@@ -52,15 +50,15 @@ class _OpenSource:
 
 def run_streams(
     pipeline: Pipeline,
-    sources: Iterable[Iterable[Tensor]],
-    device: torch.device,
+    sources: Iterable[Iterable[Array]],
     batch_size: int = 1,
     output_range: FrameRange = (0, None),
 ) -> Iterator[Advance]:
     """Run sources of whole frames through a pipeline, up to `batch_size` of them at a time.
 
-    Each source gives tensors (1, channels, n). When one ends, the next one is opened. A source that
-    raises an `Exception` ends without effect on the others. Pieces of one source come in order.
+    Each source gives arrays (1, channels, n) on the pipeline's device. When one ends, the next one
+    is opened. A source that raises an `Exception` ends without effect on the others. Pieces of one
+    source come in order.
     With fewer sources than `batch_size`, a batched pipeline takes several windows of each at once.
     """
     waiting = enumerate(sources)
@@ -71,14 +69,14 @@ def run_streams(
         if not active:
             return
         for opened in active:
-            opened.feed(device)
+            opened.feed()
         yield from _round(pipeline, active, batch_size if pipeline.batched else 1)
         active = [opened for opened in active if not opened.ended()]
 
 
 def _round(pipeline: Pipeline, active: list[_OpenSource], batch_size: int) -> Iterator[Advance]:
     running = [opened for opened in active if opened.error is None]
-    with torch.inference_mode():
+    with pipeline.scope():
         at_once = max(1, batch_size // max(1, len(running)))
         outputs = pipeline.advance([opened.stream for opened in running], at_once)
     by_index = {opened.index: part for opened, part in zip(running, outputs, strict=True)}

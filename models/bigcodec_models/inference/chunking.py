@@ -4,29 +4,22 @@ The convolutional parts have a finite receptive field. They run over overlapping
 fixed shape, and only the middle of each output is used. LSTMs, or the attention in their place,
 carry a state from chunk to chunk. The grid of chunks depends only on positions in the file, so
 that every way of coding a file computes products of the same shapes and rounds in the same way.
+
+The arrays are those of an engine, torch tensors or numpy arrays; nothing here loads torch.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 from collections.abc import Callable, Sequence
 
-import torch
-from torch import Tensor
-
-from bigcodec_models.architectures.lite import LiteDecoder
-from bigcodec_models.architectures.network import CodecNetwork
+from bigcodec_models.arrays import Array, join
 from bigcodec_models.config import LiteConfig, ModelConfig
-from bigcodec_models.inference.receptive_field import ReceptiveField, receptive_fields
-from bigcodec_models.layers.attention import WindowedAttention
-from bigcodec_models.layers.lstm import Recurrence, find_recurrence
-from bigcodec_models.layers.state_reset import (
-    StreamState,
-    excitation_phases,
-    run,
-    warm_up_start,
-)
+from bigcodec_models.inference.receptive_field import ReceptiveField
+from bigcodec_models.layers.recurrence import Recurrence
+from bigcodec_models.layers.state_reset import StreamState, run, warm_up_start
 
 CHUNK_FRAMES = 640
 """New frames per window: 8 s at 80 frames a second."""
@@ -35,17 +28,18 @@ _WIDE = 3
 
 FrameRange = tuple[int, int | None]
 """First frame, and the frame after the last; None for no end."""
-Part = Callable[[Tensor], Tensor]
-Bypass = Callable[[StreamState, Tensor], Tensor]
+Part = Callable[[Array], Array]
+Bypass = Callable[[StreamState, Array], Array]
 """Maps the F0 channel (1, 1, n) of a stream to the channels (1, m, n) that join the output of the
 recurrent stage."""
+Scope = Callable[[], contextlib.AbstractContextManager[object]]
 
 
 @dataclasses.dataclass(frozen=True)
 class Window:
     """Inputs (1, channels, n) of a convolutional part, and the range of its outputs to use."""
 
-    inputs: Tensor
+    inputs: Array
     first: int
     last: int
 
@@ -78,14 +72,14 @@ class Windows:
         self._first, self._last = output_range
         self._reach_back = reach_back
         self._window = field.left + self._chunk + field.right
-        self._buffer: Tensor | None = None
+        self._buffer: Array | None = None
         self._start = start  # frame at which the buffer starts
         self._done = begin  # frames already returned or skipped
         self._closed = False
 
-    def push(self, frames: Tensor) -> None:
+    def push(self, frames: Array) -> None:
         """Append inputs (1, channels, n * unit_in)."""
-        self._buffer = frames if self._buffer is None else torch.cat([self._buffer, frames], -1)
+        self._buffer = frames if self._buffer is None else join([self._buffer, frames])
 
     def close(self) -> None:
         """Declare that no more inputs will come."""
@@ -163,7 +157,7 @@ class Stream:
         self.pre_recurrence, self.post_recurrence = pre_recurrence, post_recurrence
         self.state = StreamState(position=position)
 
-    def push(self, frames: Tensor) -> None:
+    def push(self, frames: Array) -> None:
         """Append inputs (1, channels, n * unit_in), whole frames."""
         self.pre_recurrence.push(frames)
 
@@ -196,7 +190,11 @@ class Pipeline:
     The state is reset every `reset_every` frames (0: never; see `layers.state_reset`). With
     `has_f0` the last channel of `pre_recurrence` is F0, which `bypass` maps around the recurrent
     stage. A window has `chunks_a_window` times `CHUNK_FRAMES` new frames: more than one where the
-    receptive field is wide, because the frames of overlaps are computed twice.
+    receptive field is wide, because the frames of overlaps are computed twice. Where the recurrent
+    stage has a bounded window, `chunks_before` maps the length of a chunk to the number of those
+    that must run, from an empty state, before one whose outputs are those of a stream from the
+    start.
+    `scope` is entered around all computations.
     """
 
     pre_recurrence: Part
@@ -210,6 +208,8 @@ class Pipeline:
     reset_every: int = 0
     has_f0: bool = False
     chunks_a_window: int = 1
+    chunks_before: Callable[[int], int] | None = None
+    scope: Scope = contextlib.nullcontext
     bypass: Bypass = lambda _, f0: f0
 
     def stream(self, output_range: FrameRange = (0, None)) -> Stream:
@@ -255,12 +255,12 @@ class Pipeline:
             else:
                 begin = warm_up_start(first, self.reset_every)
             return begin // self.chunk * self.chunk
-        if self.has_f0 or not (self.lstm is None or isinstance(self.lstm, WindowedAttention)):
+        if self.has_f0 or not (self.lstm is None or self.chunks_before is not None):
             return 0
-        before = 0 if self.lstm is None else self.lstm.chunks_before(self.chunk)
+        before = 0 if self.chunks_before is None else self.chunks_before(self.chunk)
         return max(0, first // self.chunk - before) * self.chunk
 
-    def advance(self, streams: Sequence[Stream], at_once: int = 1) -> list[list[Tensor]]:
+    def advance(self, streams: Sequence[Stream], at_once: int = 1) -> list[list[Array]]:
         """One round: the outputs (1, channels, n * unit_out) of each stream, from at most `at_once`
         windows of each."""
         pieces = self._through(
@@ -274,9 +274,9 @@ class Pipeline:
             [stream.post_recurrence for stream in streams], self.post_recurrence, at_once
         )
 
-    def _recur(self, streams: Sequence[Stream], pieces: Sequence[Sequence[Tensor]]) -> None:
+    def _recur(self, streams: Sequence[Stream], pieces: Sequence[Sequence[Array]]) -> None:
         inputs = [
-            (stream, torch.cat(list(windows), dim=-1))
+            (stream, join(windows))
             for stream, windows in zip(streams, pieces, strict=True)
             if windows
         ]
@@ -285,19 +285,19 @@ class Pipeline:
         self._run(self.lstm if self.short_lstm is None else self.short_lstm, short)
         self._run(self.lstm, others)
 
-    def _run(self, lstm: Recurrence | None, inputs: Sequence[tuple[Stream, Tensor]]) -> None:
+    def _run(self, lstm: Recurrence | None, inputs: Sequence[tuple[Stream, Array]]) -> None:
         """Run the recurrent stage over the next frames of streams, and F0 around it."""
         states = [stream.state for stream, _ in inputs]
         f0 = [self._bypassed(stream.state, frames) for stream, frames in inputs]
         hidden = [frames[:, : frames.shape[1] - self.has_f0] for _, frames in inputs]
         outputs = run(lstm, states, hidden, self.reset_every)
         for (stream, _), output, channels in zip(inputs, outputs, f0, strict=True):
-            stream.post_recurrence.push(torch.cat([output, *channels], dim=1))
+            stream.post_recurrence.push(join([output, *channels], 1))
 
-    def _bypassed(self, state: StreamState, frames: Tensor) -> list[Tensor]:
+    def _bypassed(self, state: StreamState, frames: Array) -> list[Array]:
         return [self.bypass(state, frames[:, -1:])] if self.has_f0 else []
 
-    def _through(self, queues: Sequence[Windows], part: Part, at_once: int) -> list[list[Tensor]]:
+    def _through(self, queues: Sequence[Windows], part: Part, at_once: int) -> list[list[Array]]:
         """The outputs of a part for at most `at_once` windows of each queue."""
         windows = [
             (index, window)
@@ -306,85 +306,25 @@ class Pipeline:
         ]
         inputs = [window.inputs for _, window in windows]
         outputs = _by_shape(inputs, part) if self.batched else [part(x) for x in inputs]
-        results: list[list[Tensor]] = [[] for _ in queues]
+        results: list[list[Array]] = [[] for _ in queues]
         for (index, window), output in zip(windows, outputs, strict=True):
             results[index].append(output[..., window.first : window.last])
         return results
 
 
-def _by_shape(inputs: Sequence[Tensor], part: Part) -> list[Tensor]:
+def _by_shape(inputs: Sequence[Array], part: Part) -> list[Array]:
     """The outputs of a part for each window, those of one shape computed as a batch."""
-    groups: dict[torch.Size, list[int]] = {}
+    groups: dict[tuple[int, ...], list[int]] = {}
     for index, window in enumerate(inputs):
-        groups.setdefault(window.shape, []).append(index)
-    results: list[Tensor] = list(inputs)
+        groups.setdefault(tuple(window.shape), []).append(index)
+    results: list[Array] = list(inputs)
     for indices in groups.values():
-        outputs = part(torch.cat([inputs[index] for index in indices]))
+        outputs = part(join([inputs[index] for index in indices], 0))
         for row, index in enumerate(indices):
             results[index] = outputs[row : row + 1]
     return results
 
 
-def encoder_pipeline(
-    network: CodecNetwork, batched: bool = False, f0: str | None = None
-) -> Pipeline:
-    """Samples (1, 1, n * hop) to latents (1, dim, n).
-
-    Where the F0 mode, by default the model's first, is "coded", F0 tokens are one more channel.
-    """
-    config: ModelConfig = network.config
-    f0_coded = (f0 or config.default_f0) == "coded"
-    fields, encoder = receptive_fields(config), network.encoder
-
-    def pre_recurrence(wave: Tensor) -> Tensor:
-        x, f0 = encoder.pre_recurrence(wave), network.f0_tokens(wave) if f0_coded else None
-        return x if f0 is None else torch.cat([x, f0.unsqueeze(1).to(x.dtype)], dim=1)
-
-    def post_recurrence(x: Tensor) -> Tensor:
-        if not f0_coded:
-            return encoder.post_recurrence(x)
-        return torch.cat([encoder.post_recurrence(x[:, :-1]), x[:, -1:]], dim=1)
-
-    return Pipeline(
-        pre_recurrence=pre_recurrence,
-        lstm=find_recurrence(encoder.lstm),
-        post_recurrence=post_recurrence,
-        receptive_fields=(fields.encoder_pre, fields.encoder_post),
-        unit_in=config.hop,
-        unit_out=1,
-        batched=batched,
-        has_f0=f0_coded,
-        chunks_a_window=_chunks_a_window(config),
-    )
-
-
-def decoder_pipeline(network: CodecNetwork, batched: bool = False) -> Pipeline:
-    """Tokens (1, K, n), int64, to samples (1, 1, n * hop)."""
-    config: ModelConfig = network.config
-    fields, decoder = receptive_fields(config), network.decoder
-    reset_every = config.reset_every if isinstance(config, LiteConfig) else 0
-
-    def pre_recurrence(tokens: Tensor) -> Tensor:
-        codes, f0 = network.split(tokens.transpose(1, 2))
-        latent = network.quantizer.decode(codes)
-        if isinstance(decoder, LiteDecoder):
-            return decoder.pre_recurrence(latent, f0)
-        return decoder.pre_recurrence(latent)
-
-    return Pipeline(
-        pre_recurrence=pre_recurrence,
-        lstm=find_recurrence(decoder.lstm),
-        post_recurrence=decoder.post_recurrence,
-        receptive_fields=(fields.decoder_pre, fields.decoder_post),
-        unit_in=1,
-        unit_out=config.hop,
-        batched=batched,
-        reset_every=reset_every,
-        chunks_a_window=_chunks_a_window(config),
-        has_f0=network.tracker is not None,
-        bypass=lambda state, f0: excitation_phases(state, f0[:, 0].long(), reset_every),
-    )
-
-
-def _chunks_a_window(config: ModelConfig) -> int:
+def chunks_a_window(config: ModelConfig) -> int:
+    """The number of chunks per window for a model."""
     return _WIDE if isinstance(config, LiteConfig) and config.attention_lookahead else 1

@@ -12,9 +12,11 @@ from torch import Tensor, nn
 from bigcodec_models import precision
 from bigcodec_models.architectures.network import CodecNetwork
 from bigcodec_models.config import BigCodecConfig
-from bigcodec_models.inference.chunking import Part, Pipeline, decoder_pipeline, encoder_pipeline
+from bigcodec_models.inference.chunking import Part, Pipeline
 from bigcodec_models.inference.matmul_convs import use_matrix_products
-from bigcodec_models.layers.lstm import LSTMState, Recurrence, ResidualLSTM
+from bigcodec_models.inference.pipelines import decoder_pipeline, encoder_pipeline
+from bigcodec_models.layers.lstm import LSTMState, ResidualLSTM
+from bigcodec_models.layers.recurrence import Recurrence
 from bigcodec_models.layers.weight_norm import fold_weight_norm
 
 
@@ -100,7 +102,8 @@ def _with_compiled_lstm(pipeline: Pipeline) -> Pipeline:
 def _in_half_precision(part: Part, device: torch.device) -> Part:
     def run(x: Tensor) -> Tensor:
         with torch.autocast(device.type, torch.bfloat16):
-            return part(x)
+            output: Tensor = part(x)
+            return output
 
     return run
 

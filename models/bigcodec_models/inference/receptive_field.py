@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from bigcodec_models.config import BigCodecConfig, LiteConfig
-from bigcodec_models.layers.f0 import TAPS, F0Tracker
+from bigcodec_models.f0_scale import TAPS, tracker_receptive_field
 
 _ACTIVATION = {
     "snake_beta": 5,  # alias-free: two filters of 12 taps at twice the rate
@@ -54,7 +54,7 @@ def _lite(config: LiteConfig) -> ReceptiveFields:
         # The F0 head's convolution, and the smoothing of its predictions.
         past, future = past + half + len(TAPS) // 2, future + half + len(TAPS) // 2
     if config.harmonics:
-        encoder_pre = max(encoder_pre, F0Tracker.receptive_field(config.hop))
+        encoder_pre = max(encoder_pre, tracker_receptive_field(config.hop))
         past, future = max(past, len(TAPS) // 2), max(future, len(TAPS) // 2)
         # The windows of the excitation, and those of the synthesis.
         decoder_post = max(decoder_post, 2 * overlap)

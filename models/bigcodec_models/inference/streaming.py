@@ -1,31 +1,29 @@
-"""Coding waves and tokens that come in pieces, many at the same time, in bounded memory."""
+"""Coding waves and tokens that come in pieces, many at the same time, in bounded memory. Loads no
+torch."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Iterator
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
-from bigcodec_models.arrays import AnyTokens, Tokens, Wave
-from bigcodec_models.checkpoints.model_file import LoadedModel, ModelInfo, build_network
+from bigcodec_models.arrays import AnyTokens, Array, Tokens, Wave
+from bigcodec_models.checkpoints.stored import ModelInfo
 from bigcodec_models.config import ModelConfig
 from bigcodec_models.inference.arguments import as_samples
 from bigcodec_models.inference.batching import Advance, run_streams
 from bigcodec_models.inference.chunking import CHUNK_FRAMES, FrameRange
-from bigcodec_models.inference.prepare import pick_device, pipelines, prepare
+from bigcodec_models.inference.engine import Engine
 
-PRECISIONS = ("float32", "bfloat16")
-Array = TypeVar("Array", bound=npt.NDArray[np.generic])
+Data = TypeVar("Data", bound=npt.NDArray[np.generic])
 Result = TypeVar("Result", Advance, "Piece[Tokens]", "Piece[Wave]")
 
 
 @dataclasses.dataclass(frozen=True)
-class Piece(Generic[Array]):
+class Piece(Generic[Data]):
     """A completed part of one source: tokens when encoding, samples when decoding.
 
     `index` counts the sources from 0 in the order in which they were opened. `last` is true for
@@ -34,33 +32,40 @@ class Piece(Generic[Array]):
     """
 
     index: int
-    data: Array
+    data: Data
     last: bool
     error: Exception | None = None
+
+
+class Facts(Protocol):
+    """What a codec says of its model, whatever the model was read from."""
+
+    @property
+    def config(self) -> ModelConfig: ...
+
+    @property
+    def info(self) -> ModelInfo: ...
+
+    @property
+    def fingerprint(self) -> bytes: ...
+
+    @property
+    def num_parameters(self) -> int: ...
 
 
 class StreamingCodec:
     """The part of `Codec` that works on streams; see there for its attributes."""
 
-    def __init__(
-        self,
-        model: LoadedModel,
-        device: str | torch.device = "cpu",
-        precision: str = "float32",
-        f0: str | None = None,
-    ) -> None:
+    def __init__(self, model: Facts, engine: Engine, f0: str | None) -> None:
         self.config: ModelConfig = model.config
         self.info: ModelInfo = model.info
         self.fingerprint = model.fingerprint
-        self.num_parameters = sum(tensor.numel() for tensor in model.tensors.values())
-        self.device = pick_device(device)
-        if precision not in PRECISIONS:
-            raise ValueError(f"precision must be one of {PRECISIONS}, not {precision!r}")
-        self.f0 = f0 or self.config.default_f0
+        self.num_parameters = model.num_parameters
+        self.f0 = f0
         self.token_sizes = self.config.token_sizes_with(self.f0)
-        half = precision == "bfloat16"
-        self._network = prepare(build_network(model), self.device, half)
-        self._encoder, self._decoder = pipelines(self._network, self.device, half, self.f0)
+        self._engine = engine
+        self.engine = engine.name
+        self.device, self.side_by_side = engine.device, engine.side_by_side
 
     @property
     def hop(self) -> int:
@@ -124,7 +129,7 @@ class StreamingCodec:
         It begins at 0 for a model with an LSTM that is never reset, and shortly before `frames`
         for others. Its end may lie beyond that of the tokens.
         """
-        return self._decoder.needed(frames)
+        return self._engine.decoder.needed(frames)
 
     def decode_streams(
         self, sources: Iterable[Iterable[AnyTokens]], batch_size: int = 1
@@ -136,7 +141,7 @@ class StreamingCodec:
         self, sources: Iterable[Iterable[Wave]], batch_size: int
     ) -> Iterator[Advance]:
         frames = (self._sample_frames(source) for source in sources)
-        return run_streams(self._encoder, frames, self.device, batch_size)
+        return run_streams(self._engine.encoder, frames, batch_size)
 
     def _decoder_pieces(
         self,
@@ -146,46 +151,44 @@ class StreamingCodec:
         skipped: int = 0,
     ) -> Iterator[Piece[Wave]]:
         tables = (self._token_frames(source, skipped) for source in sources)
-        for result in run_streams(self._decoder, tables, self.device, batch_size, frames):
-            waves = [piece[0, 0].cpu().numpy() for piece in result.pieces]
+        for result in run_streams(self._engine.decoder, tables, batch_size, frames):
+            waves = [self._engine.to_numpy(piece[0, 0]) for piece in result.pieces]
             wave = np.concatenate([np.zeros(0, np.float32), *waves])
             yield Piece(result.index, wave, result.last, result.error)
 
-    @torch.inference_mode()
-    def _quantized(self, latent: Tensor) -> Tokens:
-        dim = self.config.latent_dim
-        codes = self._network.quantizer.encode(latent[:, :dim])
-        f0 = latent[:, dim:].long().transpose(1, 2)
-        tokens: Tokens = torch.cat([codes, f0], dim=-1)[0].cpu().numpy()
+    def _quantized(self, latents: Array) -> Tokens:
+        tokens = self._engine.quantize(latents)
         return tokens[:, 0] if len(self.token_sizes) == 1 else tokens
 
-    def _sample_frames(self, waves: Iterable[Wave]) -> Iterator[Tensor]:
+    def _sample_frames(self, waves: Iterable[Wave]) -> Iterator[Array]:
         """Whole frames (1, 1, n * hop), the last one padded with zeros."""
+        at_once = CHUNK_FRAMES * self.hop
         rest = np.zeros(0, np.float32)
         for wave in waves:
             joined = np.concatenate([rest, _one_wave(wave)]) if len(rest) else _one_wave(wave)
             whole = len(joined) // self.hop * self.hop
             rest = joined[whole:].copy()
-            for piece in torch.split(torch.from_numpy(joined[:whole]), CHUNK_FRAMES * self.hop):
-                if len(piece):
-                    yield piece.view(1, 1, -1)
+            for start in range(0, whole, at_once):
+                piece = joined[start : min(start + at_once, whole)]
+                yield self._engine.from_numpy(piece[None, None])
         if len(rest):
-            yield torch.from_numpy(np.pad(rest, (0, self.hop - len(rest)))).view(1, 1, -1)
+            padded = np.pad(rest, (0, self.hop - len(rest)))
+            yield self._engine.from_numpy(padded[None, None])
 
-    def _token_frames(self, tables: Iterable[AnyTokens], skipped: int) -> Iterator[Tensor]:
+    def _token_frames(self, tables: Iterable[AnyTokens], skipped: int) -> Iterator[Array]:
         """Tokens (1, K, n), without the first `skipped` frames."""
         for table in tables:
             frames = self._check_tokens(table)[skipped:]
             skipped = max(0, skipped - len(table))
-            for rows in torch.split(frames, CHUNK_FRAMES):
-                if len(rows):
-                    yield rows.t().unsqueeze(0)
+            for start in range(0, len(frames), CHUNK_FRAMES):
+                rows = frames[start : start + CHUNK_FRAMES]
+                yield self._engine.from_numpy(np.ascontiguousarray(rows.T)[None])
 
     def _no_tokens(self) -> Tokens:
         kinds = len(self.token_sizes)
         return np.zeros((0,) if kinds == 1 else (0, kinds), dtype=np.int64)
 
-    def _check_tokens(self, tokens: AnyTokens) -> Tensor:
+    def _check_tokens(self, tokens: AnyTokens) -> Tokens:
         """Tokens (T,) or (T, K) of any F0 mode, as int64 (T, K)."""
         array = np.asarray(tokens)
         if array.ndim == 1:
@@ -203,7 +206,7 @@ class StreamingCodec:
             )
         if array.size and (array.min() < 0 or (array >= np.array(sizes)).any()):
             raise ValueError(f"tokens must be in [0, {' and '.join(map(str, sizes))})")
-        return torch.from_numpy(array.astype(np.int64))
+        return array.astype(np.int64)
 
 
 def raised(result: Result) -> Result:

@@ -14,11 +14,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bigcodec_models.layers.lstm import SequenceState
+from bigcodec_models.layers.recurrence import SequenceState
 
 _EXPANSION = 2
 _BLOCK = 64
 _NEVER = -1e9  # finite: where a row of padding sees nothing at all, infinity would give NaN
+
+
+def unfolded(frames: Tensor, blocks: int, span: int) -> Tensor:
+    """Frames (B, n, width) in `blocks` overlapping parts of `span` frames, each of which starts
+    `_BLOCK` frames after the one before: (B, blocks, width, span)."""
+    return frames.unfold(1, span, _BLOCK)
+
+
+def gathered(frames: Tensor, blocks: int, span: int) -> Tensor:
+    """The result of `unfolded`, by indices: the form that ONNX has for any number of frames."""
+    index = torch.arange(blocks).unsqueeze(1) * _BLOCK + torch.arange(span)
+    return frames[:, index].transpose(2, 3)
 
 
 class AttentionLayer(nn.Module):
@@ -35,6 +47,7 @@ class AttentionLayer(nn.Module):
         super().__init__()
         self.heads, self.window, self.dropout = heads, window, dropout
         self.lookahead = lookahead
+        self.overlapping = unfolded
         self.norm_in = nn.LayerNorm(width, eps=1e-6)
         self.project_in = nn.Linear(width, 3 * width)
         self.distances = nn.Parameter(torch.zeros(heads, window + lookahead))
@@ -65,15 +78,15 @@ class AttentionLayer(nn.Module):
         """Attention of queries (B, T, width), those of the last T frames, over keys and values
         (B, n, width): (B, T, width). Each block of queries meets only the keys in its window."""
         frames, past = queries.shape[1], self.window - 1
-        blocks = -(-frames // _BLOCK)
+        blocks = (frames + _BLOCK - 1) // _BLOCK  # ONNX divides negative integers in another way
         fill = blocks * _BLOCK - frames
         known = keys.shape[1] - frames
         around = (0, 0, past - known, fill + self.lookahead)
         span = _BLOCK + past + self.lookahead
         heads = (self.heads, queries.shape[2] // self.heads)
-        # (B, blocks, heads, head width, span): unfold puts the keys of a block last.
+        # (B, blocks, heads, head width, span)
         keys, values = (
-            F.pad(part, around).unfold(1, span, _BLOCK).reshape(len(part), blocks, *heads, span)
+            self.overlapping(F.pad(part, around), blocks, span).reshape(-1, blocks, *heads, span)
             for part in (keys, values)
         )
         queries = F.pad(queries, (0, 0, 0, fill)).view(len(queries), blocks, _BLOCK, *heads)

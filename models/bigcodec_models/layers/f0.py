@@ -15,36 +15,37 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bigcodec_models.config import F0_BINS, SAMPLE_RATE
-
-LOWEST = 55.0
-"""Hertz of token 1; token 0 is "unvoiced"."""
-STEPS_AN_OCTAVE = 48
-HIGHEST = LOWEST * 2 ** ((F0_BINS - 2) / STEPS_AN_OCTAVE)
-PHASE_UNITS = 1 << 20
-"""Units per cycle in which phases are summed: integers that float32 represents exactly."""
-TAPS = (1, 3, 5, 6, 5, 3, 1)
-"""Weights of a frame and its neighbors in the smoothing of F0."""
-
-_REACH = 8  # frames of a frame's path on either side
-_WINDOW = 960  # 60 ms: more than three periods of the lowest F0
-_FFT = 1280  # room for the window and the longest lag
-_FINER = 4  # lags per sample, because short periods fall between samples
-_LAG_RATE = _FINER * SAMPLE_RATE
-_SHORTEST, _LONGEST = int(_LAG_RATE / HIGHEST), math.ceil(_LAG_RATE / LOWEST)
-_CANDIDATES = 5
-# Costs of the paper's method, with their usual values for speech; below -60 dB is silence.
-_VOICED_FROM, _HIGHER, _JUMP, _CHANGE, _SILENCE = 0.45, 0.05, 0.35, 0.14, 1e-3
-_NEVER = 1e3
-_BAND = 0.48  # upper limit of the harmonics, as a fraction of the sample rate
-_DEFAULT_TOKEN = 1 + STEPS_AN_OCTAVE  # 110 Hz, where no nearby frame is voiced
+from bigcodec_models.config import F0_BINS
+from bigcodec_models.f0_scale import (
+    DEFAULT_TOKEN,
+    HARMONIC_BAND,
+    LOWEST,
+    PHASE_UNITS,
+    STEPS_AN_OCTAVE,
+    TAPS,
+    TRACKER_CANDIDATES,
+    TRACKER_CHANGE,
+    TRACKER_FFT,
+    TRACKER_FINER,
+    TRACKER_HIGHER,
+    TRACKER_JUMP,
+    TRACKER_LAG_RATE,
+    TRACKER_LONGEST,
+    TRACKER_NEVER,
+    TRACKER_REACH,
+    TRACKER_SHORTEST,
+    TRACKER_SILENCE,
+    TRACKER_VOICED_FROM,
+    TRACKER_WINDOW,
+    increments_of_tokens,
+)
 
 
 class F0Tracker(nn.Module):
     """F0 tokens of waves: (B, N) to int64 (B, N // hop), each in [0, F0_BINS).
 
-    Frame t is centered on sample (t + 1/2) * hop. Its token depends on `receptive_field(hop)`
-    frames on either side.
+    Frame t is centered on sample (t + 1/2) * hop. Its token depends on
+    `tracker_receptive_field(hop)` frames on either side.
     """
 
     window: Tensor
@@ -52,8 +53,8 @@ class F0Tracker(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        window = torch.hann_window(_WINDOW, device="cpu")
-        correlation = _autocorrelation(torch.fft.rfft(window, _FFT))
+        window = torch.hann_window(TRACKER_WINDOW, device="cpu")
+        correlation = _autocorrelation(torch.fft.rfft(window, TRACKER_FFT))
         self.register_buffer("window", window, persistent=False)
         self.register_buffer("weight", correlation[:1] / correlation, persistent=False)
 
@@ -61,68 +62,64 @@ class F0Tracker(nn.Module):
     def forward(self, wave: Tensor, hop: int) -> Tensor:
         correlation, peak = self._correlation(wave.float(), hop)
         lags, strengths = _peaks(correlation)
-        strengths = strengths - _HIGHER * torch.log2(LOWEST / _LAG_RATE * lags)
-        silent = _VOICED_FROM + (2 - peak / _SILENCE).clamp(min=0)
+        strengths = strengths - TRACKER_HIGHER * torch.log2(LOWEST / TRACKER_LAG_RATE * lags)
+        silent = TRACKER_VOICED_FROM + (2 - peak / TRACKER_SILENCE).clamp(min=0)
         strengths = torch.cat([silent.unsqueeze(-1), strengths], dim=-1)
-        octaves = F.pad(torch.log2(_LAG_RATE / lags / LOWEST), (1, 0))
+        octaves = F.pad(torch.log2(TRACKER_LAG_RATE / lags / LOWEST), (1, 0))
         tokens = 1 + (STEPS_AN_OCTAVE * octaves).round().long().clamp(0, F0_BINS - 2)
         tokens[..., :1].zero_()
         chosen = _cheapest_path(octaves, strengths).unsqueeze(-1)
         f0: Tensor = tokens.gather(-1, chosen).squeeze(-1)
         return f0
 
-    @staticmethod
-    def receptive_field(hop: int) -> int:
-        """Frames before and after a frame that its token depends on."""
-        return _REACH + -(-(_WINDOW - hop) // (2 * hop))
-
     def _correlation(self, wave: Tensor, hop: int) -> tuple[Tensor, Tensor]:
         """Autocorrelations (B, T, lags) at lags from 0, and the peak magnitude of frames (B, T)."""
         frames = wave.shape[-1] // hop
-        padded = F.pad(wave, ((_WINDOW - hop) // 2, _WINDOW))
-        pieces = padded.unfold(1, _WINDOW, hop)[:, :frames]
+        padded = F.pad(wave, ((TRACKER_WINDOW - hop) // 2, TRACKER_WINDOW))
+        pieces = padded.unfold(1, TRACKER_WINDOW, hop)[:, :frames]
         pieces = pieces - pieces.mean(dim=-1, keepdim=True)
-        correlation = _autocorrelation(torch.fft.rfft(pieces * self.window, _FFT))
+        correlation = _autocorrelation(torch.fft.rfft(pieces * self.window, TRACKER_FFT))
         correlation = correlation / correlation[..., :1].clamp(min=1e-12) * self.weight
         return correlation, pieces.abs().amax(dim=-1)
 
 
 def _autocorrelation(spectrum: Tensor) -> Tensor:
-    """Autocorrelation (..., lags) at lags from 0, in steps of 1/`_FINER` of a sample."""
-    correlation: Tensor = torch.fft.irfft(spectrum.abs().square(), _FINER * _FFT)
-    return correlation[..., : _LONGEST + 2]
+    """Autocorrelation (..., lags) at lags from 0, in steps of 1/`TRACKER_FINER` of a sample."""
+    correlation: Tensor = torch.fft.irfft(spectrum.abs().square(), TRACKER_FINER * TRACKER_FFT)
+    return correlation[..., : TRACKER_LONGEST + 2]
 
 
 def _peaks(correlation: Tensor) -> tuple[Tensor, Tensor]:
-    """Lags, in 1/`_LAG_RATE` seconds, and heights of the highest peaks: (B, T, candidates).
+    """Lags, in 1/`TRACKER_LAG_RATE` seconds, and heights of the highest peaks: (B, T, candidates).
 
     Peaks between lags are interpolated by parabolas. Where there are fewer, the height is 0.
     """
     left, middle, right = (
-        correlation[..., _SHORTEST + k : _LONGEST + k] for k in (0, 1, 2)
-    )  # at lags from _SHORTEST + 1
+        correlation[..., TRACKER_SHORTEST + k : TRACKER_LONGEST + k] for k in (0, 1, 2)
+    )  # at lags from TRACKER_SHORTEST + 1
     is_peak = (middle > left) & (middle >= right)
-    heights, index = torch.where(is_peak, middle, 0.0).topk(_CANDIDATES, dim=-1)
+    heights, index = torch.where(is_peak, middle, 0.0).topk(TRACKER_CANDIDATES, dim=-1)
     left, right = left.gather(-1, index), right.gather(-1, index)
     curvature = (2 * heights - left - right).clamp(min=1e-9)
     shift = torch.where(heights > 0, (right - left) / (2 * curvature), 0.0).clamp(-0.5, 0.5)
-    return index + _SHORTEST + 1 + shift, heights + (right - left) * shift / 4
+    return index + TRACKER_SHORTEST + 1 + shift, heights + (right - left) * shift / 4
 
 
 def _cheapest_path(octaves: Tensor, strengths: Tensor) -> Tensor:
     """Indices (B, T) of the candidates on the best path of each frame, which runs over the frame
-    and `_REACH` frames on either side.
+    and `TRACKER_REACH` frames on either side.
 
     `octaves` and `strengths` (B, T, C) are those of the candidates; the first is "unvoiced".
     """
     batch, frames, _ = octaves.shape
-    around = (0, 0, _REACH, _REACH)
-    octaves = F.pad(octaves, around).unfold(1, 2 * _REACH + 1, 1).flatten(0, 1).movedim(-1, 0)
-    strengths = F.pad(strengths, around, value=-_NEVER)
-    strengths = strengths.unfold(1, 2 * _REACH + 1, 1).flatten(0, 1).movedim(-1, 0).contiguous()
+    around = (0, 0, TRACKER_REACH, TRACKER_REACH)
+    span = 2 * TRACKER_REACH + 1
+    octaves = F.pad(octaves, around).unfold(1, span, 1).flatten(0, 1).movedim(-1, 0)
+    strengths = F.pad(strengths, around, value=-TRACKER_NEVER)
+    strengths = strengths.unfold(1, span, 1).flatten(0, 1).movedim(-1, 0).contiguous()
     voiced = torch.arange(strengths.shape[-1], device=strengths.device) > 0
-    changes = _CHANGE * (voiced[:, None] ^ voiced[None, :])
-    jumps = _JUMP * (voiced[:, None] & voiced[None, :])
+    changes = TRACKER_CHANGE * (voiced[:, None] ^ voiced[None, :])
+    jumps = TRACKER_JUMP * (voiced[:, None] & voiced[None, :])
     best, steps = strengths[0], []
     for before, here, gain in zip(octaves, octaves[1:], strengths[1:], strict=False):
         cost = changes + jumps * (before[:, :, None] - here[:, None, :]).abs()
@@ -130,7 +127,7 @@ def _cheapest_path(octaves: Tensor, strengths: Tensor) -> Tensor:
         best = best + gain
         steps.append(step)
     choice = best.argmax(dim=1, keepdim=True)
-    for step in reversed(steps[_REACH:]):
+    for step in reversed(steps[TRACKER_REACH:]):
         choice = step.gather(1, choice)
     return choice.view(batch, frames)
 
@@ -147,15 +144,14 @@ def phase_increments(tokens: Tensor, hop: int) -> Tensor:
         (F.pad(values, (len(TAPS) // 2,) * 2).unfold(-1, len(TAPS), 1) * taps).sum(dim=-1)
         for values in (table[tokens] * (tokens > 0), (tokens > 0).long())
     )
-    return torch.where(weight > 0, total // weight.clamp(min=1), table[_DEFAULT_TOKEN])
+    return torch.where(weight > 0, total // weight.clamp(min=1), table[DEFAULT_TOKEN])
 
 
 @functools.lru_cache
 def _tables(hop: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Phase increments (F0_BINS,) by token, and `TAPS`. Cached: copies to a device are slow."""
-    hertz = [LOWEST * 2 ** ((token - 1) / STEPS_AN_OCTAVE) for token in range(F0_BINS)]
-    increments = [round(PHASE_UNITS * f0 * hop / SAMPLE_RATE) for f0 in hertz]
-    return torch.tensor(increments, device=device), torch.tensor(TAPS, device=device)
+    increments = torch.tensor(increments_of_tokens(hop), device=device)
+    return increments, torch.tensor(TAPS, device=device)
 
 
 def phases(increments: Tensor, before: Tensor | int = 0) -> Tensor:
@@ -177,6 +173,6 @@ def harmonic_excitation(phase: Tensor, increment: Tensor, hop: int) -> Tensor:
     ramp = torch.arange(hop, dtype=phase.dtype, device=phase.device) / hop
     cycles = phase.unsqueeze(-1) + increment.unsqueeze(-1) * ramp
     angle = math.tau * (cycles - cycles.round())
-    count = (_BAND * hop / increment).floor().unsqueeze(-1)
+    count = (HARMONIC_BAND * hop / increment).floor().unsqueeze(-1)
     ratio = torch.sin((count + 0.5) * angle) / (2 * torch.sin(angle / 2))
     return torch.where(angle.abs() < 1e-6, count, ratio - 0.5).flatten(1)

@@ -3,29 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
+from bigcodec_models.layers.recurrence import Recurrence
 from bigcodec_models.precision import bfloat16_lstm_runs
 
 _ALONE_ON_CPU = True
 
 LSTMState = tuple[Tensor, Tensor]
 """Hidden and cell state, each (layers, B, width)."""
-SequenceState = tuple[Tensor, Tensor]
-"""The state of a sequence layer: an LSTM's, or keys and values (see `attention`)."""
-
-
-class Recurrence(Protocol):
-    """A sequence layer, run over many streams at once."""
-
-    def step_many(
-        self, pieces: Sequence[Tensor], states: Sequence[SequenceState | None]
-    ) -> list[tuple[Tensor, SequenceState]]:
-        """Advance independent streams: (1, width, T) each, T at least 1."""
-        ...
 
 
 def find_recurrence(module: nn.Module) -> Recurrence | None:

@@ -2,7 +2,7 @@
 
 The state may be reset after a fixed number of frames, so that decoding a part of a long file needs
 only the frames shortly before it. The new state is warmed up on the frames before the reset, while
-the outputs still come from the old one.
+the outputs still come from the old one. Loads no torch.
 """
 
 from __future__ import annotations
@@ -10,11 +10,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 
-import torch
-from torch import Tensor
-
-from bigcodec_models.layers.f0 import PHASE_UNITS, phases
-from bigcodec_models.layers.lstm import Recurrence, SequenceState
+from bigcodec_models.arrays import Array, join
+from bigcodec_models.f0_scale import PHASE_UNITS
+from bigcodec_models.layers.recurrence import Recurrence, SequenceState
 
 WARM_UP_FRAMES = 640
 """Frames before a reset on which the new state is warmed up: 8 s, after which the output of lite-2
@@ -53,9 +51,9 @@ def warm_up_start(frame: int, reset_every: int) -> int:
 def run(
     layer: Recurrence | None,
     states: Sequence[StreamState],
-    chunks: Sequence[Tensor],
+    chunks: Sequence[Array],
     reset_every: int,
-) -> list[Tensor]:
+) -> list[Array]:
     """Run a layer over the next frames (1, width, n) of independent streams, updating `states`.
 
     The layer's state is reset every `reset_every` frames (0: never). Without a layer, the frames
@@ -65,7 +63,7 @@ def run(
         for state, chunk in zip(states, chunks, strict=True):
             state.position += chunk.shape[-1]
         return list(chunks)
-    outputs: list[list[Tensor]] = [[] for _ in chunks]
+    outputs: list[list[Array]] = [[] for _ in chunks]
     rest = list(chunks)
     while active := [index for index, chunk in enumerate(rest) if chunk.shape[-1]]:
         counts = {
@@ -86,13 +84,19 @@ def run(
         for k in active:
             if reset_every and states[k].position % reset_every == 0:
                 states[k].layer, states[k].warming = states[k].warming, None
-    return [torch.cat(parts, dim=-1) if len(parts) > 1 else parts[0] for parts in outputs]
+    return [join(parts) for parts in outputs]
 
 
-def excitation_phases(state: StreamState, increments: Tensor, reset_every: int) -> Tensor:
+def excitation_phases(
+    state: StreamState,
+    increments: Array,
+    reset_every: int,
+    phases: Callable[[Array, int], Array],
+) -> Array:
     """Phase at the start of each frame and increment, in cycles (1, 2, n), of the next frames.
 
-    `increments` (1, n) are int64, in `PHASE_UNITS`. Updates the phase in `state`.
+    `increments` (1, n) are int64, in `PHASE_UNITS`, and `phases` is that of `layers.f0` or its form
+    for another engine. Updates the phase in `state`.
     """
     parts, position = [], state.position
     while increments.shape[-1]:
@@ -103,10 +107,10 @@ def excitation_phases(state: StreamState, increments: Tensor, reset_every: int) 
         parts.append(phases(now, state.phase))
         state.phase = int(state.phase + now.sum()) % PHASE_UNITS
         position += now.shape[-1]
-    return torch.cat(parts, dim=-1)
+    return join(parts)
 
 
-def run_whole(layer: Callable[[Tensor], Tensor], frames: Tensor, reset_every: int) -> Tensor:
+def run_whole(layer: Callable[[Array], Array], frames: Array, reset_every: int) -> Array:
     """All frames (B, width, T) to the same shape, one pass per reset; the same results as `run`."""
     if not reset_every or frames.shape[-1] <= reset_every:
         return layer(frames)
@@ -114,4 +118,4 @@ def run_whole(layer: Callable[[Tensor], Tensor], frames: Tensor, reset_every: in
     for start in range(0, frames.shape[-1], reset_every):
         before = max(0, start - WARM_UP_FRAMES)
         parts.append(layer(frames[..., before : start + reset_every])[..., start - before :])
-    return torch.cat(parts, dim=-1)
+    return join(parts)

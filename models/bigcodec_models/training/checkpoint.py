@@ -15,7 +15,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -103,16 +103,52 @@ def find_checkpoints(run: Path) -> list[Path]:
     return sorted((p for p in folders if _STEP_FOLDER.fullmatch(p.name)), key=_step_of)
 
 
-def load_checkpoint(run: Path) -> Checkpoint | None:
+def load_checkpoint(
+    run: Path, damaged: Callable[[ModelFileError], None] | None = None
+) -> Checkpoint | None:
     """The newest checkpoint of a run; None if there is none.
 
+    With `damaged`, which is called with what is wrong, a damaged checkpoint gives way to the one
+    before it, if that can be used.
+
     Raises:
-        ModelFileError: the checkpoint is damaged.
+        ModelFileError: the newest checkpoint is damaged, and so are all others or `damaged` is
+            None; or one cannot be read for a reason other than damage.
     """
-    folders = find_checkpoints(run)
-    if not folders:
-        return None
-    folder = folders[-1]
+    failures: list[ModelFileError] = []
+    for folder in reversed(find_checkpoints(run)):
+        try:
+            checkpoint = _read_checkpoint(folder)
+        except ModelFileError as error:
+            if damaged is None or not _is_damage(error):
+                raise
+            failures.append(error)
+            continue
+        for failure in failures:
+            assert damaged is not None
+            damaged(failure)
+        return checkpoint
+    if failures:
+        raise failures[0]
+    return None
+
+
+def what_stands(run: Path) -> str:
+    """What is left of a run that has failed and cannot be saved."""
+    return "the last checkpoint stands" if find_checkpoints(run) else "nothing is saved"
+
+
+def set_aside_newer(run: Path, step: int) -> None:
+    """Rename the checkpoints after `step`, which are damaged, to NAME.damaged: they are in the way
+    of those that the run will write."""
+    for folder in find_checkpoints(run):
+        if _step_of(folder) > step:
+            names = (f"{folder.name}.damaged{suffix}" for suffix in ("", *range(2, 100)))
+            free = (folder.with_name(name) for name in names)
+            folder.rename(next(path for path in free if not path.exists()))
+
+
+def _read_checkpoint(folder: Path) -> Checkpoint:
     try:
         state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
         return Checkpoint(
@@ -127,6 +163,12 @@ def load_checkpoint(run: Path) -> Checkpoint | None:
         )
     except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
         raise ModelFileError(f"{folder}: damaged checkpoint: {error}") from error
+
+
+def _is_damage(error: ModelFileError) -> bool:
+    """Not so if the system refused to read a file that is there."""
+    cause = error.__cause__
+    return not isinstance(cause, OSError) or isinstance(cause, FileNotFoundError)
 
 
 def _sync(folder: Path) -> None:

@@ -7,8 +7,18 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from bigcodec_models.config import SAMPLE_RATE, ConfigError, LiteConfig, ModelConfig
-from bigcodec_models.config_values import build_dataclass, check_choice, merged
+from bigcodec_models.config import SAMPLE_RATE, LiteConfig, ModelConfig
+from bigcodec_models.config_values import (
+    above_zero,
+    at_least_one,
+    below_one,
+    build_dataclass,
+    check_choice,
+    merged,
+    not_negative,
+    require,
+    setting,
+)
 from bigcodec_models.data.crop_choice import Augmentation
 from bigcodec_models.discriminators import PRESETS, DiscriminatorsConfig, expand_presets
 from bigcodec_models.losses.adversarial import ADVERSARIAL_LOSSES
@@ -16,57 +26,44 @@ from bigcodec_models.losses.spectral import PAPER_WINDOWS, STFT_WINDOWS, fft_siz
 from bigcodec_models.quantization.codebooks import CODEBOOK_LOSSES
 
 
-def _require(condition: bool, message: str) -> None:
-    if not condition:
-        raise ConfigError(message)
-
-
-def _at_least_one(config: Any, *names: str) -> None:
-    for name in names:
-        _require(getattr(config, name) >= 1, f"{name} must be at least 1")
-
-
-def _not_negative(config: Any, *names: str) -> None:
-    for name in names:
-        _require(getattr(config, name) >= 0, f"{name} must not be negative")
-        _require(getattr(config, name) < math.inf, f"{name} must be finite")
-
-
-def _above_zero(config: Any, *names: str) -> None:
-    for name in names:
-        _require(getattr(config, name) > 0, f"{name} must be above 0")
-        _require(getattr(config, name) < math.inf, f"{name} must be finite")
-
-
-def _below_one(config: Any, *names: str) -> None:
-    for name in names:
-        _require(0 <= getattr(config, name) < 1, f"{name} must be at least 0 and below 1")
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CropConfig:
     """Length and augmentation of the crops of speech to train on, and up to what size the speech is
     kept on a GPU."""
 
-    seconds: float = 1.0
-    gain_db: float = 0.0
-    noise_probability: float = 0.0
-    noise_snr_db: tuple[float, ...] = (5.0, 30.0)
-    speed_probability: float = 0.0
-    max_speed: float = 1.15
-    equalizer_probability: float = 0.0
-    equalizer_db: float = 6.0
-    device_gigabytes: float = 16.0
+    seconds: float = setting(1.0, "length of a crop", former=("crop_seconds",))
+    gain_db: float = setting(
+        0.0, "the level of each crop changes at random, by at most this, up or down"
+    )
+    noise_probability: float = setting(
+        0.0, "fraction of crops to which noise from --noise is added"
+    )
+    noise_snr_db: tuple[float, ...] = setting(
+        (5.0, 30.0), "lowest and highest speech-to-noise ratio"
+    )
+    speed_probability: float = setting(
+        0.0, "fraction of crops that are played faster, and therefore higher"
+    )
+    max_speed: float = setting(1.15, "how many times faster, at most")
+    equalizer_probability: float = setting(
+        0.0, "fraction of crops whose spectrum is changed by a smooth random curve"
+    )
+    equalizer_db: float = setting(6.0, "by at most this, up or down")
+    device_gigabytes: float = setting(
+        16.0,
+        "on a GPU: up to this size all speech is decoded once and kept there as 16-bit "
+        "samples (8.7 hours take 1 GB), and crops are made there; 0: never",
+    )
 
     def __post_init__(self) -> None:
-        _above_zero(self, "seconds")
-        _not_negative(self, "gain_db", "equalizer_db", "device_gigabytes")
+        above_zero(self, "seconds")
+        not_negative(self, "gain_db", "equalizer_db", "device_gigabytes")
         for name in ("noise_probability", "speed_probability", "equalizer_probability"):
-            _require(0 <= getattr(self, name) <= 1, f"{name} must be between 0 and 1")
-        _require(1 <= self.max_speed <= 2, "max_speed must be between 1 and 2")
+            require(0 <= getattr(self, name) <= 1, f"{name} must be between 0 and 1")
+        require(1 <= self.max_speed <= 2, "max_speed must be between 1 and 2")
         ratios = self.noise_snr_db
-        _require(all(map(math.isfinite, ratios)), "noise_snr_db must be finite")
-        _require(
+        require(all(map(math.isfinite, ratios)), "noise_snr_db must be finite")
+        require(
             len(ratios) == 2 and ratios[0] <= ratios[1],
             "noise_snr_db must be a lowest and a highest ratio",
         )
@@ -88,25 +85,33 @@ class CropConfig:
 class OptimizerConfig:
     """The optimizers of generator and discriminators, and the schedule of their learning rate."""
 
-    kind: str = "adamw"
-    learning_rate: float = 1e-4
-    final_learning_rate: float = 1e-5
-    warmup_steps: int = 1000
-    decay_steps: int = 500_000
-    decay: str = "linear"
-    beta1: float = 0.8
-    beta2: float = 0.9
-    weight_decay: float = 0.01
-    clip_norm: float = 1.0
+    kind: str = setting(
+        "adamw",
+        "or muon: Muon for the inner matrices of the generator, AdamW for all else",
+        former=("optimizer",),
+    )
+    learning_rate: float = setting(1e-4, "highest learning rate")
+    final_learning_rate: float = setting(
+        1e-5, "learning rate of the first step, and after the decay"
+    )
+    warmup_steps: int = setting(1000, "steps of the quadratic rise")
+    decay_steps: int = setting(500_000, "steps of the decay that follows")
+    decay: str = setting("linear", "shape of the decay")
+    beta1: float = setting(0.8, "of AdamW")
+    beta2: float = setting(0.9, "of AdamW")
+    weight_decay: float = setting(0.01, "of AdamW and Muon")
+    clip_norm: float = setting(
+        1.0, "gradients are clipped at this norm, those of generator and discriminators each"
+    )
 
     def __post_init__(self) -> None:
         check_choice("kind", self.kind, ("adamw", "muon"))
         check_choice("decay", self.decay, ("linear", "cosine"))
-        _at_least_one(self, "decay_steps")
-        _not_negative(self, "warmup_steps", "weight_decay")
-        _above_zero(self, "learning_rate", "clip_norm")
-        _below_one(self, "beta1", "beta2")
-        _require(
+        at_least_one(self, "decay_steps")
+        not_negative(self, "warmup_steps", "weight_decay")
+        above_zero(self, "learning_rate", "clip_norm")
+        below_one(self, "beta1", "beta2")
+        require(
             0 <= self.final_learning_rate <= self.learning_rate,
             "final_learning_rate must be between 0 and learning_rate",
         )
@@ -116,25 +121,39 @@ class OptimizerConfig:
 class LossConfig:
     """Windows, in samples, and weights of the generator's losses, without the adversarial ones."""
 
-    mel_windows: tuple[int, ...] = PAPER_WINDOWS
-    mel_weight: float = 15.0
-    loudness_weight: float = 0.0
-    vq_weight: float = 1.0
-    f0_weight: float = 10.0
-    wave_l1_weight: float = 0.0
-    wave_l2_weight: float = 0.0
-    stft_windows: tuple[int, ...] = STFT_WINDOWS
-    stft_weight: float = 0.0
+    mel_windows: tuple[int, ...] = setting(
+        PAPER_WINDOWS, "windows of the multi-scale mel loss, in samples"
+    )
+    mel_weight: float = setting(15.0, "weight of the mel loss")
+    loudness_weight: float = setting(
+        0.0,
+        "weight of the mel loss with magnitudes to the power 0.3 in place of logarithms, "
+        "in which loud parts count more",
+    )
+    vq_weight: float = setting(1.0, "weight of codebook and commitment loss")
+    f0_weight: float = setting(
+        10.0, "weight of the cross entropy of predicted F0, in models with model.predict_f0"
+    )
+    wave_l1_weight: float = setting(
+        0.0, "weight of the mean absolute distance of the waves (blurs, according to the paper)"
+    )
+    wave_l2_weight: float = setting(
+        0.0, "weight of the mean squared distance of the waves (likewise)"
+    )
+    stft_windows: tuple[int, ...] = setting(
+        STFT_WINDOWS, "windows of the multi-resolution STFT loss, in samples"
+    )
+    stft_weight: float = setting(0.0, "weight of the STFT loss")
 
     def __post_init__(self) -> None:
-        _not_negative(self, "mel_weight", "loudness_weight", "vq_weight", "f0_weight")
-        _not_negative(self, "wave_l1_weight", "wave_l2_weight", "stft_weight")
+        not_negative(self, "mel_weight", "loudness_weight", "vq_weight", "f0_weight")
+        not_negative(self, "wave_l1_weight", "wave_l2_weight", "stft_weight")
         usable = all(window >= 32 and window % 4 == 0 for window in self.mel_windows)
-        _require(
+        require(
             bool(self.mel_windows) and usable, "mel_windows must be multiples of 4, at least 32"
         )
         usable = all(32 <= window <= 1 << 14 for window in self.stft_windows)
-        _require(bool(self.stft_windows) and usable, "stft_windows must be between 32 and 16384")
+        require(bool(self.stft_windows) and usable, "stft_windows must be between 32 and 16384")
 
     def longest_window(self) -> int:
         """Samples of the longest window of all losses, those of the discriminators included."""
@@ -146,18 +165,38 @@ class LossConfig:
 class AdversarialConfig:
     """How the discriminators take part: loss, weights, when, and on how much of each crop."""
 
-    loss: str = "least_squares"
-    weight: float = 1.0
-    feature_weight: float = 1.0
-    start_step: int = 0
-    every: int = 1
-    segment_seconds: float = 0.0
-    rotate_phases: bool = False
+    loss: str = setting("least_squares", "or hinge, or bce", former=("adversarial_loss",))
+    weight: float = setting(
+        1.0,
+        "weight of the adversarial loss, of generator and discriminators",
+        former=("adversarial_weight",),
+    )
+    feature_weight: float = setting(1.0, "weight of feature matching")
+    start_step: int = setting(
+        0,
+        "steps before the discriminators take part",
+        former=("discriminator_start_step", "generator_only_steps"),
+    )
+    every: int = setting(
+        1, "steps of the generator per step of the discriminators", former=("discriminator_every",)
+    )
+    segment_seconds: float = setting(
+        0.0,
+        "length of the part of each crop, at a random place, that the discriminators see;"
+        " 0: all of it",
+        former=("discriminator_segment_seconds", "adversarial_seconds"),
+    )
+    rotate_phases: bool = setting(
+        False,
+        "turn the phases of what discriminators see at random, a recording and its copy "
+        "alike (after PhaseAug, arXiv 2211.04610), so that they do not learn little "
+        "speech by heart",
+    )
 
     def __post_init__(self) -> None:
         check_choice("loss", self.loss, ADVERSARIAL_LOSSES)
-        _not_negative(self, "weight", "feature_weight", "start_step", "segment_seconds")
-        _at_least_one(self, "every")
+        not_negative(self, "weight", "feature_weight", "start_step", "segment_seconds")
+        at_least_one(self, "every")
 
     def segment_samples(self) -> int:
         """Samples of a crop that the discriminators see; 0 for all of them."""
@@ -168,41 +207,53 @@ class AdversarialConfig:
 class CodebookConfig:
     """The loss between codes and latents, and the replacement of dead codes (0: never)."""
 
-    loss: str = "l2"
-    replace_dead_codes_every: int = 0
+    loss: str = setting(
+        "l2",
+        "distance of codes and latents: l2 as released, or l1 as in the paper",
+        former=("codebook_loss",),
+    )
+    replace_dead_codes_every: int = setting(
+        0,
+        "steps between replacements of dead codes by latents of the batch; 0: never",
+        former=("revive_every",),
+    )
 
     def __post_init__(self) -> None:
         check_choice("loss", self.loss, tuple(CODEBOOK_LOSSES))
-        _not_negative(self, "replace_dead_codes_every")
+        not_negative(self, "replace_dead_codes_every")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ValidationConfig:
     """Steps between validations, and the clips that they are made on."""
 
-    every: int = 1000
-    fraction: float = 0.02
-    clips: int = 16
-    seconds: float = 4.0
+    every: int = setting(1000, "steps between validations", former=("validate_every",))
+    fraction: float = setting(
+        0.02, "fraction of the audio held out", former=("validation_fraction",)
+    )
+    clips: int = setting(16, "number of excerpts to validate on", former=("validation_clips",))
+    seconds: float = setting(4.0, "length of an excerpt, at most", former=("validation_seconds",))
 
     def __post_init__(self) -> None:
-        _at_least_one(self, "every")
-        _below_one(self, "fraction")
-        _not_negative(self, "clips")
-        _above_zero(self, "seconds")
-        _require(self.seconds >= 0.5, "seconds must be at least 0.5")
+        at_least_one(self, "every")
+        below_one(self, "fraction")
+        not_negative(self, "clips")
+        above_zero(self, "seconds")
+        require(self.seconds >= 0.5, "seconds must be at least 0.5")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CheckpointConfig:
     """Minutes between checkpoints, and the multiple of steps at which they are kept for good."""
 
-    every_minutes: float = 5.0
-    keep_every: int = 50_000
+    every_minutes: float = setting(
+        5.0, "minutes between checkpoints", former=("checkpoint_minutes",)
+    )
+    keep_every: int = setting(50_000, "checkpoints at multiples of this number of steps are kept")
 
     def __post_init__(self) -> None:
-        _above_zero(self, "every_minutes")
-        _at_least_one(self, "keep_every")
+        above_zero(self, "every_minutes")
+        at_least_one(self, "keep_every")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -212,17 +263,23 @@ class BudgetConfig:
     `reserve_seconds` are left at the end for the last validation and checkpoint.
     """
 
-    seconds: float = 0.0
-    reserve_seconds: float = 5.0
-    warmup_fraction: float = 0.02
-    adversarial_from: float = 0.3
-    decoder_only_from: float = 1.0
+    seconds: float = setting(0.0, "time for the run in which schedules follow the time; 0: none")
+    reserve_seconds: float = setting(
+        5.0, "seconds left at the end for the last validation and checkpoint"
+    )
+    warmup_fraction: float = setting(0.02, "part of the time in which the learning rate rises")
+    adversarial_from: float = setting(
+        0.3, "part of the time after which the discriminators take part"
+    )
+    decoder_only_from: float = setting(
+        1.0, "part of the time after which encoder and codebooks stay as they are"
+    )
 
     def __post_init__(self) -> None:
-        _not_negative(self, "seconds", "reserve_seconds")
-        _below_one(self, "warmup_fraction")
+        not_negative(self, "seconds", "reserve_seconds")
+        below_one(self, "warmup_fraction")
         for name in ("adversarial_from", "decoder_only_from"):
-            _require(0 <= getattr(self, name) <= 1, f"{name} must be between 0 and 1")
+            require(0 <= getattr(self, name) <= 1, f"{name} must be between 0 and 1")
 
     def schedule_seconds(self) -> float:
         """Seconds over which the schedules run: at least half of the budget."""
@@ -237,15 +294,29 @@ class TrainConfig:
     where to stop: no schedule depends on it. With a `budget` schedules follow the time.
     """
 
-    seed: int = 0
-    max_steps: int = 600_000
-    batch_size: int = 8
-    precision: str = "float32"
-    compile: bool = True
-    ema_decay: float = 0.999
-    freeze_encoder: bool = False
-    predicted_f0_fraction: float = 0.5
-    log_every: int = 50
+    seed: int = setting(0, "start of all random numbers")
+    max_steps: int = setting(600_000, "where to stop; no schedule depends on it")
+    batch_size: int = setting(8, "crops per step")
+    precision: str = setting(
+        "float32",
+        "or bfloat16: autocast, with the quantizer in float32. auto takes bfloat16 where "
+        "it is faster: on GPUs, and on CPUs with AMX or AMD's AVX512-BF16",
+    )
+    compile: bool = setting(True, "on a GPU, capture steps as CUDA graphs; has no effect elsewhere")
+    ema_decay: float = setting(
+        0.999, "decay of the moving average of the weights, which is what is exported"
+    )
+    freeze_encoder: bool = setting(
+        False,
+        "keep encoder and codebooks as they are: tokens stay the same, and a prior fitted"
+        " to them stays valid",
+    )
+    predicted_f0_fraction: float = setting(
+        0.5,
+        "fraction of crops whose excitation follows the predicted F0, in models with "
+        "model.predict_f0; the excitation of the others follows the tracker's F0",
+    )
+    log_every: int = setting(50, "steps between reports")
     crops: CropConfig = CropConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     losses: LossConfig = LossConfig()
@@ -257,14 +328,14 @@ class TrainConfig:
     budget: BudgetConfig = BudgetConfig()
 
     def __post_init__(self) -> None:
-        _not_negative(self, "seed")
-        _require(self.seed < 1 << 31, "seed must be below 2^31")
-        _at_least_one(self, "max_steps", "batch_size", "log_every")
+        not_negative(self, "seed")
+        require(self.seed < 1 << 31, "seed must be below 2^31")
+        at_least_one(self, "max_steps", "batch_size", "log_every")
         check_choice("precision", self.precision, ("float32", "bfloat16", "auto"))
-        _below_one(self, "ema_decay")
+        below_one(self, "ema_decay")
         fraction = self.predicted_f0_fraction
-        _require(0 <= fraction <= 1, "predicted_f0_fraction must be between 0 and 1")
-        _require(
+        require(0 <= fraction <= 1, "predicted_f0_fraction must be between 0 and 1")
+        require(
             not (self.freeze_encoder and self.codebook.replace_dead_codes_every),
             "freeze_encoder keeps the codes as they are: "
             "codebook.replace_dead_codes_every must be 0",
@@ -273,12 +344,12 @@ class TrainConfig:
 
     def _check_lengths(self) -> None:
         longest = self.losses.longest_window() / SAMPLE_RATE
-        _require(
+        require(
             self.crops.seconds > longest,
             f"crops.seconds must be longer than the longest window, {longest:.3f}",
         )
         segment = self.adversarial.segment_seconds
-        _require(
+        require(
             segment == 0 or longest < segment <= self.crops.seconds,
             f"adversarial.segment_seconds must be 0, or above {longest:.3f} "
             "and at most crops.seconds",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -14,9 +14,9 @@ class Progress:
     """One report, over the steps since the last one.
 
     `losses` and `gradient_norms` are means. `codes_used` and `perplexity` are means over codebooks,
-    of the tokens up to the last check of code usage. `data_wait` is the fraction of the time, 0 to
-    1, spent waiting for training data. `expected_steps` is how many there will be in all: with a
-    time budget, at the speed until now.
+    of the tokens up to the last check of code usage, None before the first one. `data_wait` is the
+    fraction of the time, 0 to 1, spent waiting for training data. `expected_steps` is how many
+    there will be in all: with a time budget, at the speed until now.
     """
 
     step: int
@@ -24,8 +24,8 @@ class Progress:
     losses: Mapping[str, float]
     gradient_norms: Mapping[str, float]
     learning_rate: float
-    codes_used: int
-    perplexity: float
+    codes_used: int | None
+    perplexity: float | None
     steps_per_second: float
     data_wait: float
 
@@ -79,3 +79,14 @@ class Validation:
             "best": self.best,
             **f0,
         }
+
+
+@dataclasses.dataclass(frozen=True)
+class Callbacks:
+    """Functions that a run calls: `progress` after every `log_every` steps, `validation` after a
+    validation, `should_stop` before every step, and `notice` with a line that a user should see."""
+
+    progress: Callable[[Progress], None] = lambda _: None
+    validation: Callable[[Validation], None] = lambda _: None
+    should_stop: Callable[[], bool] = lambda: False
+    notice: Callable[[str], None] = lambda _: None

@@ -69,8 +69,8 @@ class RunningMeans:
         step: int,
         expected_steps: int,
         learning_rate: float,
-        codes_used: int,
-        perplexity: float,
+        codes_used: int | None,
+        perplexity: float | None,
     ) -> Progress:
         """The report on the steps added so far, of which `step` was the last."""
         means = self._means()

@@ -6,7 +6,7 @@ from __future__ import annotations
 import dataclasses
 import math
 
-from bigcodec_models.training.config import OptimizerConfig, TrainConfig
+from bigcodec_models.training.config import BudgetConfig, OptimizerConfig, TrainConfig
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -61,3 +61,23 @@ def _falling(progress: float, config: OptimizerConfig) -> float:
         progress = (1 - math.cos(math.pi * progress)) / 2
     peak, final = config.learning_rate, config.final_learning_rate
     return peak + (final - peak) * progress
+
+
+class TimeBudget:
+    """How far a time budget goes, if there is one: the last checkpoint and validation must still be
+    within it. `saving` and `validating` are the seconds that the latest ones took."""
+
+    def __init__(self, config: BudgetConfig) -> None:
+        self._config = config
+        self.saving = self.validating = 0.0
+
+    def is_over(self, seconds: float) -> bool:
+        """Whether there is no time for another step after `seconds` of training."""
+        closing = max(self._config.reserve_seconds, 1.5 * (self.saving + self.validating))
+        return bool(self._config.seconds) and seconds + closing >= self._config.seconds
+
+    def expected_steps(self, step: int, seconds: float, max_steps: int) -> int:
+        """Steps of the whole run, at the speed of the first `step` ones, which took `seconds`."""
+        if not self._config.seconds:
+            return max_steps
+        return min(max_steps, round(step * self._config.seconds / seconds))

@@ -16,33 +16,27 @@ from bigcodec_models.architectures.network import CodecNetwork
 from bigcodec_models.checkpoints.model_file import ModelInfo, save_model
 from bigcodec_models.config import ModelConfig
 from bigcodec_models.data.device_crops import Crops, moved
-from bigcodec_models.errors import ConfigError, NonFiniteError, TrainingError
-from bigcodec_models.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from bigcodec_models.errors import ConfigError, ModelFileError, NonFiniteError, TrainingError
+from bigcodec_models.training.checkpoint import (
+    Checkpoint,
+    load_checkpoint,
+    save_checkpoint,
+    what_stands,
+)
 from bigcodec_models.training.codebook_usage import USAGE_WINDOW, CodeUsage
 from bigcodec_models.training.codec_loss import CodecLoss
 from bigcodec_models.training.config import TrainConfig
 from bigcodec_models.training.cuda_graph import GraphedStep, Step
-from bigcodec_models.training.events import Progress, Validation
+from bigcodec_models.training.events import Callbacks, Progress
 from bigcodec_models.training.optimizers import Optimizers
 from bigcodec_models.training.process_group import SINGLE_PROCESS, ProcessGroup
 from bigcodec_models.training.running_means import Clock, RunningMeans
-from bigcodec_models.training.schedule import Phase, phase_at
+from bigcodec_models.training.schedule import Phase, TimeBudget, phase_at
 from bigcodec_models.training.step import StepKind, TrainingStep
 from bigcodec_models.training.step_inputs import InputMaker
 from bigcodec_models.training.validation import Validator
 
 Named = Mapping[str, Tensor]
-
-
-@dataclasses.dataclass(frozen=True)
-class Callbacks:
-    """Functions that a run calls: `progress` after every `log_every` steps, `validation` after a
-    validation, `should_stop` before every step, and `notice` with a line that a user should see."""
-
-    progress: Callable[[Progress], None] = lambda _: None
-    validation: Callable[[Validation], None] = lambda _: None
-    should_stop: Callable[[], bool] = lambda: False
-    notice: Callable[[str], None] = lambda _: None
 
 
 class Trainer:
@@ -99,22 +93,20 @@ class Trainer:
         self._run_step: Step = self._computation
         self._input_maker = InputMaker(train, self.device, process_group.rank)
         self.phase = phase_at(train, 0, 0.0)
+        self._budget = TimeBudget(train.budget)
         self._unchecked = 0  # steps since the last check that all were taken
-        self._saving = self._validating = (
-            0.0  # seconds that the last checkpoint and validation took
-        )
         self._torn = False  # whether a step has failed after the discriminators' part of it
 
     # ---- state ----------------------------------------------------------------------------
 
-    def resume(self) -> bool:
-        """Continue from the newest checkpoint of the run; False if there is none.
+    def resume(self, damaged: Callable[[ModelFileError], None] | None = None) -> bool:
+        """Continue from the newest checkpoint; False if there is none. See `load_checkpoint`.
 
         Raises:
             TrainingError: the checkpoint is of another model or of other discriminators.
             ModelFileError: the checkpoint is damaged.
         """
-        checkpoint = load_checkpoint(self.run_folder)
+        checkpoint = load_checkpoint(self.run_folder, damaged)
         if checkpoint is None:
             return False
         if checkpoint.model != self.network.config:
@@ -168,8 +160,8 @@ class Trainer:
         self.seconds = float(facts.get("seconds", 0.0))
         best = facts.get("best_mel")
         self.best_mel = math.inf if best is None else float(best)
-        self.usage.used = int(facts.get("codes_used", 0))
-        self.usage.perplexity = float(facts.get("perplexity", 0.0))
+        self.usage.used = int(facts.get("codes_used") or 0)
+        self.usage.perplexity = float(facts.get("perplexity") or 0.0)
         self.history = {k: v for k, v in facts.items() if k in ("init", "inexact_resumes")}
 
     def save(self) -> Path:
@@ -200,8 +192,8 @@ class Trainer:
             "seconds": round(self.seconds, 1),
             "audio_hours_seen": round(hours, 2),
             "best_mel": None if math.isinf(self.best_mel) else self.best_mel,
-            "codes_used": self.usage.used,
-            "perplexity": round(self.usage.perplexity, 1),
+            "codes_used": self.usage.used or None,
+            "perplexity": round(self.usage.perplexity, 1) or None,
             "config": dataclasses.asdict(config),
         }
 
@@ -216,9 +208,9 @@ class Trainer:
             DataError: the training files have become unreadable.
         """
         clock = Clock()
-        means = RunningMeans()
+        means, start = RunningMeans(), self.step
         self.compile(callbacks.notice)
-        items = self._local_items
+        items, first = self._local_items, self.step
         batches = self.data.batches(self.step, len(items), first=items.start)
         try:
             while self._goes_on(callbacks, clock):
@@ -227,12 +219,10 @@ class Trainer:
                 means.add(self.train_step(wave))
                 means = self._after_step(callbacks, clock, means)
             self.check_finite()
-            if self.config.budget.seconds and not self._validation_is_due():
-                if not self._validating and self.process_group.is_main:
-                    self.save()  # first: nobody knows how long the validation will take
-                self._validate(callbacks)
+            self._close_budget(callbacks, self.step > first)
         except NonFiniteError as error:
-            kept = "the last checkpoint stands" if self._is_torn() else "the state is saved"
+            saved = not self._is_torn() and self.step > start
+            kept = "the state is saved" if saved else what_stands(self.run_folder)
             raise TrainingError(f"step {self.step}: {error}; {kept}") from error
         finally:
             batches.close()
@@ -256,18 +246,24 @@ class Trainer:
     def _goes_on(self, callbacks: Callbacks, clock: Clock) -> bool:
         """Count the time until now; whether there is a next step."""
         self.seconds += clock.lap()
-        budget = self.config.budget.seconds
-        if budget and self.process_group.size > 1:  # phases must be the same in all processes
+        if self.config.budget.seconds and self.process_group.size > 1:
+            # Phases must be the same in all processes.
             seconds = torch.tensor(self.seconds, dtype=torch.float64, device=self.device)
             self.process_group.broadcast(seconds)
             self.seconds = float(seconds)
-        over = bool(budget) and self.seconds + self._closing_seconds() >= budget
-        stop = over or callbacks.should_stop()
+        stop = self._budget.is_over(self.seconds) or callbacks.should_stop()
         return self.step < self.config.max_steps and not self.process_group.any(stop, self.device)
 
-    def _closing_seconds(self) -> float:
-        """How long the last validation and checkpoint will take, somewhat more than before."""
-        return max(self.config.budget.reserve_seconds, 1.5 * (self._saving + self._validating))
+    def _close_budget(self, callbacks: Callbacks, trained: bool) -> None:
+        """With a budget, the last validation, if there was a step."""
+        if not self.config.budget.seconds or self._validation_is_due():
+            return
+        if not trained:
+            callbacks.notice("no step was taken; if the time is used up, raise budget.seconds")
+            return
+        if not self._budget.validating and self.process_group.is_main:
+            self.save()  # first: nobody knows how long the validation will take
+        self._validate(callbacks)
 
     def _after_step(self, callbacks: Callbacks, clock: Clock, means: RunningMeans) -> RunningMeans:
         """Whatever is due: report, validation, checkpoint. The host waits for the device first."""
@@ -284,22 +280,19 @@ class Trainer:
         if save:
             start = time.monotonic()
             self.save()
-            self._saving = time.monotonic() - start
+            self._budget.saving = time.monotonic() - start
             clock.saved()
         return means
 
     def _progress(self, means: RunningMeans) -> Progress:
+        most = self.config.max_steps
         return means.progress(
             step=self.step,
-            expected_steps=self._expected_steps(),
+            expected_steps=self._budget.expected_steps(self.step, self.seconds, most),
             learning_rate=self.phase.learning_rate,
-            codes_used=self.usage.used,
-            perplexity=self.usage.perplexity,
+            codes_used=self.usage.used or None,
+            perplexity=self.usage.perplexity or None,
         )
-
-    def _expected_steps(self) -> int:
-        budget, most = self.config.budget.seconds, self.config.max_steps
-        return min(most, round(self.step * budget / self.seconds)) if budget else most
 
     def _save_is_due(self, clock: Clock) -> bool:
         if not self.process_group.is_main:
@@ -323,7 +316,7 @@ class Trainer:
             path = self.run_folder / "best.safetensors"
             save_model(path, self.ema, self.network.config, info)
         callbacks.validation(validation)
-        self._validating = time.monotonic() - start
+        self._budget.validating = time.monotonic() - start
 
     # ---- a step ---------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from bigcodec_models.architectures.lite import most_likely_f0
 from bigcodec_models.architectures.network import CodecNetwork, Reconstruction
 from bigcodec_models.arrays import Wave
 from bigcodec_models.config import SAMPLE_RATE
-from bigcodec_models.layers.f0 import STEPS_AN_OCTAVE
+from bigcodec_models.f0_scale import STEPS_AN_OCTAVE
 from bigcodec_models.losses.spectral import MultiScaleMelLoss
 from bigcodec_models.training.events import F0Validation, Validation, ValidationClip
 from bigcodec_models.training.speech_metrics import pesq, stoi

@@ -16,7 +16,7 @@ import soundfile
 import bcdc
 from bigcodec_models import Codec
 from bigcodec_models.config import F0_BINS, F0_MODES, PRESETS
-from bigcodec_models.layers.f0 import LOWEST, STEPS_AN_OCTAVE
+from bigcodec_models.f0_scale import LOWEST, STEPS_AN_OCTAVE
 
 Here = Callable[..., Any]
 Run = Callable[..., subprocess.CompletedProcess[str]]

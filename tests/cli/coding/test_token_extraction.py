@@ -141,7 +141,7 @@ def test_ids_do_not_lead_out_of_the_folder(
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (["extract", "in/a.wav", "-o", "x.pt"], 2, "x.pt: tokens go into .npy, .jsonl, .npz"),
+        (["extract", "in/a.wav", "-o", "x.pt"], 2, "cannot write .pt; what can be written: .npy"),
         (["extract", "in/a.wav", "in/c.wav", "-o", "x.npy"], 2, "-o FILE.jsonl or FILE.npz"),
         (["extract", "in/a.wav", "in/a.wav", "-o", "x.npz"], 1, "in/a.wav: two inputs would have"),
         (["extract", "in/a.wav", "-o", "x.jsonl", "--rm"], 2, "do not give audio back"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -136,10 +137,9 @@ def test_nothing_is_overwritten_without_force(
     assert (tmp_path / "a.bcdc").read_text() == "precious"
     ok(bigcodec("compress", "-f", "a.wav", "--model", toy_model))
     check_failed(bigcodec("decompress", "a.bcdc", "--model", toy_model), 1, "a.wav: already exists")
-    check_failed(
-        bigcodec("compress", "-f", "a.wav", "-o", "a.wav", "--model", toy_model), 1, "also the"
-    )
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.bcdc", "a.wav"]
+    (tmp_path / "a.wav").rename(tmp_path / "a")
+    check_failed(bigcodec("compress", "-f", "a", "-o", "a", "--model", toy_model), 1, "also the")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a", "a.bcdc"]
 
 
 def test_a_batch_goes_on_after_failures(bigcodec: Run, tmp_path: Path, toy_model: Path) -> None:
@@ -244,7 +244,7 @@ def test_models_are_imported_listed_shown_and_chosen(
     ok(bigcodec("models", "default", "mine"))
     assert ok(bigcodec("models", "default")).stdout == "mine\n"
     tone(tmp_path / "a.wav")
-    assert "model mine" in ok(bigcodec("compress", "a.wav")).stderr
+    assert " bytes by mine, " in ok(bigcodec("compress", "a.wav")).stderr
     ok(bigcodec("decompress", "-f", "a.bcdc"))
     check_failed(
         bigcodec("compress", "-f", "a.wav", BIGCODEC_MODEL="other"), 1, "other: no such model"
@@ -332,9 +332,10 @@ def test_odd_names_and_files_are_failed_files(
     check_failed(result, 1, "2 of 4 files failed")
     assert len(list((tmp_path / "out").iterdir())) == 2
     check_failed(bigcodec("info", "/dev/zero"), 1, "/dev/zero: is not a regular file")
-    to_device = bigcodec("compress", "a.wav", "-f", "-o", "/dev/null", "--model", toy_model)
-    check_failed(to_device, 1, "is not a regular file")
-    assert not Path("/dev/null").is_file()
+    with socket.socket(socket.AF_UNIX) as end:
+        end.bind(str(tmp_path / "socket"))
+        to_socket = bigcodec("compress", "a.wav", "-f", "-o", "socket", "--model", toy_model)
+        check_failed(to_socket, 1, "is not a regular file")
 
 
 def test_tags_cannot_command_the_terminal(bigcodec: Run, tmp_path: Path) -> None:

@@ -235,7 +235,9 @@ def test_output_formats(
 def test_models_are_removed(here: Here, toy_model: Path) -> None:
     assert here("models", "import", toy_model, "--name", "mine").code == 0
     assert here("models", "default", "mine").code == 0
-    assert here("models", "remove", "mine").code == 0
+    asked = here("models", "remove", "mine")
+    assert asked.code == 1 and "-y does so where nobody can be asked" in asked.stderr
+    assert here("models", "remove", "-y", "mine").code == 0
     assert b"mine" not in here("models", "list").stdout
     assert here("models", "default").stdout == b"lite\n"
     assert "mine: no such model" in here("models", "remove", "mine").stderr

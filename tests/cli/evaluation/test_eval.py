@@ -150,7 +150,8 @@ def test_what_is_missing_or_broken_is_named(
     report = load(tmp_path / "out.json")
     assert report["missing"]["opus:6"].startswith("opusenc is not installed")
     assert report["missing"]["codec2:1200"].startswith("c2enc is not installed")
-    assert "opus:6 is missing: opusenc is not installed" in done.stderr
+    assert "left out: opus:6: opusenc is not installed" in done.stderr
+    assert "not installed" not in done.stdout
     assert list(report["unread"]) == ["b/broken.flac"]
     (row,) = report["codecs"][0]["per_file"]
     assert row["mel"] is None and row["failed"]["mel"] == "the original is silent"

@@ -11,11 +11,11 @@ import pytest
 import soundfile
 import torch
 
-from bigcodec_cli.audio.pcm import Encoding
+from bigcodec_cli.audio.pcm import Encoding, to_int16
 from bigcodec_cli.audio.writer import AudioForm, open_sink
 from bigcodec_cli.evaluation.metrics.compute import QualityMetrics
 from bigcodec_cli.evaluation.metrics.definitions import METRICS, QUALITY
-from bigcodec_cli.evaluation.metrics.waveform import as_stored, to_int16
+from bigcodec_cli.evaluation.metrics.waveform import as_stored
 from bigcodec_models.arrays import Wave
 from bigcodec_models.config import SAMPLE_RATE
 from bigcodec_models.losses.spectral import MultiScaleMelLoss
@@ -70,7 +70,7 @@ def test_more_noise_is_worse_by_every_metric(
 
 def test_wide_band_pesq_needs_the_upper_band(quick: QualityMetrics, wave: Wave) -> None:
     if "pesq_wb" in quick.missing:
-        pytest.skip(quick.missing["pesq_wb"])
+        pytest.skip(quick.missing["pesq_wb"].reason)
     spectrum = np.fft.rfft(wave)
     spectrum[int(len(spectrum) * 3.8 / 8) :] = 0
     dull = np.fft.irfft(spectrum, len(wave)).astype(np.float32)
@@ -87,7 +87,7 @@ def test_mel_is_the_training_loss(quick: QualityMetrics, wave: Wave, noise: Wave
 
 def test_dnsmos_needs_no_original(metrics: QualityMetrics, wave: Wave, noise: Wave) -> None:
     if "dnsmos" in metrics.missing:
-        pytest.skip(metrics.missing["dnsmos"])
+        pytest.skip(metrics.missing["dnsmos"].reason)
     clean, _ = metrics.compute_without_original(wave)
     noisy, _ = metrics.compute_without_original(wave + noise)
     assert set(clean) == {"dnsmos"}
@@ -129,7 +129,7 @@ def test_missing_packages_are_named(
     monkeypatch.setitem(sys.modules, package, None)
     monkeypatch.setitem(sys.modules, f"{package}.dnsmos", None)
     missing = QualityMetrics(sorted(keys)).missing
-    assert all(missing[key].startswith(f"{package} is not installed") for key in keys)
+    assert all(missing[key].reason.startswith(f"{package} is not installed") for key in keys)
 
 
 @pytest.mark.parametrize(("package", "key"), [("pyworld", "mcd"), ("resemblyzer", "sim")])
@@ -140,7 +140,7 @@ def test_missing_folders_are_named(
     monkeypatch.setattr(sys, "path", others)
     missing = QualityMetrics([key, "mel"]).missing
     assert set(missing) == {key}
-    assert missing[key].startswith(f"{package} is not installed")
+    assert missing[key].reason.startswith(f"{package} is not installed")
 
 
 def test_waves_are_rounded_as_in_a_file(tmp_path: Path, wave: Wave) -> None:

@@ -21,9 +21,10 @@ import pytest
 import soundfile
 
 from bigcodec_cli.evaluation.codecs.base import CodecInfo
-from bigcodec_cli.evaluation.media import grey_png, make_sound, spectrogram_png
+from bigcodec_cli.evaluation.packages import Missing
 from bigcodec_cli.evaluation.report.html import to_html
 from bigcodec_cli.evaluation.results import Evaluation, Result, Setting
+from bigcodec_cli.pages.media import grey_png, make_sound, spectrogram_png
 from bigcodec_models.arrays import Wave
 
 HOSTILE = "<img src=http://example.com/x.png>\"'&\x07.wav"
@@ -74,7 +75,7 @@ def evaluation(wave: Wave) -> Evaluation:
             for number, file in enumerate(FILES)
             for codec in ("original", *CODECS)
         ],
-        {"codec2:1200": "c2enc is not installed"},
+        {"codec2:1200": Missing("c2enc is not installed")},
         {"broken.wav": "cannot be read as audio"},
     )
 
@@ -99,7 +100,7 @@ def test_the_page_needs_no_other_file(evaluation: Evaluation) -> None:
         if name in ("src", "href", "srcset", "poster", "action", "style") or "://" in value
         if name != "title" and name != "data-value"
     ]
-    assert addresses and all(value.startswith("data:") for value in addresses)
+    assert addresses and all(value.startswith(("data:", "#clip-")) for value in addresses)
     assert "url(" not in page and "@import" not in page
     policy = root.find("head/meta[@http-equiv='Content-Security-Policy']")
     assert policy is not None and "default-src 'none'" in policy.attrib["content"]
@@ -120,7 +121,7 @@ def test_the_page_shows_the_results(evaluation: Evaluation) -> None:
     assert "lite 3.50 at 1.10, opus:6 3.50 at 6.20" in words(figures[3].find("title"))
     assert len(root.findall(".//section[@id='groups']//tbody/tr")) == 6
     missing = words(root.find(".//section[@id='missing']"))
-    assert "codec2:1200 is missing c2enc is not installed" in missing
+    assert "codec2:1200 left out c2enc is not installed" in missing
     assert "broken.wav was not read in full cannot be read as audio" in missing
     assert "pesq_wb failed for lite on 1 of the files No <utterances> (a/three.wav)" in missing
     assert "how opus:6 was run" in words(root.find(".//section[@id='codecs']"))
@@ -145,6 +146,22 @@ def test_players_hold_the_sound(evaluation: Evaluation, wave: Wave) -> None:
     samples, rate = soundfile.read(io.BytesIO(sound.flac), dtype="float32")
     assert rate == 16000
     assert np.abs(samples - wave).max() < 1e-4
+
+
+def test_rows_of_files_with_players_lead_to_them(evaluation: Evaluation) -> None:
+    root = parsed(to_html(evaluation))
+    places = {element.attrib["id"]: element for element in root.iter() if "id" in element.attrib}
+    rows = root.findall(".//section[@id='files']//tbody/tr")
+    links: dict[str, list[tuple[str, str]]] = {words(row[0]): [] for row in rows}
+    for row in rows:
+        links[words(row[0])] += [(words(row[1]), a.attrib["href"]) for a in row.iter("a")]
+    assert [len(found) for found in links.values()] == [2, 2, 0, 0]
+    for file, found in links.items():
+        for codec, address in found:
+            figure = places[address.removeprefix("#")]
+            assert figure.find("audio") is not None
+            assert words(figure.find("figcaption")).startswith(codec)
+            assert words(places[address[1:].rpartition("-")[0]]).startswith(file)
 
 
 def test_long_sound_is_cut(wave: Wave) -> None:
@@ -213,6 +230,13 @@ window.addEventListener("load", async () => {
   head.click(); result.descending = names();
   const choice = document.querySelector("#files select");
   choice.value = "lite"; choice.dispatchEvent(new Event("change")); result.lite = names();
+  choice.value = ""; choice.dispatchEvent(new Event("change"));
+  result.players = Math.min(...players.map((p) => p.getBoundingClientRect().width));
+  const table = document.querySelector("#files .scroll");
+  result.scrolls = table.scrollWidth > table.clientWidth;
+  result.shade = getComputedStyle(table).backgroundAttachment;
+  const files = Array.from(document.querySelectorAll("#files tbody td:first-child"));
+  result.cut = files.filter((n) => n.scrollWidth > n.clientWidth).length;
   result.wide = document.documentElement.scrollWidth - window.innerWidth;
   document.title = JSON.stringify(result);
 });
@@ -245,3 +269,6 @@ def test_the_page_works_in_a_browser(probed: dict[str, str]) -> None:
     assert probed["descending"] == "1.43 1.43 1.29 1.14 1.14 1.00 1.00 failed"
     assert probed["lite"] == "1.43 1.14 1.00 failed"
     assert int(probed["wide"]) <= 0
+    assert float(probed["players"]) >= 300
+    assert probed["scrolls"] and probed["shade"].startswith("local, local, scroll, scroll")
+    assert not probed["cut"]

@@ -138,7 +138,7 @@ def limited(size: int) -> Callable[[], None]:
     return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
 
-@pytest.mark.parametrize("suffix", ["wav", "flac", "ogg"])
+@pytest.mark.parametrize("suffix", ["wav", "flac", "ogg", "opus", "mp3"])
 def test_a_full_disk_leaves_nothing(
     start: Start, tmp_path: Path, toy_model: Path, packed: bytes, suffix: str
 ) -> None:

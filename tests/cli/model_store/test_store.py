@@ -105,7 +105,7 @@ def test_names_that_are_not_to_be_had(
 def test_names_that_are_like_ours_may_be_had(here: Here, toy_model: Path) -> None:
     for name in ("lite-mine", "my-lite-2", "lite-2b", "elite"):
         assert here("models", "import", toy_model, "--name", name).code == 0
-        assert here("models", "remove", name).code == 0
+        assert here("models", "remove", "-y", name).code == 0
 
 
 def test_a_folder_that_cannot_be_locked_is_said_in_one_line(

@@ -6,6 +6,7 @@ import math
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from bigcodec_cli.pages.charts import (
@@ -117,6 +118,32 @@ def test_labels_do_not_overlap_and_stay_inside() -> None:
     for n, (left, right, y) in enumerate(boxes):
         for other_left, other_right, other_y in boxes[:n]:
             assert right <= other_left or other_right <= left or abs(y - other_y) >= 13
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_labels_are_clear_of_dots_and_bars(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    names = ("lite-4", "opus:6", "codec2:1200", "codec2:2400", "encodec:1.5")
+    series = []
+    for name in names:
+        x, y = (float(value) for value in random.uniform(1, 3, 2))
+        interval = (y - 0.1, y + 0.1)
+        series.append(Series(points=[(x, y)], style="s", label=name, interval=interval))
+    chart = chart_of(*series, x=x_scale(0, 4), y=y_scale([0, 4]))
+    labels = chart.labels()
+    assert len(labels) == len(names)
+    for label in labels:
+        width = 6.4 * len(label.text)
+        left = label.x - width * label.end
+        for each in series:
+            x, y = chart.x(each.last[0]), chart.y(each.last[1])
+            beside = x + 4.5 <= left or left + width <= x - 4.5
+            assert beside or y + 4.5 <= label.y - 10 or label.y + 3 <= y - 4.5, label
+            assert each.interval is not None
+            low, high = map(chart.y, each.interval)
+            assert (
+                x + 1 <= left or left + width <= x - 1 or low <= label.y - 10 or label.y + 3 <= high
+            )
 
 
 def test_the_template_draws_every_part(tmp_path: Path) -> None:

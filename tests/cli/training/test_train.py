@@ -65,13 +65,27 @@ def weights(run: Path) -> dict[str, torch.Tensor]:
     }
 
 
+def test_a_budget_is_for_the_whole_command(bigcodec: Run, tmp_path: Path, data: Path) -> None:
+    start = time.monotonic()
+    words = [*arguments(data, "run", "budget.adversarial_from=0"), "--budget", "40s"]
+    result = ok(bigcodec(*words))
+    assert time.monotonic() - start < 60
+    rows = read_log(tmp_path / "run" / "log.jsonl")
+    last = [row for row in rows if row["event"] == "progress"][-1]
+    assert "adversarial" in last["losses"] and last["expected_steps"] < 600_000
+    assert "to max_steps" not in result.stderr
+    (checkpoint,) = find_checkpoints(tmp_path / "run")[-1:]
+    assert json.loads((checkpoint / "state.json").read_text())["train"]["budget"]["seconds"] == 40
+
+
 @pytest.mark.parametrize("preset", ["toy", "toy-lite"])
 def test_a_new_process_goes_on_bit_for_bit(
     bigcodec: Run, new_process: Run, tmp_path: Path, data: Path, preset: str
 ) -> None:
     often = ["log_every=1", "validation.every=2", "adversarial.start_step=1"]
     ok(bigcodec(*arguments(data, "whole", *often, "max_steps=4", preset=preset)))
-    ok(bigcodec(*arguments(data, "cut", *often, "max_steps=2", preset=preset)))
+    first = ok(bigcodec(*arguments(data, "cut", *often, "max_steps=2", preset=preset)))
+    assert "to go on" not in first.stderr
     result = ok(new_process("train", "--out", "cut", "--set", "max_steps=4"))
     assert "resumed cut at step 2" in result.stderr
     whole, cut = weights(tmp_path / "whole"), weights(tmp_path / "cut")
@@ -90,6 +104,7 @@ def test_the_folder_of_a_run_holds_what_is_documented(
     assert (
         "validating on excerpts of 1 files" in result.stderr
         and "saved at step 4 in run" in result.stderr
+        and result.stderr.endswith("next: bigcodec export run -o run.safetensors\n")
     )
     config = json.loads((run / "config.json").read_text())
     assert config["preset"] == "toy-lite" and config["train"]["batch_size"] == 2
@@ -104,13 +119,17 @@ def test_typed_as_short_as_possible(bigcodec: Run, tmp_path: Path, data: Path) -
     """The paper's model: it begins, says what it will take here, names lite, and stops in time."""
     result = ok(
         bigcodec(
-            "train", "--data", data, "--max-time", "5s", "--set", "model.encoder_width=2",
+            "train", "--data", data, "--max-time", "15s", "--set", "model.encoder_width=2",
             "--set", "model.latent_dim=16", "--set", "model.decoder_width=32",
             "--set", "batch_size=1", "--set", "discriminators.preset=small",
         )
     )  # fmt: skip
-    assert "a step on this CPU" in result.stderr
-    assert "--preset lite is made for a CPU" in result.stderr
+    first, *_, pace = [line for line in result.stderr.splitlines() if "this CPU" in line]
+    assert re.match(
+        r"bigcodec has \S+[kM] parameters: on this CPU about \d\.\d GB of memory and ", first
+    )
+    assert pace.startswith("about ") and " s a step on this CPU, " in pace
+    assert all(line.endswith("; --preset lite is made for a CPU") for line in (first, pace))
     (run,) = (tmp_path / "runs").iterdir()
     assert run.name.startswith("bigcodec-")
     assert len(find_checkpoints(run)) == 1
@@ -124,6 +143,7 @@ def test_signals_save_and_leave_cleanly(tmp_path: Path, data: Path, number: int)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 128 + number, errors
     (checkpoint,) = find_checkpoints(tmp_path / "run")
+    assert "to go on: bigcodec train --out run" in errors
     assert f"saved at step {int(checkpoint.name.removeprefix('step-'))}" in errors
 
 
@@ -177,6 +197,10 @@ def test_settings_come_from_file_and_options_in_this_order(
         (["--data", "d", "--preset", "huge"], "no preset 'huge'"),
         (["--data", "d", "--set", "speed=1"], "unknown setting 'speed'; did you mean 'seed'?"),
         (["--data", "d", "--set", "learning_rate=1"], "did you mean 'optimizer.learning_rate'?"),
+        (["--data", "d", "--set", "discriminator_start_step=1"], "mean 'adversarial.start_step'?"),
+        (["--data", "d", "--set", "latent_dim=8"], "did you mean 'model.latent_dim'?"),
+        (["--data", "d", "--set", "unit_codes=true"], "'model.quantizer.l2_normalized_codes'?"),
+        (["--data", "d", "--set", "model.latent_dims=8"], "model: unknown setting 'latent_dims'"),
         (["--data", "d", "--set", "seed"], "must be KEY=VALUE"),
         (["--data", "d", "--set", "seed=x"], "seed must be int"),
         (["--data", "d", "--set", "model.latent_dim=0"], "latent_dim must be between"),
@@ -204,11 +228,13 @@ def test_wrong_usage_is_reported_before_the_first_step(
     ],
 )
 def test_what_cannot_be_used_is_one_line(
-    bigcodec: Run, data: Path, words: list[str], message: str
+    bigcodec: Run, tmp_path: Path, data: Path, words: list[str], message: str
 ) -> None:
-    result = bigcodec("train", "--preset", "toy-lite", "--out", "r", *words)
+    before = sorted(tmp_path.iterdir())
+    result = bigcodec("train", "--preset", "toy-lite", "--out", "runs/r", *words)
     assert result.returncode == 1, result.stderr
     assert message in result.stderr and "Traceback" not in result.stderr
+    assert sorted(tmp_path.iterdir()) == before
 
 
 def test_runs_cannot_change_their_nature(bigcodec: Run, tmp_path: Path, data: Path) -> None:
@@ -242,6 +268,7 @@ def test_fine_tuning_begins_with_published_weights(
     assert abs(latents - start.latents(wave)).max() < 1e-4
     wrong = bigcodec(*arguments(data, "other"), "--init", golden / "golden_release.pt")
     assert wrong.returncode == 1 and "does not fit this preset" in wrong.stderr
+    assert not (tmp_path / "other").exists()
 
 
 def test_a_run_moves_between_machines(bigcodec: Run, tmp_path: Path, data: Path) -> None:

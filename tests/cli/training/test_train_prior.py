@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from io import BytesIO
 from pathlib import Path
 
@@ -43,23 +44,45 @@ def coded(prior: bcdc.Prior) -> bytes:
 def test_a_prior_is_fitted_installed_and_found(  # type: ignore[no-untyped-def]
     here, toy_model: Path, folder: Path
 ) -> None:
-    ran = here("train-prior", "--model", toy_model, "--data", folder, "--versions", "2", *SHORT)
+    enough = ["--epochs", "60", "--width", "64"]
+    ran = here("train-prior", "--model", toy_model, "--data", folder, *enough)
     assert ran.code == 0, ran.stderr
     codec = Codec.load(toy_model)
     model, geometry = codec.fingerprint, geometry_of(codec)
     prior = prior_for_model(model, geometry)
     assert prior is not None and prior.model == model[:6]
-    assert prior.network.width == 8
+    assert prior.network.width == 64
     assert f"prior {prior.name.hex()}" in ran.stderr
     assert "held out, bits a token: raw 10.0" in ran.stderr
     assert prior_of_container(bcdc.read(coded(prior))) is prior
     # A second one is used from then on; the first still reads what it wrote.
-    again = here("train-prior", "--model", toy_model, "--data", folder, "--seed", "1", *SHORT)
+    other = ["--seed", "1", "--versions", "2", *SHORT, "-o", "other.bcdp"]
+    again = here("train-prior", "--model", toy_model, "--data", folder, *other)
     assert again.code == 0, again.stderr
+    store_prior(Path("other.bcdp").read_bytes())
     newer = prior_for_model(model, geometry)
     assert newer is not None and newer.name != prior.name
     stored = prior_of_container(bcdc.read(coded(prior)))
     assert stored is not None and stored.name == prior.name
+
+
+def test_a_prior_worse_than_none_is_not_installed(  # type: ignore[no-untyped-def]
+    here, toy_model: Path, folder: Path, tmp_path: Path
+) -> None:
+    options = ["train-prior", "--model", toy_model, "--data", folder, *SHORT]
+    ran = here(*options)
+    assert ran.code == 1, ran.stderr
+    words = (
+        r"the prior is no better than the coder adaptive, (\S+) against (\S+) bits a token: not "
+    )
+    found = re.search(words, ran.stderr)
+    assert found and float(found[1]) >= float(found[2])
+    codec = Codec.load(toy_model)
+    assert prior_for_model(codec.fingerprint, geometry_of(codec)) is None
+    assert not (tmp_path / "home" / "priors").exists()
+    written = here(*options, "-o", "x.bcdp")
+    assert written.code == 0 and "no better than the coder adaptive" in written.stderr
+    assert bcdc.read_prior((tmp_path / "x.bcdp").read_bytes()).model == codec.fingerprint[:6]
 
 
 def test_files_with_f0_and_without_have_a_prior_each(  # type: ignore[no-untyped-def]
@@ -73,8 +96,10 @@ def test_files_with_f0_and_without_have_a_prior_each(  # type: ignore[no-untyped
 
     def train(name: str, seed: str) -> bcdc.Prior:
         options, geometry = choices[name]
-        ran = here("train-prior", "--data", folder, "--seed", seed, *model, *options, *SHORT)
+        output = ["-o", "x.bcdp", "-f", "--seed", seed]
+        ran = here("train-prior", "--data", folder, *output, *model, *options, *SHORT)
         assert ran.code == 0, ran.stderr
+        store_prior((tmp_path / "x.bcdp").read_bytes())
         prior = prior_for_model(codec.fingerprint, geometry)
         assert prior is not None and prior.geometry.layout == geometry.layout
         assert f"prior {prior.name.hex()}" in ran.stderr

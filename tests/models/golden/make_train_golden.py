@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import hydra  # type: ignore[import-not-found]
-import librosa  # type: ignore[import-not-found]
+import librosa
 import numpy as np
 import pytorch_lightning  # type: ignore[import-not-found]  # noqa: F401  (before the stand-in)
 import torch

@@ -17,7 +17,7 @@ from torch import Tensor
 from bigcodec_models import PRESETS, Codec, precision
 from bigcodec_models.architectures.network import CodecNetwork
 from bigcodec_models.checkpoints.model_file import LoadedModel, ModelInfo
-from bigcodec_models.inference import chunking, prepare
+from bigcodec_models.inference import chunking, pipelines, prepare
 from bigcodec_models.inference.batching import run_streams
 from bigcodec_models.inference.chunking import Windows
 from bigcodec_models.inference.receptive_field import ReceptiveField
@@ -172,11 +172,11 @@ def test_the_way_of_accelerators(codec: Codec, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(lstm, "_ALONE_ON_CPU", False)
     torch.manual_seed(5)
     network = CodecNetwork(codec.config).eval().requires_grad_(False)
-    pipeline = chunking.encoder_pipeline(network, batched=True)
+    pipeline = pipelines.encoder_pipeline(network, batched=True)
     waves = [noise(samples) for samples in (60_000, 24_000, 60_000, 4000)]
     latents: list[list[Tensor]] = [[] for _ in waves]
     sources = ([torch.from_numpy(wave).view(1, 1, -1)] for wave in waves)
-    for result in run_streams(pipeline, sources, torch.device("cpu"), 8):
+    for result in run_streams(pipeline, sources, 8):
         latents[result.index] += result.pieces
     for wave, pieces in zip(waves, latents, strict=True):
         assert np.abs(torch.cat(pieces, -1)[0].numpy() - codec.latents(wave)).max() < 1e-5
@@ -226,9 +226,9 @@ def test_without_numba_torch_does_it(preset: str, monkeypatch: pytest.MonkeyPatc
     fast = make_codec(preset)
     monkeypatch.setattr(prepare, "_has_numba", lambda: False)
     plain = make_codec(preset)
-    for pipeline in (plain._encoder, plain._decoder):
+    for pipeline in (plain._engine.encoder, plain._engine.decoder):
         assert isinstance(pipeline.lstm, lstm.ResidualLSTM) and pipeline.short_lstm is None
-    assert not isinstance(fast._encoder.lstm, lstm.ResidualLSTM)
+    assert not isinstance(fast._engine.encoder.lstm, lstm.ResidualLSTM)
     waves = [noise(30_000), noise(17_000)]
     for wave, tokens in zip(waves, plain.encode_batch(waves), strict=True):
         assert np.array_equal(tokens, plain.encode(wave))

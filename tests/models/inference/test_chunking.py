@@ -14,9 +14,10 @@ from bigcodec_models import PRESETS, Codec
 from bigcodec_models.architectures.network import CodecNetwork
 from bigcodec_models.checkpoints.model_file import LoadedModel, ModelInfo
 from bigcodec_models.config import BigCodecConfig, LiteConfig, ModelConfig, QuantizerConfig
-from bigcodec_models.inference import chunking
+from bigcodec_models.inference import chunking, pipelines
 from bigcodec_models.inference.batching import run_streams
 from bigcodec_models.inference.receptive_field import receptive_fields
+from bigcodec_models.inference.torch_engine import network_of
 from bigcodec_models.quantization.quantizer import Codebook
 
 Wave = npt.NDArray[np.float32]
@@ -78,7 +79,7 @@ def test_cuts_change_nothing(codec: Codec, samples: int) -> None:
 def test_chunks_agree_with_a_single_pass(codec: Codec, samples: int) -> None:
     wave = noise(samples)
     padded = torch.from_numpy(np.pad(wave, (0, -samples % 200))).view(1, 1, -1)
-    network = codec._network
+    network = network_of(codec._engine)
     with torch.inference_mode():
         latent = network.encoder(padded)
         expected = network.encode(padded, codec.f0)
@@ -134,13 +135,14 @@ def test_a_part_costs_no_more_far_into_the_file(
 ) -> None:
     """The expensive half of the decoder runs over the windows of the part and no others."""
     tokens = codec.encode(noise(90_000))
-    decoder = codec._network.decoder
+    decoder = network_of(codec._engine).decoder
     seen: list[int] = []
     original = decoder.post_recurrence
 
     def counting(x: torch.Tensor) -> torch.Tensor:
         seen.append(x.shape[-1])
-        return original(x)
+        outputs: torch.Tensor = original(x)
+        return outputs
 
     monkeypatch.setattr(decoder, "post_recurrence", counting)
     codec.decode(tokens, 2000, 80_000)
@@ -158,12 +160,12 @@ def test_output_begins_before_input_ends(codec: Codec) -> None:
 
     stream = codec.encode_stream(pieces())
     assert len(next(stream)) > 0
-    assert pulled < 20 * codec._encoder.chunks_a_window
+    assert pulled < 20 * codec._engine.encoder.chunks_a_window
 
 
 @pytest.mark.parametrize("batched", [False, True])
 def test_buffers_do_not_grow(codec: Codec, batched: bool) -> None:
-    pipeline = chunking.encoder_pipeline(codec._network, batched)
+    pipeline = pipelines.encoder_pipeline(network_of(codec._engine), batched)
     stream = pipeline.stream()
     largest = 0
     with torch.inference_mode():
@@ -182,24 +184,25 @@ def test_windows_of_batched_give_the_same(codec: Codec) -> None:
     wave = noise(50_000)
     tokens, latents = codec.encode(wave), codec.latents(wave)
     shapes: set[torch.Size] = set()
-    pipeline = chunking.encoder_pipeline(codec._network, batched=True)
+    pipeline = pipelines.encoder_pipeline(network_of(codec._engine), batched=True)
 
     plain = pipeline.pre_recurrence
 
     def pre_recurrence(x: torch.Tensor) -> torch.Tensor:
         shapes.add(x.shape)
-        return plain(x)
+        outputs: torch.Tensor = plain(x)
+        return outputs
 
     pipeline = replace(pipeline, pre_recurrence=pre_recurrence)
     frames = torch.from_numpy(wave).view(1, 1, -1)
-    rounds = list(run_streams(pipeline, [[frames]], torch.device("cpu")))
+    rounds = list(run_streams(pipeline, [[frames]]))
     joined = torch.cat([piece for one in rounds for piece in one.pieces], dim=-1)[0].numpy()
     joined = joined[: codec.config.latent_dim]
     assert len(shapes) == 1
     assert np.abs(joined - latents).max() < 1e-5
-    pipeline = chunking.decoder_pipeline(codec._network, batched=True)
+    pipeline = pipelines.decoder_pipeline(network_of(codec._engine), batched=True)
     table = torch.from_numpy(tokens.reshape(len(tokens), -1)).t().unsqueeze(0)
-    rounds = list(run_streams(pipeline, [[table]], torch.device("cpu")))
+    rounds = list(run_streams(pipeline, [[table]]))
     samples = torch.cat([piece for one in rounds for piece in one.pieces], dim=-1)[0, 0].numpy()
     assert np.abs(samples - codec.decode(tokens)).max() < 1e-5
 
@@ -317,14 +320,15 @@ def test_without_an_lstm_nothing_long_before_a_part_is_needed(name: str) -> None
     first, last = codec.needed_frames((1200, 1210))
     assert last is not None and 1200 - 350 < first and last < 1210 + 150
     seen: list[int] = []
-    original = codec._decoder.pre_recurrence
+    original = codec._engine.decoder.pre_recurrence
 
     def counting(x: torch.Tensor) -> torch.Tensor:
         seen.append(x.shape[-1])
-        return original(x)
+        outputs: torch.Tensor = original(x)
+        return outputs
 
     whole = codec.decode(tokens)
-    codec._decoder = replace(codec._decoder, pre_recurrence=counting)
+    codec._engine.decoder = replace(codec._engine.decoder, pre_recurrence=counting)
     part = codec.decode(tokens, 10 * codec.hop, 1200 * codec.hop)
     assert np.array_equal(part, whole[1200 * codec.hop : 1210 * codec.hop])
     assert sum(seen) < 600

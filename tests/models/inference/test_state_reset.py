@@ -14,6 +14,7 @@ from bigcodec_models.architectures.network import CodecNetwork
 from bigcodec_models.checkpoints.model_file import LoadedModel, ModelInfo
 from bigcodec_models.config import ConfigError, LiteConfig, config_to_dict
 from bigcodec_models.inference import chunking
+from bigcodec_models.inference.torch_engine import network_of
 from bigcodec_models.layers.state_reset import WARM_UP_FRAMES, StreamState, warm_up_start
 
 RESET_EVERY = 1280
@@ -88,7 +89,7 @@ def test_chunks_agree_with_a_single_pass(
     tokens = some_tokens(resetting)
     table = torch.from_numpy(tokens.reshape(1, len(tokens), -1))
     with torch.inference_mode():
-        expected = resetting._network.decode(table)[0, 0].numpy()
+        expected = network_of(resetting._engine).decode(table)[0, 0].numpy()
     assert np.abs(resetting.decode(tokens) - expected).max() < 1e-4
 
 
@@ -108,7 +109,7 @@ def test_no_more_is_needed_than_since_the_last_start(resetting: Codec) -> None:
     for low in (1300, 2700, 3900):
         first, _ = resetting.needed_frames((low, low + 5))
         behind = (low // 640) * 640 - 40
-        stateless = resetting._decoder.lstm is None
+        stateless = resetting._engine.decoder.lstm is None
         start = (
             behind // RESET_EVERY * RESET_EVERY if stateless else warm_up_start(behind, RESET_EVERY)
         )

@@ -19,12 +19,15 @@ from bigcodec_models.architectures.lite import LiteDecoder
 from bigcodec_models.architectures.network import CodecNetwork
 from bigcodec_models.checkpoints.model_file import LoadedModel, ModelInfo
 from bigcodec_models.config import F0_BINS, LiteConfig, config_to_dict
-from bigcodec_models.inference.receptive_field import receptive_fields
-from bigcodec_models.layers.f0 import (
+from bigcodec_models.f0_scale import (
     HIGHEST,
     LOWEST,
     PHASE_UNITS,
     STEPS_AN_OCTAVE,
+    tracker_receptive_field,
+)
+from bigcodec_models.inference.receptive_field import receptive_fields
+from bigcodec_models.layers.f0 import (
     F0Tracker,
     harmonic_excitation,
     phase_increments,
@@ -112,7 +115,7 @@ def test_a_tone_is_the_sum_of_its_harmonics() -> None:
 def test_frames_far_away_change_nothing() -> None:
     random = torch.Generator().manual_seed(5)
     wave = torch.randn(1, 100 * HOP, generator=random).cumsum(dim=1) / 50
-    reach = F0Tracker.receptive_field(HOP)
+    reach = tracker_receptive_field(HOP)
     other = wave.clone()
     other[:, : (50 - reach) * HOP] = 0.0
     other[:, (51 + reach) * HOP :] = 0.3

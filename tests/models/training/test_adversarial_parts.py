@@ -35,8 +35,9 @@ from bigcodec_models.quantization.quantizer import Quantized
 from bigcodec_models.training.checkpoint import load_checkpoint
 from bigcodec_models.training.codec_loss import CodecLoss
 from bigcodec_models.training.config import TrainConfig, recipe_for, with_settings
+from bigcodec_models.training.events import Callbacks
 from bigcodec_models.training.portable import load_portable, save_portable
-from bigcodec_models.training.trainer import Callbacks, Trainer
+from bigcodec_models.training.trainer import Trainer
 
 CHANCE = {"least_squares": 0.5, "hinge": 2.0, "bce": 2 * math.log(2)}
 """The best loss of a score that knows nothing, for real and generated together."""

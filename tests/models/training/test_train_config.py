@@ -13,7 +13,7 @@ import pytest
 
 from bigcodec_models import PRESETS
 from bigcodec_models.config import ConfigError
-from bigcodec_models.config_values import build_dataclass, setting_names
+from bigcodec_models.config_values import build_dataclass, called, setting_names, settings_of
 from bigcodec_models.discriminators import KINDS
 from bigcodec_models.training.config import (
     OptimizerConfig,
@@ -50,6 +50,13 @@ def test_a_table_changes_the_settings_in_it_alone() -> None:
         ({"speed": 1}, "unknown setting 'speed'; did you mean 'seed'?"),
         ({"learning_rate": 1}, "did you mean 'optimizer.learning_rate'?"),
         ({"crop_seconds": 1}, "did you mean 'crops.seconds'?"),
+        ({"discriminator_start_step": 1}, "did you mean 'adversarial.start_step'?"),
+        ({"generator_only_steps": 1}, "did you mean 'adversarial.start_step'?"),
+        ({"validation_fraction": 0.1}, "did you mean 'validation.fraction'?"),
+        ({"optimizer": "muon"}, "not 'muon'; did you mean 'optimizer.kind'?"),
+        ({"validation": {"crop_seconds": 1}}, "did you mean 'crops.seconds'?"),
+        ({"validation": {"secnds": 1}}, "did you mean 'validation.seconds'?"),
+        ({"loss": "l1"}, "did you mean 'codebook.loss' or 'adversarial.loss'?"),
         ({"optimiser": {"kind": "muon"}}, "did you mean 'optimizer'?"),
         ({"optimizer": {"learning_rte": 1}}, "did you mean 'optimizer.learning_rate'?"),
         ({"validation": {"xyz": 1}}, "'validation.xyz'; known: clips, every, fraction, seconds"),
@@ -110,13 +117,18 @@ def test_each_table_checks_itself() -> None:
 DOCUMENTATION = Path(__file__).parents[3] / "docs" / "training.md"
 
 
-def documented(heading: str) -> dict[str, list[Any]]:
-    """Names and the two columns of defaults of the table of settings below a heading."""
+def rows(heading: str) -> list[tuple[str, str, str, str]]:
+    """The rows of the table of settings below a heading: names, two defaults, meanings."""
     section = DOCUMENTATION.read_text(encoding="utf-8").split(f"\n{heading}\n")[1]
     table = section.split("\n## ")[0].split("\n### ")[0]
-    rows = re.findall(r"^\| `([\w.]+)` \| (.*?) \| (.*?) \|", table, re.MULTILINE)
+    return re.findall(r"^\| `([\w.]+)` \| (.*?) \| (.*?) \| (.*?) \|$", table, re.MULTILINE)
+
+
+def documented(heading: str) -> dict[str, list[Any]]:
+    """Names and the two columns of defaults of the table of settings below a heading."""
     return {
-        name: [tomllib.loads(f"value = {cell}")["value"] for cell in cells] for name, *cells in rows
+        name: [tomllib.loads(f"value = {cell}")["value"] for cell in cells]
+        for name, *cells, _ in rows(heading)
     }
 
 
@@ -136,6 +148,33 @@ def test_documented_settings_are_those_of_the_recipes() -> None:
     columns = (values(recipe_for(PRESETS[preset]), names) for preset in ("bigcodec", "lite"))
     expected = dict(zip(names, map(list, zip(*columns, strict=True)), strict=True))
     assert documented("## Settings") == expected
+
+
+def test_documented_meanings_are_those_that_the_command_shows() -> None:
+    expected = {each.name: each.meaning for each in settings_of(TrainConfig) if each.meaning}
+    plain = str.maketrans("", "", '`"')
+    assert {name: text.translate(plain) for name, *_, text in rows("## Settings")} == expected
+
+
+def test_every_setting_of_a_model_has_a_meaning() -> None:
+    for preset in ("bigcodec", "lite"):
+        assert all(each.meaning for each in settings_of(type(PRESETS[preset])))
+
+
+OLD_NAMES = {
+    *("crop_seconds", "optimizer", "codebook_loss", "adversarial_loss", "adversarial_weight"),
+    *("discriminator_start_step", "discriminator_every", "discriminator_segment_seconds"),
+    *("validate_every", "validation_fraction", "validation_clips", "validation_seconds"),
+    *("checkpoint_minutes", "generator_only_steps", "adversarial_seconds", "revive_every"),
+}
+
+
+def test_every_old_name_leads_to_one_setting() -> None:
+    known = {name for each in settings_of(TrainConfig) for name in each.former}
+    assert known == OLD_NAMES
+    for name in OLD_NAMES - {"optimizer"}:
+        (setting,) = (each.name for each in settings_of(TrainConfig) if name in each.former)
+        assert called(TrainConfig, name) == [setting]
 
 
 def test_documented_sizes_are_those_of_the_discriminators() -> None:

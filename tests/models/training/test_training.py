@@ -21,9 +21,9 @@ from bigcodec_models.training.checkpoint import Checkpoint, find_checkpoints, lo
 from bigcodec_models.training.codebook_usage import USAGE_WINDOW
 from bigcodec_models.training.codec_loss import CodecLoss
 from bigcodec_models.training.config import TrainConfig, recipe_for, with_settings
-from bigcodec_models.training.events import Progress, Validation
+from bigcodec_models.training.events import Callbacks, Progress, Validation
 from bigcodec_models.training.portable import is_portable, load_portable, save_portable
-from bigcodec_models.training.trainer import Callbacks, Trainer
+from bigcodec_models.training.trainer import Trainer
 from bigcodec_models.training.validation import Validator
 
 

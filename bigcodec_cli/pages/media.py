@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import soundfile
 
-from bigcodec_cli.evaluation.metrics.waveform import to_int16
+from bigcodec_cli.audio.pcm import to_int16
 from bigcodec_models.arrays import Wave
 from bigcodec_models.config import SAMPLE_RATE
 

@@ -1,0 +1,320 @@
+"""Writing a model as ONNX graphs, which needs torch, onnx and onnxscript.
+
+The graphs read their weights by offset from a safetensors file: the model file itself where that
+holds them as they are, or else one of their own, such as the published models need, whose weight
+norm is folded.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import re
+import warnings
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import safetensors.torch
+import torch
+
+from bigcodec_models.checkpoints.model_file import LoadedModel, build_network
+from bigcodec_models.checkpoints.stored import (
+    StoredTensor,
+    read_stored_model,
+    shortened,
+    stored_tensors,
+    tensors_header,
+)
+from bigcodec_models.config import LiteConfig, config_to_dict
+from bigcodec_models.errors import ModelsError
+from bigcodec_models.inference.chunking import CHUNK_FRAMES, chunks_a_window
+from bigcodec_models.inference.receptive_field import receptive_fields
+from bigcodec_models.layers.weight_norm import fold_weight_norm
+from bigcodec_models.onnx.graph_set import DESCRIPTION, FORMAT, WEIGHTS, GraphSet
+from bigcodec_models.onnx.stages import Stage, stages_of
+
+OPSET = 20
+"""The version of the ONNX operators: the first with Gelu."""
+_LEAST_BYTES = 256
+"""Smaller constants stay inside of a graph."""
+_TYPES = {
+    "float32": onnx.TensorProto.FLOAT,
+    "float16": onnx.TensorProto.FLOAT16,
+    "bfloat16": onnx.TensorProto.BFLOAT16,
+}
+
+
+def export_graphs(model: LoadedModel, path: Path | None = None) -> GraphSet:
+    """The graphs of a model. `path` is that of its model file, if it has one.
+
+    Raises:
+        ModelFileError: the file cannot be read.
+        ModelsError: torch cannot write a stage as a graph.
+    """
+    network = build_network(model).requires_grad_(False)
+    fold_weight_norm(network)
+    if path is not None and isinstance(model.config, LiteConfig):
+        content = read_stored_model(path).content
+    else:
+        state = network.state_dict()
+        content = safetensors.torch.save({name: t.contiguous() for name, t in state.items()})
+    header = tensors_header(content)
+    header.pop("__metadata__", None)
+    weights = _Weights(content, stored_tensors(header, content))
+    graphs: dict[str, bytes] = {}
+    for name, stage in stages_of(network).items():
+        graph = _graph_of(name, stage)
+        weights.take_out_of(graph)
+        graphs[name] = graph.SerializeToString(deterministic=True)
+    return GraphSet(
+        config=model.config,
+        info=model.info,
+        fingerprint=model.fingerprint,
+        num_parameters=model.num_parameters,
+        graphs=graphs,
+        weights=content,
+    )
+
+
+def write_folder(graphs: GraphSet, folder: Path) -> None:
+    """Write graphs, weights and description into an existing folder.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
+    (folder / WEIGHTS).write_bytes(graphs.weights)
+    for name, data in _files(graphs).items():
+        (folder / name).write_bytes(data)
+
+
+def write_archive(graphs: GraphSet, path: Path) -> None:
+    """Write the archive that lies beside a model file: all but the weights.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+        for name, data in _files(graphs).items():
+            # With a constant date, the same graphs give the same bytes.
+            archive.writestr(zipfile.ZipInfo(name), data, zipfile.ZIP_DEFLATED)
+
+
+def _files(graphs: GraphSet) -> dict[str, bytes]:
+    files = {f"{name}.onnx": data for name, data in graphs.graphs.items()}
+    text = json.dumps(_description(graphs), indent=1) + "\n"
+    return {DESCRIPTION: text.encode(), **files}
+
+
+def _description(graphs: GraphSet) -> dict[str, Any]:
+    config, fields = graphs.config, receptive_fields(graphs.config)
+    return {
+        "format": FORMAT,
+        "name": graphs.info.name,
+        "license": graphs.info.license,
+        "fingerprint": graphs.fingerprint.hex(),
+        "parameters": graphs.num_parameters,
+        "config": config_to_dict(config),
+        "weights_sha256": hashlib.sha256(graphs.weights).hexdigest(),
+        "window": {
+            "new_frames": chunks_a_window(config) * CHUNK_FRAMES,
+            **{stage: list(field) for stage, field in fields._asdict().items()},
+        },
+        "graphs": {name: _interface(data) for name, data in graphs.graphs.items()},
+    }
+
+
+def _interface(data: bytes) -> dict[str, Any]:
+    """Names, types and shapes of the inputs and outputs of a graph, and its digest."""
+    graph = onnx.load_model_from_string(data).graph
+    return {
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "inputs": {row.name: _type_of(row) for row in graph.input},
+        "outputs": {row.name: _type_of(row) for row in graph.output},
+    }
+
+
+def _type_of(value: onnx.ValueInfoProto) -> list[Any]:
+    tensor = value.type.tensor_type
+    dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type).name
+    return [dtype, *(size.dim_param or size.dim_value for size in tensor.shape.dim)]
+
+
+def _graph_of(name: str, stage: Stage) -> onnx.ModelProto:
+    """A stage as a graph, with its weights inside.
+
+    Raises:
+        ModelsError: torch cannot write it.
+    """
+    dynamic = [
+        {stage.frames[key][0]: torch.export.Dim.DYNAMIC} if key in stage.frames else None
+        for key in stage.inputs
+    ]
+    try:
+        with _silence(), torch.no_grad():
+            program = torch.onnx.export(
+                stage.module.eval(),
+                tuple(stage.inputs.values()),
+                dynamo=True,
+                dynamic_shapes=dynamic,
+                input_names=list(stage.inputs),
+                output_names=list(stage.outputs),
+                opset_version=OPSET,
+                verbose=False,
+            )
+    except torch.onnx.OnnxExporterError as error:
+        raise ModelsError(f"torch cannot write {name} as a graph: {shortened(error)}") from error
+    assert program is not None
+    return _plain(program.model_proto)
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Without what torch says of its own parts."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _plain(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The same model without notes on where its parts come from in Python, and with the number of
+    frames named in all shapes."""
+    model.producer_name, model.producer_version = "bigcodec", ""
+    model.doc_string = ""
+    del model.metadata_props[:], model.graph.metadata_props[:], model.graph.value_info[:]
+    for node in model.graph.node:
+        node.doc_string = ""
+        del node.metadata_props[:]
+    for tensor in model.graph.initializer:
+        tensor.doc_string = ""
+        del tensor.metadata_props[:]
+    names: dict[str, str] = {}
+    for value in (*model.graph.input, *model.graph.output):
+        del value.metadata_props[:]
+        for size in value.type.tensor_type.shape.dim:
+            if size.dim_param:
+                size.dim_param = _frames_of(size.dim_param, names)
+    return model
+
+
+def _frames_of(size: str, names: dict[str, str]) -> str:
+    """A size such as "2*s94" with a plain name in place of the symbol; keys and values have a
+    number of frames of their own."""
+    for symbol in re.findall(r"s\d+", size):
+        name = names.setdefault(symbol, "frames" if not names else f"frames_{len(names)}")
+        size = size.replace(symbol, name)
+    return size
+
+
+class _Weights:
+    """A safetensors file, whose tensors graphs are to read in place of copies of their own."""
+
+    def __init__(self, content: bytes, tensors: Mapping[str, StoredTensor]) -> None:
+        self._tensors = tensors
+        self._values = {name: _values(content, tensor) for name, tensor in tensors.items()}
+
+    def take_out_of(self, model: onnx.ModelProto) -> None:
+        """Replace the constants of a graph that are tensors of the file, in place."""
+        kept: list[onnx.TensorProto] = []
+        nodes: list[onnx.NodeProto] = []
+        used: set[str] = set()
+        for constant in model.graph.initializer:
+            values = onnx.numpy_helper.to_array(constant)
+            name = self._name_of(constant.name, values)
+            if name is None:
+                kept.append(constant)
+                continue
+            used.add(name)
+            steps, shapes = self._conversion(name, constant.name, values)
+            nodes += steps
+            kept += shapes
+        stored = [self._external(name) for name in sorted(used)]
+        del model.graph.initializer[:]
+        model.graph.initializer.extend([*kept, *stored])
+        rest = list(model.graph.node)
+        del model.graph.node[:]
+        model.graph.node.extend([*nodes, *rest])
+
+    def _name_of(self, name: str, values: npt.NDArray[Any]) -> str | None:
+        """The tensor of the file that has some values, in its shape, transposed or reshaped."""
+        if values.nbytes < _LEAST_BYTES or values.dtype != np.float32:
+            return None
+        flat = values.reshape(-1)
+        for other in (name, *self._values):
+            stored = self._values.get(other)
+            if stored is None or stored.size != values.size:
+                continue
+            if np.array_equal(stored.reshape(-1), flat) or _is_transposed(values, stored):
+                return other
+        return None
+
+    def _external(self, name: str) -> onnx.TensorProto:
+        tensor = self._tensors[name]
+        place = {
+            "location": WEIGHTS,
+            "offset": str(tensor.start),
+            "length": str(tensor.stop - tensor.start),
+        }
+        proto = onnx.TensorProto(
+            name=_stored_name(name),
+            data_type=_TYPES[tensor.dtype],
+            dims=tensor.shape,
+            data_location=onnx.TensorProto.EXTERNAL,
+        )
+        for key, value in place.items():
+            proto.external_data.add(key=key, value=value)
+        return proto
+
+    def _conversion(
+        self, name: str, result: str, values: npt.NDArray[Any]
+    ) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
+        """The nodes that make a constant of a graph of a tensor of the file, and the constants that
+        they need."""
+        stored, source = self._values[name], _stored_name(name)
+        nodes: list[onnx.NodeProto] = []
+        if self._tensors[name].dtype != "float32":
+            wide = f"{result}.float32"
+            to = onnx.TensorProto.FLOAT
+            nodes.append(onnx.helper.make_node("Cast", [source], [wide], f"{result}.cast", to=to))
+            source = wide
+        shapes: list[onnx.TensorProto] = []
+        if np.array_equal(stored.reshape(-1), values.reshape(-1)):
+            shape = onnx.numpy_helper.from_array(np.array(values.shape), f"{result}.shape")
+            shapes.append(shape)
+            nodes.append(onnx.helper.make_node("Reshape", [source, shape.name], [result], result))
+        else:
+            if stored.ndim > 2:
+                flat = f"{result}.flat"
+                nodes.append(onnx.helper.make_node("Flatten", [source], [flat], flat))
+                source = flat
+            nodes.append(onnx.helper.make_node("Transpose", [source], [result], result))
+        return nodes, shapes
+
+
+def _is_transposed(values: npt.NDArray[Any], stored: npt.NDArray[Any]) -> bool:
+    """Whether values are those of a stored matrix, or of a kernel as a matrix, transposed."""
+    return stored.ndim >= 2 and np.array_equal(stored.reshape(len(stored), -1).T, values)
+
+
+def _stored_name(name: str) -> str:
+    return f"stored:{name}"
+
+
+def _values(content: bytes, tensor: StoredTensor) -> npt.NDArray[np.float32]:
+    data = memoryview(content)[tensor.start : tensor.stop]
+    if tensor.dtype == "bfloat16":
+        wide = np.frombuffer(data, np.uint16).astype(np.uint32) << 16
+        return wide.view(np.float32).reshape(tensor.shape)
+    return np.frombuffer(data, tensor.dtype).astype(np.float32).reshape(tensor.shape)

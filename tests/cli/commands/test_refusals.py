@@ -1,0 +1,101 @@
+"""What is known to fail is refused before torch is loaded; and where outputs may go."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import soundfile
+
+import bcdc
+
+Here = Callable[..., Any]
+_PROGRAM = """
+import sys
+from bigcodec_cli.main import run
+code = run(sys.argv[1:])
+assert "torch" not in sys.modules, "torch was loaded"
+sys.exit(code)
+"""
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "words"),
+    [
+        ("compress a.wav", 1, "bigcodec: a.wav: a.bcdc: already exists; use -f to overwrite it"),
+        ("compress a.wav --skip-existing", 0, "1 of 1 files skipped: their outputs exist"),
+        ("compress none.wav other.wav", 1, "bigcodec: 2 of 2 files failed:"),
+        ("compress folder", 1, "bigcodec: folder: is a folder; use -r for the files in it"),
+        ("compress a.wav -o none/a.bcdc", 1, "bigcodec: none: no such folder; make it"),
+        ("compress a.wav -o /dev/null --rm", 1, "/dev/null: is no file, so that --rm would lose"),
+        ("decompress a.bcdc", 1, "bigcodec: a.bcdc: a.wav: already exists; use -f to overwrite"),
+        ("decompress none.bcdc", 1, "bigcodec: none.bcdc: no such file"),
+        ("decompress folder", 1, "bigcodec: folder: is a folder; use -r for the files in it"),
+        ("decompress -r folder --skip-existing", 0, "1 of 1 files skipped: their outputs exist"),
+        ("tokens extract a.bcdc -o a.npy", 1, "a.npy: already exists; use -f to overwrite it"),
+        ("tokens pack none.npy --model lite", 1, "bigcodec: none.npy: no such file"),
+        ("tokens pack folder", 1, "bigcodec: folder: is a folder; use -r for the files in it"),
+        ("info none.bcdc", 1, "bigcodec: none.bcdc: no such file"),
+        ("test --deep none.bcdc", 1, "bigcodec: none.bcdc: no such file"),
+        ("compare a.wav none.wav", 1, "bigcodec: none.wav: no such file"),
+        ("models import none.pt", 1, "bigcodec: none.pt: no such file"),
+        ("export none -o x.safetensors", 1, "bigcodec: none: no such folder"),
+        ("export folder -o a.wav", 1, "bigcodec: a.wav: already exists; use -f to overwrite it"),
+    ],
+)
+def test_refusals_are_cheap(
+    tmp_path: Path, packed: bytes, speech: Path, command: str, code: int, words: str
+) -> None:
+    (tmp_path / "folder").mkdir()
+    for name in ("a.bcdc", "folder/b.bcdc"):
+        (tmp_path / name).write_bytes(packed)
+    for name in ("a.wav", "folder/b.wav", "a.npy"):
+        (tmp_path / name).write_bytes(b"something")
+    before = sorted(tmp_path.rglob("*"))
+    ran = subprocess.run(
+        [sys.executable, "-c", _PROGRAM, *command.split()],
+        cwd=tmp_path,
+        env={**os.environ, "BIGCODEC_HOME": str(tmp_path / "home")},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ran.returncode == code and words in ran.stderr, ran.stderr
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_the_others_of_a_batch_are_done(here: Here, tmp_path: Path, toy_model: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", [0.1] * 8000, 16000)
+    (tmp_path / "folder").mkdir()
+    options = ["--output-dir", "new/o", "--model", toy_model]
+    ran = here("compress", "none.wav", "folder", "a.wav", *options)
+    assert ran.code == 1 and (tmp_path / "new" / "o" / "a.bcdc").is_file()
+
+
+def test_a_device_and_a_pipe_with_a_name(
+    here: Here, tmp_path: Path, packed: bytes, toy_model: Path
+) -> None:
+    (tmp_path / "a.bcdc").write_bytes(packed)
+    for kind in ("wav", "flac", "mp3"):
+        options = ["-o", "/dev/null", "--format", kind, "--model", toy_model]
+        ran = here("decompress", "a.bcdc", *options)
+        assert ran.code == 0, ran.stderr
+    assert "30.00 s to /dev/null" in ran.stderr
+    assert not Path("/dev/null").is_file()
+    os.mkfifo(tmp_path / "pipe")
+    got: list[bytes] = []
+    reader = threading.Thread(target=lambda: got.append((tmp_path / "pipe").read_bytes()))
+    reader.start()
+    assert here("decompress", "a.bcdc", "-o", "b.wav", "--model", toy_model).code == 0
+    ran = here("compress", "b.wav", "-o", "pipe", "--model", toy_model)
+    reader.join(60)
+    assert ran.code == 0 and bcdc.read(got[0]).num_samples == 480_000
+    left = sorted(path.name for path in tmp_path.iterdir())
+    assert left == ["a.bcdc", "b.wav", "pipe"]
