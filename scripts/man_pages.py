@@ -5,6 +5,7 @@ python scripts/man_pages.py docs/man
 
 from __future__ import annotations
 
+import inspect
 import re
 import sys
 from collections.abc import Iterator
@@ -44,8 +45,10 @@ def subcommands(group: click.Group, context: click.Context) -> Iterator[tuple[st
 
 
 def escaped(text: str) -> str:
-    """For roff: options keep their hyphens, so that they can be copied from the page."""
-    return re.sub(r"(?<!\w)-|(?<=-)-", r"\\-", text.replace("\\", r"\e"))
+    """For roff: options keep their hyphens, so that they can be copied from the page, and no line
+    begins with a sign that makes it a request."""
+    text = re.sub(r"(?<!\w)-|(?<=-)-", r"\\-", inspect.cleandoc(text).replace("\\", r"\e"))
+    return re.sub(r"^(?=[.'])", r"\\&", text, flags=re.MULTILINE)
 
 
 def release_date() -> str:

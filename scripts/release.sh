@@ -23,6 +23,6 @@ grep -q '^Repository = ' pyproject.toml ||
     left "format/SPEC.md or README.md still says that the format may change."
 test -z "$(git status --porcelain 2>/dev/null)" || left "Commit what 'git status' shows."
 left "Listen: sh examples/demo.sh, and docs/ for the figures."
-left "git tag -a v$version -m 'bigcodec-cli $version' && git push --tags"
+left "git tag -a v${version%.dev*} -m 'bigcodec-cli ${version%.dev*}', and push it."
 left "twine upload dist/*   (an account on the index, two-factor; a version can never be uploaded twice)"
-left "From the index, on another machine: sh scripts/try_install.sh, or 'pipx install bigcodec-cli'."
+left "From the index, on another machine: pipx install bigcodec-cli, and compress a file."

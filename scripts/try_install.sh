@@ -22,9 +22,11 @@ install_with() {  # METHOD PYTHON: sets `command` to what it installed
     pip)
         "$2" -m venv "$work/pip"
         "$work/pip/bin/python" -m pip --quiet install "$wheel"
+        test -s "$work/pip/share/man/man1/bigcodec.1"
         command=$work/pip/bin/bigcodec ;;
     pipx)
         "$work/tools/bin/pipx" install --python "$2" "$wheel"
+        test -s "$PIPX_MAN_DIR/man1/bigcodec.1"
         command=$PIPX_BIN_DIR/bigcodec ;;
     uv)
         "$work/tools/bin/uv" tool install --quiet --python "$2" "$wheel"

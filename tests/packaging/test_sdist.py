@@ -66,6 +66,12 @@ def test_links_lead_to_files_that_are_there() -> None:
     assert [link for link in links if not (ROOT / link[0].parent / link[1]).exists()] == []
 
 
+def test_the_index_of_the_documentation_names_every_page() -> None:
+    index = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
+    pages = {page.name for page in (ROOT / "docs").glob("*.md")} - {"README.md"}
+    assert len(pages) >= 8 and pages <= set(re.findall(r"\]\(([^)]+)\)", index))
+
+
 def test_readme_warns_of_the_package_of_somebody_else(sdist: dict[str, bytes]) -> None:
     page = sdist["PKG-INFO"].decode()
     section = page.partition("\n## Install\n")[2].partition("\n## ")[0]
