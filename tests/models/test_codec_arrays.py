@@ -194,9 +194,7 @@ def test_a_codec_says_what_it_is() -> None:
     coded = make_codec("toy-single", f0="coded")
     assert repr(coded).endswith("frames/s of 1024 + 154 (F0) codes, on cpu>")
     assert coded.frame_rate == 16000 / coded.hop
-    assert "lite-5: 16000 Hz, 80 frames/s of 8192 codes, on c" in repr(
-        Codec.load("lite-5")
-    )
+    assert "lite-5: 16000 Hz, 80 frames/s of 8192 codes, on c" in repr(Codec.load("lite-5"))
 
 
 def test_devices_by_name() -> None:

@@ -154,7 +154,7 @@ def test_a_prior_under_another_name_is_not_taken_for_it(
 ) -> None:
     """The good prior's file has the name that a container asks for; it is another prior."""
     monkeypatch.setenv("BIGCODEC_HOME", str(home))
-    container = open_container(VECTORS / "good-shipped-prior.bcdc")
+    container = open_container(VECTORS / "good-shipped-prior-predicted.bcdc")
     needed = prior_of_container(container)
     assert needed is not None
     name = f"{container.header.fingerprint.hex()}-9-{needed.name.hex()}.bcdp"
