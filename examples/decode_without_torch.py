@@ -80,7 +80,7 @@ def main(source: str, graphs: str, target: str, *priors: str) -> None:
     samples = np.stack(channels, axis=1)[:length]
     with wave.open(target, "wb") as file:
         file.setparams((samples.shape[1], 2, bcdc.MODEL_RATE, 0, "NONE", ""))
-        file.writeframes(np.round(samples.clip(-1, 1) * 32767).astype("<i2").tobytes())
+        file.writeframes(np.round(samples * 32768).clip(-32768, 32767).astype("<i2").tobytes())
 
 
 if __name__ == "__main__":

@@ -21,8 +21,8 @@ from bigcodec_cli.console.messages import CliError
 from bigcodec_cli.console.streams import standard_input
 from bigcodec_cli.files.atomic import temporary_folder
 from bigcodec_models.audio.audio_file import reason_of
-from bigcodec_models.audio.ffmpeg import FfmpegMissingError
 from bigcodec_models.audio.source import open_source
+from bigcodec_models.errors import FfmpegMissingError
 
 __all__ = ["Audio", "AudioInput", "Samples", "open_audio", "read_audio", "resample"]
 

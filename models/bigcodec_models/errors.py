@@ -5,6 +5,8 @@
     +-- ModelFileError      a model, checkpoint or training state is missing or damaged
     +-- DataError           the training data are missing or unusable
     |   +-- UnreadableError   one audio file that could be read when it was scanned
+    +-- FfmpegError         ffmpeg cannot read a file; also an OSError
+    |   +-- FfmpegMissingError  it is not on PATH
     +-- TrainingError       training cannot go on
         +-- NonFiniteError    a loss or a gradient is infinite or not a number
 
@@ -19,6 +21,8 @@ from pathlib import Path
 __all__ = [
     "ConfigError",
     "DataError",
+    "FfmpegError",
+    "FfmpegMissingError",
     "ModelFileError",
     "ModelsError",
     "NonFiniteError",
@@ -52,6 +56,14 @@ class UnreadableError(DataError):
     def __init__(self, path: Path, reason: str) -> None:
         super().__init__(f"{path}: {reason}")
         self.path, self.reason = path, reason
+
+
+class FfmpegError(ModelsError, OSError):
+    """ffmpeg cannot read a file; the text is one line that says why."""
+
+
+class FfmpegMissingError(FfmpegError):
+    """The program is not on PATH."""
 
 
 class TrainingError(ModelsError):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-LEFT_OUT = re.compile(r"scripts/lite/.*\.safetensors")
+LEFT_OUT = re.compile(r"training/.*\.safetensors")
 PAGES = ("*.md", "*/*.md", "docs/**/*.md", "models/**/*.md")
 
 

@@ -20,6 +20,8 @@ from typing import IO, Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from bigcodec_models.errors import FfmpegError, FfmpegMissingError
+
 Samples = npt.NDArray[np.float32]
 _BLOCK_BYTES = 1 << 18
 _MOST_ERRORS = 1 << 14
@@ -47,17 +49,6 @@ MISSING = (
     "needs ffmpeg, which is not on PATH; install it "
     "(apt install ffmpeg, brew install ffmpeg, winget install ffmpeg)"
 )
-
-
-class FfmpegError(OSError):
-    """ffmpeg cannot read a file; the text is one line that says why."""
-
-
-class FfmpegMissingError(FfmpegError):
-    """The program is not on PATH."""
-
-    def __init__(self) -> None:
-        super().__init__(MISSING)
 
 
 class FfmpegFile:
@@ -215,7 +206,7 @@ class _Errors:
 def _start(program: str, path: Path, demuxer: str, *rest: str) -> subprocess.Popen[bytes]:
     found = shutil.which(program)
     if found is None:
-        raise FfmpegMissingError
+        raise FfmpegMissingError(MISSING)
     options = ["-hide_banner", "-v", "error", "-protocol_whitelist", "file", "-f", demuxer]
     options += ["-nostdin"] * (program == "ffmpeg")
     name = b"file:" + os.fsencode(path)

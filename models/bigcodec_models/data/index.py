@@ -18,13 +18,12 @@ import soundfile
 
 from bigcodec_models.audio.audio_file import UNKNOWN_FRAMES, reason_of
 from bigcodec_models.audio.content import Content
-from bigcodec_models.audio.ffmpeg import FfmpegMissingError
 from bigcodec_models.audio.mpeg import declares_length
 from bigcodec_models.audio.sequential import silent_decoders, try_reading
 from bigcodec_models.audio.source import demuxer_for, open_source
 from bigcodec_models.audio.suffixes import AUDIO_SUFFIXES
 from bigcodec_models.config import SAMPLE_RATE
-from bigcodec_models.errors import DataError
+from bigcodec_models.errors import DataError, FfmpegMissingError
 
 Report = Callable[[Path, str], None]
 

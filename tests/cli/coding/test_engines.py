@@ -185,4 +185,4 @@ def test_the_example_decodes_without_torch(
         waves = [
             soundfile.read(tmp_path / n, dtype="int16")[0] for n in (f"{f0}.wav", "example.wav")
         ]
-        assert np.abs(waves[0].astype(int) - waves[1]).max() <= 1
+        assert np.abs(waves[0].astype(int) - waves[1]).max() <= 2  # float64 here, float32 there

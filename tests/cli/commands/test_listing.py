@@ -57,7 +57,7 @@ def test_models_are_listed_with_size_license_and_folder(
 ) -> None:
     assert here("models", "import", toy_model, "--name", "mine").code == 0
     text = here("models", "list").stdout.decode()
-    assert "MIT" in text and "CC0-1.0" in text and "25.7 MB" in text
+    assert "MIT" in text and "CC0-1.0" in text and "43.3 MB" in text
     assert text.splitlines()[-1] == f"imported models are in {tmp_path / 'home'}"
     rows = [json.loads(line) for line in here("models", "list", "--json").stdout.splitlines()]
     mine = rows[-1]

@@ -91,7 +91,7 @@ def test_a_run_remembers_its_discriminators(tmp_path: Path) -> None:
     [
         ("discriminators=small", "must be a table, not 'small'; discriminators.preset may be none"),
         ("discriminators.preset=big", "preset must be one of none, published, small, not 'big'"),
-        ("discriminators.mpq.weight=1", "unknown setting 'discriminators.mpq'; did you mean"),
+        ("discriminators.mpq.weight=1", "unknown setting 'discriminators.mpq'; known: mpd, mrd, "),
         ("discriminators.mpd=1", "discriminators.mpd must be a table, not 1"),
         ("discriminators.mpd.weight=0", "discriminators.mpd: weight must be above 0"),
         ("discriminators.mpd.weight=much", "discriminators.mpd.weight must be float"),

@@ -13,11 +13,11 @@ import pytest
 import soundfile
 
 from bigcodec_models.audio.content import Content
-from bigcodec_models.audio.ffmpeg import FfmpegError, FfmpegMissingError
 from bigcodec_models.audio.media import demuxer_of
 from bigcodec_models.audio.source import demuxer_for, open_source
 from bigcodec_models.data.crops import read_mono
 from bigcodec_models.data.index import scan
+from bigcodec_models.errors import FfmpegError, FfmpegMissingError
 
 pytestmark = pytest.mark.skipif(
     shutil.which("ffmpeg") is None or shutil.which("ffprobe") is None, reason="needs ffmpeg"
