@@ -8,7 +8,7 @@ whose name starts with a PREFIX, stay as in a fresh network. Name a head as a PR
 trained together with a new harmonic head: trained before it, it leaves that head nothing to do
 (docs/training-log.md).
 
-    python scripts/grow_model.py lite-4 lite runs/grown.safetensors decoder.head decoder.filter
+    python scripts/grow_model.py lite-5 lite runs/grown.safetensors decoder.head decoder.filter
 """
 
 from __future__ import annotations
