@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from bigcodec_models.config import SAMPLE_RATE
+from bigcodec_models.training.step import autocast_of
 from bigcodec_models.training.trainer import Trainer
 
 _WEIGHT_COPIES = 5
@@ -21,6 +22,9 @@ with it the estimate is within 3 % of what three presets took (docs/training.md)
 _GENERATOR_PASSES, _DISCRIMINATOR_PASSES = 3, 10
 """How many times as long as a forward pass all passes of a step take: a backward pass takes as long
 as two forward ones, and a discriminator sees real and restored waves, in two steps."""
+
+_QUICK_SECONDS = 3.0
+"""A pass that takes less is measured a second time."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -35,8 +39,10 @@ class StepCost:
 
 @dataclasses.dataclass(frozen=True)
 class _Pass:
-    """A forward pass: its seconds, and the bytes that it keeps for the backward pass."""
+    """A forward pass over so many samples: its seconds, and the bytes that it keeps for the
+    backward pass."""
 
+    samples: int
     seconds: float
     kept: int
 
@@ -55,7 +61,7 @@ def step_cost(trainer: Trainer) -> StepCost:
     kept = [
         once + batch * (each.kept - once)
         for each, less in zip(whole, short, strict=True)
-        for once in [_kept_once(less.kept, each.kept, least / length)]
+        for once in [_kept_once(less.kept, each.kept, less.samples / each.samples)]
     ]
     generator, discriminators = whole
     parameters, others = _count(trainer.network), _count(trainer.codec_loss)
@@ -79,17 +85,20 @@ def _kept_once(short: int, whole: int, fraction: float) -> int:
 
 
 def _passes(trainer: Trainer, samples: int) -> tuple[_Pass, _Pass]:
-    """A crop of noise through the generator, and what it gives through the discriminators."""
+    """A crop of noise through the generator, and what the discriminators see of the result through
+    them, in the precision of the run."""
     network, loss = trainer.network, trainer.codec_loss
     wave = 0.1 * torch.randn(1, 1, samples)
     predicted = torch.ones(1, dtype=torch.bool) if network.predicts_f0 else None
-    with torch.no_grad():
-        restored = network(wave, predicted).wave
-    generator = _measured(lambda: network(wave, predicted), network)
-    return generator, _measured(lambda: loss.discriminate(restored), loss)
+    with autocast_of(trainer.config, torch.device("cpu")):
+        with torch.no_grad():
+            restored = network(wave, predicted).wave
+        seen = restored[..., : trainer.config.adversarial.segment_samples() or None]
+        generator = _measured(lambda: network(wave, predicted), network, samples)
+        return generator, _measured(lambda: loss.discriminate(seen), loss, seen.shape[-1])
 
 
-def _measured(work: Callable[[], object], module: torch.nn.Module) -> _Pass:
+def _measured(work: Callable[[], object], module: torch.nn.Module, samples: int) -> _Pass:
     weights = {parameter.untyped_storage().data_ptr() for parameter in module.parameters()}
     kept: dict[int, int] = {}
 
@@ -104,7 +113,11 @@ def _measured(work: Callable[[], object], module: torch.nn.Module) -> _Pass:
         result = work()
     seconds = time.perf_counter() - start
     del result  # until here, so that no memory is taken for another tensor's
-    return _Pass(seconds, sum(kept.values()))
+    if seconds < _QUICK_SECONDS:  # the first pass of a shape is a slow one
+        start = time.perf_counter()
+        work()
+        seconds = time.perf_counter() - start
+    return _Pass(samples, seconds, sum(kept.values()))
 
 
 def _count(module: torch.nn.Module) -> int:

@@ -158,9 +158,7 @@ class TrainingStep:
         return {GRADIENT_NORM + name: norm}
 
     def _autocast(self) -> torch.autocast:
-        precision = self.config.precision
-        enabled = bfloat16_pays(self.device) if precision == "auto" else precision == "bfloat16"
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=enabled)
+        return autocast_of(self.config, self.device)
 
     @torch.no_grad()
     def _update_averaged_codes(self, quantized: Quantized) -> None:
@@ -176,6 +174,13 @@ class TrainingStep:
             self.searched = tuple(torch.empty_like(x) for x in searched)
         for kept, x in zip(self.searched, searched, strict=True):
             kept.copy_(x)
+
+
+def autocast_of(config: TrainConfig, device: torch.device) -> torch.autocast:
+    """The context in which a run computes its passes: `precision`, "auto" where bfloat16 pays."""
+    precision = config.precision
+    enabled = bfloat16_pays(device) if precision == "auto" else precision == "bfloat16"
+    return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
 
 
 @torch.no_grad()

@@ -58,3 +58,14 @@ def test_discriminators_need_memory_and_later_time(trainer_of) -> None:  # type:
     adversarial = dataclasses.replace(trainer.config.adversarial, start_step=0)
     trainer.config = dataclasses.replace(trainer.config, adversarial=adversarial)
     assert cost(trainer).seconds > some.seconds
+
+
+def test_discriminators_that_see_a_part_of_each_crop_cost_that_part(trainer_of) -> None:  # type: ignore[no-untyped-def]
+    settings = {"discriminators": {"preset": "small"}, "batch_size": 8, "crops": {"seconds": 2.0}}
+    everything = {"start_step": 0, "segment_seconds": 0.0}
+    whole = cost(trainer_of("toy-lite", adversarial=everything, **settings))
+    part = cost(
+        trainer_of("toy-lite", adversarial={**everything, "segment_seconds": 0.2}, **settings)
+    )
+    assert part.memory < whole.memory
+    assert part.seconds < whole.seconds
