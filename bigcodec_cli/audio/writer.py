@@ -20,6 +20,7 @@ from bigcodec_cli.audio.resampling import Grid, Resampler
 from bigcodec_cli.audio.wav_stream import WavFormat, WavWriter
 from bigcodec_cli.console.messages import CliError
 from bigcodec_cli.console.streams import standard_output
+from bigcodec_models.audio.sequential import silent_decoders
 
 SUFFIXES = {
     ".wav": "wav",
@@ -177,7 +178,8 @@ class _SoundfileSink:
         # libsndfile does not report everything that goes wrong on closing.
         with self._telling():
             self._file.close()
-            with soundfile.SoundFile(os.fsencode(self._path)) as written:
+            # libmpg123 has remarks on MP3 that is read from the middle on.
+            with silent_decoders(), soundfile.SoundFile(os.fsencode(self._path)) as written:
                 complete = written.frames == self._form.frames
                 if complete and written.frames:
                     written.seek(max(0, written.frames - _MAX_VORBIS_BLOCK))

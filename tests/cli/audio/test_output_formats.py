@@ -133,3 +133,17 @@ def test_a_format_that_is_named_needs_no_suffix(
     assert soundfile.info(tmp_path / "x").format == "WAV"
     assert here("tokens", "extract", "a.bcdc", "-o", "t", "--format", "jsonl").code == 0
     assert bcdc.read(packed).num_samples == 480_000 and b'"tokens"' in (tmp_path / "t").read_bytes()
+
+
+def test_no_decoder_speaks_where_stereo_mp3_is_read_back(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], speech: Path
+) -> None:
+    wave, _ = soundfile.read(speech, frames=42222, dtype="float32")  # as libmpg123 speaks of
+    both = np.stack([wave, wave])
+    form = AudioForm(
+        kind="mp3", encoding=Encoding.S16, rate=16000, channels=2, frames=len(wave), tags=()
+    )
+    with contextlib.closing(open_sink(tmp_path / "x.mp3", form)) as sink:
+        sink.write(both)
+        sink.finish()
+    assert capfd.readouterr() == ("", "")
