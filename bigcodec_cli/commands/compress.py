@@ -98,9 +98,6 @@ def command(
     if how.outputs.remove and no_verify:
         raise click.UsageError("--rm removes what is verified; leave --no-verify out")
     check_container_name(where.output)
-    planned = plan(where, ".bcdc", AUDIO_SUFFIXES)
-    batch = Batch(planned.jobs, how, "compress", left_out=planned.left_out_line())
-    check_stdout(batch)
     config = CompressConfig(
         model=model or default_model(),
         coder=coder,
@@ -112,11 +109,24 @@ def command(
         raw=raw,
         verify=not no_verify,
     )
+    _carry_out(config, where, how, ray_address, introduce=model is None)
+
+
+def _carry_out(
+    config: CompressConfig,
+    where: InputOptions,
+    how: BatchOptions,
+    ray_address: str | None,
+    introduce: bool,
+) -> None:
+    planned = plan(where, ".bcdc", AUDIO_SUFFIXES)
+    batch = Batch(planned.jobs, how, "compress", left_out=planned.left_out_line())
+    check_stdout(batch)
     if ray_address is not None:
         check_request(ray_address, batch, where, config)
     if where.output_dir is not None:
         make_folder(where.output_dir)
-    introduce = model is None and not (how.quiet or batch.writes_stdout)
+    introduce = introduce and not (how.quiet or batch.writes_stdout)
     if ray_address is not None:
         if how.outputs.remove:
             check_restorable(config.model)

@@ -103,11 +103,6 @@ def command(
         raise click.UsageError("--recover leaves the damaged file where it is; leave --rm out")
     if how.outputs.remove and (start or duration is not None):
         raise click.UsageError("--rm removes what is restored in full; leave --start or --rm out")
-    planned = plan(where, f".{form}", frozenset([".bcdc"]))
-    batch = Batch(planned.jobs, how, "decompress", left_out=planned.left_out_line())
-    check_stdout(batch)
-    if where.output_dir is not None:
-        make_folder(where.output_dir)
     config = DecompressConfig(
         model=model,
         device=device,
@@ -121,10 +116,16 @@ def command(
         recover=recover,
         allow_long=allow_long,
     )
-    _decompress(config, batch)
+    _decompress(config, where, how)
 
 
-def _decompress(config: DecompressConfig, batch: Batch) -> None:
+def _decompress(config: DecompressConfig, where: InputOptions, how: BatchOptions) -> None:
+    planned = plan(where, f".{config.kind}", frozenset([".bcdc"]))
+    batch = Batch(planned.jobs, how, "decompress", left_out=planned.left_out_line())
+    check_stdout(batch)
+    if where.output_dir is not None:
+        make_folder(where.output_dir)
+
     def work(jobs: Iterator[Job]) -> None:
         from bigcodec_cli.coding.audio_decoder import AudioDecoder
         from bigcodec_cli.coding.decompress_files import decompress_files

@@ -104,9 +104,9 @@ def command(
 ) -> None:
     """Evaluate models and other codecs on the speech in a folder.
 
-    Codes every audio file to bytes on disk and back, and reports quality (PESQ, STOI, MCD,
-    speaker similarity, ...) and bit rate, with 95 % bootstrap intervals.
-    The metrics need the `eval` extra; those that are not installed are named and left out.
+    Codes every audio file to bytes on disk and back, and reports quality (PESQ, STOI, MCD, speaker
+    similarity, ...) and bit rate, with 95 % bootstrap intervals. The metrics need the `eval` extra;
+    those that are not installed are named and left out.
     """
     outputs = {"html": report, "json": as_json, "csv": as_csv}
     paths = {kind: path for kind, path in outputs.items() if path is not None}
@@ -124,10 +124,10 @@ def command(
     )
     if not folder.is_dir():
         raise CliError(f"{folder}: not a folder")
+    for path in paths.values():
+        if not path.parent.is_dir():
+            raise CliError(f"{path}: its folder does not exist")
     with contextlib.ExitStack() as stack:
-        for path in paths.values():
-            if not path.parent.is_dir():
-                raise CliError(f"{path}: its folder does not exist")
         files = {
             kind: stack.enter_context(atomic_output(path, overwrite=force))
             for kind, path in paths.items()

@@ -70,18 +70,11 @@ def command(
             raise click.UsageError("--format onnx takes a model as it is: no other options")
         _export_graphs(str(run), output)
         return
-    if not run.is_dir():
-        raise CliError(f"{run}: no such folder")
-    if portable:
-        if output.exists():
-            raise CliError(f"{output}: already exists; name a new folder")
-    else:
+    if portable and output.exists():
+        raise CliError(f"{output}: already exists; name a new folder")
+    if not portable:
         refuse_existing(output, force)
-    from bigcodec_models.training.checkpoint import find_checkpoints
-
-    folders = find_checkpoints(run)
-    if not folders:
-        raise CliError(f"{run}: holds no checkpoint of a training run")
+    newest = _newest_folder(run)
     if portable and (best or half or discriminators or name is not None):
         raise click.UsageError(
             "--portable takes everything as it is: no --best, --half, --discriminators or --name"
@@ -90,7 +83,7 @@ def command(
         if portable:
             _export_portable(run, output)
         else:
-            source = run / "best.safetensors" if best else folders[-1] / "ema.safetensors"
+            source = run / "best.safetensors" if best else newest / "ema.safetensors"
             if not source.is_file():
                 raise CliError(f"{run}: has had no validation yet; leave --best out")
             _export_model(source, output, name or run.name, license, half, force)
@@ -98,6 +91,18 @@ def command(
                 _export_discriminators(run, output, half, force)
     except OSError as error:
         raise CliError(f"{output}: cannot be written: {error.strerror}") from error
+
+
+def _newest_folder(run: Path) -> Path:
+    """The newest checkpoint of a run; the folder may be damaged."""
+    from bigcodec_models.training.checkpoint import find_checkpoints
+
+    if not run.is_dir():
+        raise CliError(f"{run}: no such folder")
+    folders = find_checkpoints(run)
+    if not folders:
+        raise CliError(f"{run}: holds no checkpoint of a training run")
+    return folders[-1]
 
 
 def _export_model(

@@ -16,10 +16,10 @@ from bigcodec_cli.commands.completing import complete_models, complete_published
 from bigcodec_cli.console.messages import CliError, note, visible
 from bigcodec_cli.console.tables import print_table
 from bigcodec_cli.files.totals import size_text
+from bigcodec_cli.model_store.names import check_name
 from bigcodec_cli.model_store.store import (
     ModelEntry,
     all_models,
-    check_name,
     default_model,
     find_by_fingerprint,
     find_model,

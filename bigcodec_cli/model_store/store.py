@@ -14,7 +14,6 @@ import functools
 import itertools
 import json
 import os
-import re
 import secrets
 import sys
 import textwrap
@@ -24,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from bigcodec_cli.console.messages import CliError, note
 from bigcodec_cli.console.progress import stderr_columns
+from bigcodec_cli.model_store.names import check_name
 from bigcodec_models.checkpoints.stored import ModelFacts, read_stored_model
 from bigcodec_models.onnx.graph_set import (
     GraphSet,
@@ -32,15 +32,12 @@ from bigcodec_models.onnx.graph_set import (
     read_archive,
     read_folder,
 )
-from bigcodec_models.registry import ALIASES, builtin_models, find_builtin
+from bigcodec_models.registry import builtin_models, find_builtin
 
 if TYPE_CHECKING:
     from bigcodec_models.checkpoints.model_file import LoadedModel
 
 FALLBACK_MODEL = "lite"
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_RESERVED = re.compile(r"lite(-\d+)?", re.IGNORECASE)
-"""Names of present and future shipped models; some file systems ignore the case of names."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -266,23 +263,6 @@ def set_default(name: str) -> None:
         raise CliError(f"{name}: no such model; 'bigcodec models list' shows the models")
     with locked():
         _write_json(home() / "settings.json", {**_settings(), "default": name})
-
-
-def check_name(name: str) -> None:
-    """Refuse names that could be taken for a path, and names of present and future shipped models.
-
-    Raises:
-        CliError: with the reason.
-    """
-    if not _NAME.fullmatch(name):
-        raise CliError(f"{name}: a model name has letters, digits, '.', '_' and '-' only")
-    if find_builtin(name.lower()) is not None or name.lower() in ALIASES:
-        raise CliError(f"{name}: is the name of a built-in model; choose another with --name")
-    if _RESERVED.fullmatch(name):
-        raise CliError(
-            f"{name}: names like lite-5 are reserved for models that come with the program; "
-            "choose another with --name"
-        )
 
 
 def register(name: str, model: LoadedModel, summary: str) -> None:

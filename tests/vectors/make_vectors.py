@@ -15,6 +15,7 @@ sys.path.insert(0, str(HERE.parent / "format"))  # for the toy priors and the ch
 
 from vector_containers import vectors as containers  # type: ignore[import-not-found]  # noqa: E402
 from vector_models import vectors as models  # type: ignore[import-not-found]  # noqa: E402
+from vector_speech import vectors as speech  # type: ignore[import-not-found]  # noqa: E402
 
 README = """\
 # Good, bad and unsupported files
@@ -40,7 +41,7 @@ All tokens and weights are made up, but for `good-shipped-prior-*.bcdc`, which h
 def main(folder: Path) -> None:
     """Write all files."""
     rows = []
-    for name, data, gives, words in (*containers(), *models()):
+    for name, data, gives, words in (*containers(), *speech(), *models()):
         (folder / name).write_bytes(data)
         rows.append(f"| `{name}` | {gives} | {words} |\n")
     (folder / "README.md").write_text(README + "".join(sorted(rows)), encoding="utf-8")

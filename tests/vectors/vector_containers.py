@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import io
-import json
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,7 +26,6 @@ Vector = tuple[str, bytes, str, str]
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
-SHIPPED = sorted((ROOT / "models/bigcodec_models/weights/priors").glob("*.bcdp"))
 GEOMETRY = bcdc.Geometry(hop=16000, codebook_sizes=(300, 5))
 WITH_F0 = bcdc.Geometry(hop=16000, codebook_sizes=(300, 154), f0=True)
 PLAIN = bcdc.Header(fingerprint=MODEL, sample_rate=16000, geometry=GEOMETRY)
@@ -104,6 +102,11 @@ def _good() -> Iterator[Vector]:
         outcome(walk(5, 1)),
         "768 kHz, the most channels at that rate",
     )
+    yield from _good_layouts()
+    yield from _good_coded()
+
+
+def _good_layouts() -> Iterator[Vector]:
     equal = dataclasses.replace(PLAIN, copies=15)
     yield (
         "good-equal-channels.bcdc",
@@ -125,7 +128,6 @@ def _good() -> Iterator[Vector]:
         outcome(walk(1, 5, WITH_F0)),
         "the tokens of the second codebook are F0",
     )
-    yield from _good_coded()
 
 
 def _good_coded() -> Iterator[Vector]:
@@ -141,7 +143,6 @@ def _good_coded() -> Iterator[Vector]:
             outcome(tokens),
             words,
         )
-    yield from _spoken()
     tokens = walk(1, 8)
     header = dataclasses.replace(PLAIN, coder=bcdc.Coder.ADAPTIVE)
     (raw,) = bcdc.Coding(PLAIN, None).encode([tokens])
@@ -151,24 +152,6 @@ def _good_coded() -> Iterator[Vector]:
         outcome(tokens),
         "adaptive, its only block as long as its tokens packed raw, and so packed",
     )
-
-
-def _spoken() -> Iterator[Vector]:
-    """Speech with each of the priors that ship."""
-    for path in SHIPPED:
-        prior = bcdc.read_prior(path.read_bytes())
-        coded = prior.geometry.codebooks > 1
-        mode = "coded" if coded else "predicted"
-        listed = ROOT / f"tests/cli/model_store/golden/speech-{mode}.json"
-        tokens = np.array(json.loads(listed.read_text()), np.int32)[:160].reshape(1, 160, -1)
-        geometry = dataclasses.replace(prior.geometry, f0=coded)
-        header = bcdc.Header(fingerprint=prior.model, sample_rate=16000, geometry=geometry)
-        yield (
-            f"good-shipped-prior-{mode}.bcdc",
-            stored(bcdc.header_for(header, bcdc.Coder.PRIOR, prior), tokens, 32000, prior),
-            outcome(tokens),
-            f"two seconds of examples/speech.flac by lite-5 and a prior that ships, F0 {mode}",
-        )
 
 
 def _base() -> bytes:
