@@ -110,8 +110,6 @@ def command(
     """
     outputs = {"html": report, "json": as_json, "csv": as_csv}
     paths = {kind: path for kind, path in outputs.items() if path is not None}
-    if len(set(paths.values())) < len(paths):
-        raise click.UsageError("--report, --json and --csv must name different files")
     config = EvalConfig(
         models=_check_models(models),
         baselines=baselines,
@@ -124,9 +122,7 @@ def command(
     )
     if not folder.is_dir():
         raise CliError(f"{folder}: not a folder")
-    for path in paths.values():
-        if not path.parent.is_dir():
-            raise CliError(f"{path}: its folder does not exist")
+    _check_outputs(list(paths.values()))
     with contextlib.ExitStack() as stack:
         files = {
             kind: stack.enter_context(atomic_output(path, overwrite=force))
@@ -136,6 +132,14 @@ def command(
         _write(evaluation, files)
     if evaluation.is_incomplete:
         raise click.exceptions.Exit(1)
+
+
+def _check_outputs(paths: list[Path]) -> None:
+    if len(set(paths)) < len(paths):
+        raise click.UsageError("--report, --json and --csv must name different files")
+    for path in paths:
+        if not path.parent.is_dir():
+            raise CliError(f"{path}: its folder does not exist")
 
 
 def _evaluate(folder: Path, by: str, players: int, config: EvalConfig) -> Evaluation:
