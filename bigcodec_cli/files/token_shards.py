@@ -58,6 +58,7 @@ def open_shard(path: Path) -> TokenShard:
         raise CliError(f"{path}: no such file") from None
     except OSError as error:
         raise CliError(f"{path}: cannot be read: {error.strerror}") from error
+    # zipfile raises NotImplementedError for a way of packing that it does not know.
     except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
         raise CliError(f"{path}: not a .npz file: {error}") from error
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 import functools
 import hashlib
@@ -35,21 +36,21 @@ class ModelInfo:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ModelFacts:
+class ModelFacts(abc.ABC):
     """What a model is, whatever reads its tensors."""
 
     config: ModelConfig
     info: ModelInfo
 
     @property
+    @abc.abstractmethod
     def fingerprint(self) -> bytes:
         """That of the tensors, which containers name."""
-        raise NotImplementedError
 
     @property
+    @abc.abstractmethod
     def num_parameters(self) -> int:
         """The number of values of all tensors."""
-        raise NotImplementedError
 
     @functools.cached_property
     def digest(self) -> bytes:
