@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from benchmarks.published import WIDTHS
 from bigcodec_models.config import SAMPLE_RATE
-from bigcodec_models.losses.spectral import mel_filters
+from bigcodec_models.losses.mel_scale import mel_filters
 
 _PUBLISHED_LOSSES = {
     "mel": ("mel_loss",),
@@ -135,7 +135,7 @@ class _MelSpectrogram(nn.Module):
         assert options == {"sample_rate": SAMPLE_RATE, **expected}
         self.hop = hop_length
         self.register_buffer("window", torch.hann_window(n_fft))
-        self.register_buffer("filters", mel_filters(n_fft, n_mels))
+        self.register_buffer("filters", torch.from_numpy(mel_filters(n_fft, n_mels)))
 
     def forward(self, wave: Tensor) -> Tensor:
         size = len(self.window)

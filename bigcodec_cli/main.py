@@ -18,7 +18,7 @@ from types import FrameType
 import click
 
 from bigcodec_cli import __version__
-from bigcodec_cli.console.messages import CliError, error_line
+from bigcodec_cli.console.messages import NEEDS_TORCH, WITH_TORCH, CliError, error_line
 from bigcodec_cli.console.streams import repair_standard_streams
 from bigcodec_cli.files.atomic import discard_all
 from bigcodec_models.errors import ModelsError
@@ -56,8 +56,7 @@ INTERRUPTED = 130
 TERMINATED = 143
 
 
-_WITH_TORCH = ("torch", "safetensors", "numba")
-_LEFT_OUT = (*_WITH_TORCH, "huggingface_hub", "jinja2", "onnxruntime")
+_LEFT_OUT = (*WITH_TORCH, "huggingface_hub", "jinja2", "onnxruntime")
 """Packages that requirements-light.txt leaves out, or of which one of two will do."""
 
 
@@ -146,12 +145,9 @@ def run(arguments: Sequence[str]) -> int:
 
 def _missing(package: str) -> str:
     """What to say where a package is needed that an install without torch leaves out."""
-    if package not in _WITH_TORCH:
-        return f"this needs {package}, which is not installed: pip install {package}"
-    return (
-        "this needs torch, which is not installed: pip install bigcodec-cli (without CUDA after "
-        "pip install torch --index-url https://download.pytorch.org/whl/cpu)"
-    )
+    if package in WITH_TORCH:
+        return NEEDS_TORCH
+    return f"this needs {package}, which is not installed: pip install {package}"
 
 
 def _abandon_stdout() -> None:

@@ -123,6 +123,8 @@ def command(
     if not folder.is_dir():
         raise CliError(f"{folder}: not a folder")
     _check_outputs(list(paths.values()))
+    if report is not None:
+        import jinja2  # noqa: F401  an install without it is to say so before hours of work
     with contextlib.ExitStack() as stack:
         files = {
             kind: stack.enter_context(atomic_output(path, overwrite=force))

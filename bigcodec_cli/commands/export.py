@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bigcodec_cli.console.messages import CliError, note
+from bigcodec_cli.console.messages import WITH_TORCH, CliError, note
 from bigcodec_cli.files.atomic import atomic_folder, atomic_output, refuse_existing
 from bigcodec_cli.model_store.store import model_path, read_stored
 
@@ -171,6 +171,8 @@ def _export_graphs(name: str, output: Path) -> None:
     try:
         from bigcodec_models.onnx.export import export_graphs, write_folder
     except ModuleNotFoundError as error:
+        if error.name in WITH_TORCH:
+            raise
         raise CliError(
             f"--format onnx needs {error.name}: pip install 'bigcodec-cli[onnx]'"
         ) from error

@@ -4,6 +4,13 @@ from __future__ import annotations
 
 import sys
 
+NEEDS_TORCH = (
+    "this needs torch, which is not installed: pip install bigcodec-cli (without CUDA after "
+    "pip install torch --index-url https://download.pytorch.org/whl/cpu)"
+)
+WITH_TORCH = ("torch", "safetensors", "numba")
+"""Packages without which that is said: an install without torch leaves them out."""
+
 
 class CliError(Exception):
     """A command failed; the message is one line that names the cause and the cure."""

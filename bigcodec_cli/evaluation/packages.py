@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib
 import importlib.machinery
 import importlib.util
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+from bigcodec_cli.console.messages import NEEDS_TORCH, WITH_TORCH
 
 
 class MissingError(Exception):
@@ -61,6 +64,21 @@ def install_hint(extra: str) -> str:
 
 def _not_installed(package: str, extra: str) -> MissingError:
     return MissingError(f"{package} is not installed ({install_hint(extra)})", package, extra)
+
+
+@contextlib.contextmanager
+def using_torch() -> Iterator[None]:
+    """Around imports of what needs torch.
+
+    Raises:
+        MissingError: torch is not installed.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name not in WITH_TORCH:
+            raise
+        raise MissingError(NEEDS_TORCH) from error
 
 
 def load_package(name: str, extra: str = "eval") -> Any:

@@ -15,8 +15,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
-import torch
-
 import bcdc
 from bigcodec_cli import __version__
 from bigcodec_cli.console.messages import CliError
@@ -194,7 +192,7 @@ def _worker_pool(config: EvalConfig) -> Iterator[_WorkerPool]:
         worker = Worker(config)
         yield _WorkerPool(lambda: (worker.codecs, worker.missing), lambda clips: map(worker, clips))
         return
-    # spawn: forked children of a process that has run torch may hang
+    # spawn: forked children of a process that has run torch may hang, and have loaded it already
     context = multiprocessing.get_context("spawn")
     threads = max(1, (os.cpu_count() or 1) // config.jobs)
     executor = concurrent.futures.ProcessPoolExecutor(
@@ -234,8 +232,7 @@ _worker: Worker | Exception = RuntimeError("no worker was started")
 def _start_worker(config: EvalConfig, threads: int) -> None:
     """Load the codecs in a new process; an error is kept until work is asked for."""
     global _worker
-    torch.set_num_threads(threads)
-    os.environ["OMP_NUM_THREADS"] = str(threads)  # for ONNX Runtime
+    os.environ["OMP_NUM_THREADS"] = str(threads)  # torch and ONNX Runtime, not loaded yet, obey
     try:
         _worker = Worker(config)
     except (CliError, ModelsError, BaselineError) as error:

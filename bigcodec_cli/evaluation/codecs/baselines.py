@@ -5,6 +5,7 @@ from __future__ import annotations
 from bigcodec_cli.evaluation.codecs.base import CodecUnderTest
 from bigcodec_cli.evaluation.codecs.programs import Codec2, Opus
 from bigcodec_cli.evaluation.config import BaselineName
+from bigcodec_cli.evaluation.packages import using_torch
 
 
 def load_baseline(name: BaselineName) -> CodecUnderTest:
@@ -18,6 +19,7 @@ def load_baseline(name: BaselineName) -> CodecUnderTest:
         return Opus(name)
     if name.codec == "codec2":
         return Codec2(name)
-    from bigcodec_cli.evaluation.codecs.neural import Dac, Encodec
+    with using_torch():
+        from bigcodec_cli.evaluation.codecs.neural import Dac, Encodec
 
     return Encodec(name) if name.codec == "encodec" else Dac(name)

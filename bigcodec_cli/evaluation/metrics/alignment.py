@@ -11,7 +11,7 @@ import numpy.typing as npt
 from bigcodec_cli.evaluation.metrics.waveform import fit
 from bigcodec_models.arrays import Wave
 from bigcodec_models.config import SAMPLE_RATE
-from bigcodec_models.losses.spectral import mel_filters
+from bigcodec_models.losses.mel_scale import mel_filters
 
 _HOP = SAMPLE_RATE // 1000
 _WINDOW = 512
@@ -64,7 +64,7 @@ def _levels(wave: _Array) -> _Array:
 
 @functools.cache
 def _filters() -> _Array:
-    return mel_filters(_WINDOW, _BANDS).numpy().astype(np.float64)
+    return mel_filters(_WINDOW, _BANDS).astype(np.float64)
 
 
 def _correlation(first: _Array, second: _Array, limit: int) -> tuple[npt.NDArray[np.intp], _Array]:

@@ -9,20 +9,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
-
 from bigcodec_cli.evaluation.metrics.definitions import WITH_RECOGNIZER, WITHOUT_ORIGINAL
-from bigcodec_cli.evaluation.metrics.distillmos import DistillMos
 from bigcodec_cli.evaluation.metrics.mcd import CepstralDistortion
-from bigcodec_cli.evaluation.metrics.speaker_similarity import (
-    ResemblyzerSimilarity,
-    WavlmSimilarity,
-)
 from bigcodec_cli.evaluation.metrics.word_errors import WordErrors
-from bigcodec_cli.evaluation.packages import Missing, MissingError, load_package
+from bigcodec_cli.evaluation.packages import (
+    Missing,
+    MissingError,
+    load_package,
+    using_torch,
+)
 from bigcodec_models.arrays import Wave
 from bigcodec_models.config import SAMPLE_RATE
-from bigcodec_models.losses.spectral import PAPER_WINDOWS, MultiScaleMelLoss
 from bigcodec_models.training.speech_metrics import pesq, stoi
 
 MetricFunction = Callable[[Wave, Wave], float]
@@ -81,6 +78,10 @@ def _load_stoi(extended: bool) -> MetricFunction:
 
 
 def _load_mel() -> MetricFunction:
+    with using_torch():
+        import torch
+
+        from bigcodec_models.losses.spectral import PAPER_WINDOWS, MultiScaleMelLoss
     loss = MultiScaleMelLoss()
 
     def metric(original: Wave, restored: Wave) -> float:
@@ -91,6 +92,19 @@ def _load_mel() -> MetricFunction:
             return float(loss(*waves))
 
     return metric
+
+
+def _load_similarity(kind: Literal["ResemblyzerSimilarity", "WavlmSimilarity"]) -> MetricFunction:
+    with using_torch():
+        from bigcodec_cli.evaluation.metrics import speaker_similarity
+    metric: MetricFunction = getattr(speaker_similarity, kind)()
+    return metric
+
+
+def _load_distillmos() -> MetricFunction:
+    with using_torch():
+        from bigcodec_cli.evaluation.metrics.distillmos import DistillMos
+    return DistillMos()
 
 
 def _load_dnsmos() -> MetricFunction:
@@ -110,11 +124,11 @@ _LOADERS: dict[str, Callable[[], MetricFunction]] = {
     "stoi": lambda: _load_stoi(False),
     "estoi": lambda: _load_stoi(True),
     "mcd": CepstralDistortion,
-    "sim": ResemblyzerSimilarity,
-    "sim_wavlm": WavlmSimilarity,
+    "sim": lambda: _load_similarity("ResemblyzerSimilarity"),
+    "sim_wavlm": lambda: _load_similarity("WavlmSimilarity"),
     "mel": _load_mel,
     "dnsmos": _load_dnsmos,
-    "distillmos": DistillMos,
+    "distillmos": _load_distillmos,
 }
 
 

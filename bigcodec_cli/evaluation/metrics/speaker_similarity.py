@@ -14,7 +14,7 @@ from bigcodec_cli.evaluation.local_models import load_local, load_local_processo
 from bigcodec_cli.evaluation.packages import MissingError, package_folder
 from bigcodec_models.arrays import Wave
 from bigcodec_models.config import SAMPLE_RATE
-from bigcodec_models.losses.spectral import mel_filters
+from bigcodec_models.losses.mel_scale import mel_filters
 
 WAVLM = "microsoft/wavlm-base-plus-sv"
 
@@ -74,7 +74,7 @@ class _VoiceEncoder(nn.Module):
         super().__init__()
         self.lstm = nn.LSTM(_BANDS, 256, 3, batch_first=True)
         self.linear = nn.Linear(256, 256)
-        self._filters = mel_filters(_WINDOW, _BANDS)
+        self._filters = torch.from_numpy(mel_filters(_WINDOW, _BANDS))
         self._window = torch.hann_window(_WINDOW)
 
     def spectrogram(self, wave: Tensor) -> Tensor:

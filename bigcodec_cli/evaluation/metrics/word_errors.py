@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bigcodec_cli.evaluation.packages import MissingError, load_package
+from bigcodec_cli.evaluation.packages import MissingError, load_package, using_torch
 from bigcodec_models.arrays import Wave
 from bigcodec_models.config import SAMPLE_RATE
 
@@ -63,6 +63,8 @@ class WordErrors:
 
 
 def _transformers(folder: Path) -> Recognizer:
+    with using_torch():
+        import torch  # noqa: F401  transformers says less clearly that it is missing
     transformers = load_package("transformers", _EXTRA)
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
-import numpy as np
-import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from bigcodec_models.config import SAMPLE_RATE
+from bigcodec_models.losses.mel_scale import mel_filters
 
 PAPER_WINDOWS = (32, 64, 128, 256, 512, 1024, 2048)
 STFT_WINDOWS = (160, 400, 800)
@@ -27,31 +25,6 @@ _LOUDNESS_EXPONENT = 0.3
 (arXiv 2009.12286)."""
 
 
-def hertz_to_mel(hertz: float) -> float:
-    """The mel scale of Slaney: linear to 1 kHz, logarithmic above (Auditory Toolbox, 1998)."""
-    if hertz < 1000:
-        return hertz * 3 / 200
-    return 15 + 27 * math.log(hertz / 1000) / math.log(6.4)
-
-
-def mel_to_hertz(mel: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Inverse of `hertz_to_mel`, elementwise, for any shape."""
-    log_part = 1000 * np.exp((mel - 15) * math.log(6.4) / 27)
-    return cast(npt.NDArray[np.float64], np.where(mel < 15, mel * 200 / 3, log_part))
-
-
-def mel_filters(n_fft: int, n_mels: int) -> Tensor:
-    """Triangular mel filters with Slaney's area normalization: (n_fft/2 + 1, n_mels)."""
-    nyquist = SAMPLE_RATE / 2
-    frequencies = np.linspace(0, nyquist, n_fft // 2 + 1)[:, None]
-    edges = mel_to_hertz(np.linspace(0, hertz_to_mel(nyquist), n_mels + 2))
-    low, centre, high = edges[:-2], edges[1:-1], edges[2:]
-    rising = (frequencies - low) / (centre - low)
-    falling = (high - frequencies) / (high - centre)
-    triangles = np.maximum(0, np.minimum(rising, falling)) * 2 / (high - low)
-    return torch.from_numpy(triangles).float()
-
-
 class MelSpectrogram(nn.Module):
     """Mel magnitudes (power 1), centered frames, hop a quarter window: (B, N) to (B, F, n_mels)."""
 
@@ -62,7 +35,9 @@ class MelSpectrogram(nn.Module):
         super().__init__()
         self.n_fft = n_fft
         self.register_buffer("window", torch.hann_window(n_fft), persistent=False)
-        self.register_buffer("filters", mel_filters(n_fft, n_mels), persistent=False)
+        self.register_buffer(
+            "filters", torch.from_numpy(mel_filters(n_fft, n_mels)), persistent=False
+        )
 
     def forward(self, wave: Tensor) -> Tensor:
         """(B, N) to (B, F, n_mels)."""
