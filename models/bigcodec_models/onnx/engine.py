@@ -16,7 +16,7 @@ from bigcodec_models.layers.recurrence import Recurrence, SequenceState
 from bigcodec_models.layers.state_reset import StreamState, excitation_phases
 from bigcodec_models.onnx.f0_tracker import track_f0
 from bigcodec_models.onnx.graph_set import GraphSet
-from bigcodec_models.onnx.sessions import Sessions
+from bigcodec_models.onnx.sessions import Sessions, return_free_memory
 from bigcodec_models.onnx.transforms import (
     excitation_spectra,
     log_spectra,
@@ -138,8 +138,12 @@ class OnnxEngine:
             for part in self._sessions.run("decoder_post", hidden[:, :width])
         )
         if config.harmonics:
+            # Not in place: numpy rounds products of complex numbers in another way there.
             spectra = spectra + filters[0] * excitation_spectra(hidden[0, width:], config)
-        return overlap_add(spectra, config)[None, None]
+        wave = overlap_add(spectra, config)[None, None]
+        del spectra, filters
+        return_free_memory()
+        return wave
 
     def _sequence(self, name: str) -> Recurrence | None:
         return _Sequence(name, self._sessions, self._empty_state(name)) if self._has(name) else None

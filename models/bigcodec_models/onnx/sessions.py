@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
+import functools
 import os
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -58,6 +61,24 @@ class Sessions:
         return onnxruntime.InferenceSession(
             self._graphs.graphs[name], options, providers=["CPUExecutionProvider"]
         )
+
+
+def return_free_memory() -> None:
+    """Give back to the system what the C library keeps of freed memory, where it can.
+
+    What stays in use lies scattered over its heap, which grows with each window of a long file.
+    """
+    _trim()(0)
+
+
+@functools.cache
+def _trim() -> Callable[[int], object]:
+    """`malloc_trim` of glibc, or where that is not the C library a function that does nothing."""
+    try:
+        trim: Callable[[int], object] = ctypes.CDLL(None).malloc_trim
+    except (AttributeError, OSError, TypeError):  # TypeError: Windows
+        return lambda _: None
+    return trim
 
 
 def _threads() -> int:

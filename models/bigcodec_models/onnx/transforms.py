@@ -28,6 +28,8 @@ Complex = npt.NDArray[Any]
 
 _LOG_FLOOR = np.float32(1e-5)
 _LEAST_WINDOWS = np.float32(1e-4)
+_FRAMES_AT_ONCE = 256
+"""Frames whose windowed samples are in memory, and in the cache of a processor, at once."""
 
 
 def log_spectra(wave: Wave, config: LiteConfig) -> Floats:
@@ -70,8 +72,9 @@ def excitation_spectra(excitation: Floats, config: LiteConfig) -> Complex:
     that a harmonic has a peak of 1. There are F = T * subframes frames."""
     size, step = config.n_fft // config.subframes, config.hop // config.subframes
     window = hann_window(size)
-    frames = _frames(_harmonics(excitation[0], excitation[1], config.hop), size, step) * window
-    spectra: Complex = _rfft(frames) / (window.sum() / np.float32(2))
+    frames = _frames(_harmonics(excitation[0], excitation[1], config.hop), size, step)
+    spectra = _rfft(frames, window)
+    spectra /= window.sum() / np.float32(2)
     return spectra
 
 
@@ -83,7 +86,8 @@ def overlap_add(spectra: Complex, config: LiteConfig) -> Wave:
     inverse = np.fft.irfft(spectra, size, axis=-1).astype(np.float32, copy=False)
     squares = _sum_shifted(np.broadcast_to(window * window, inverse.shape), size, step)
     squares = np.maximum(squares, _LEAST_WINDOWS)
-    wave: Wave = np.divide(_sum_shifted(inverse * window, size, step), squares, dtype=np.float32)
+    inverse *= window
+    wave: Wave = np.divide(_sum_shifted(inverse, size, step), squares, dtype=np.float32)
     return wave
 
 
@@ -96,13 +100,18 @@ def hann_window(size: int) -> Floats:
 
 
 def _log_magnitudes(wave: Wave, size: int, step: int) -> Floats:
-    magnitudes = np.abs(_rfft(_frames(wave, size, step) * hann_window(size)))
+    magnitudes = np.abs(_rfft(_frames(wave, size, step), hann_window(size)))
     return np.log(np.maximum(magnitudes, _LOG_FLOOR))
 
 
-def _rfft(frames: Floats) -> Complex:
-    # Before version 2, numpy transforms in double precision.
-    return np.fft.rfft(frames, axis=-1).astype(np.complex64, copy=False)
+def _rfft(frames: Floats, window: Floats) -> Complex:
+    """Spectra (F, size / 2 + 1) of frames (F, size), which are multiplied with the window."""
+    # complex64 also of numpy before version 2, which transforms in double precision
+    spectra = np.empty((len(frames), frames.shape[1] // 2 + 1), np.complex64)
+    for start in range(0, len(frames), _FRAMES_AT_ONCE):
+        rows = slice(start, start + _FRAMES_AT_ONCE)
+        spectra[rows] = np.fft.rfft(frames[rows] * window, axis=-1)
+    return spectra
 
 
 def _frames(wave: Wave, size: int, step: int) -> Floats:
