@@ -44,6 +44,13 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Write a folder from which 'train --init' continues on another machine.",
 )
+@click.option(
+    "--precision",
+    type=click.Choice(["float32", "float16", "int8"]),
+    default="float32",
+    show_default=True,
+    help="Of weights in graphs: as the model has them, in half precision, or in 8-bit integers.",
+)
 @click.option("-f", "--force", is_flag=True, help="Overwrite an existing file.")
 def command(
     run: Path,
@@ -55,6 +62,7 @@ def command(
     half: bool,
     discriminators: bool,
     portable: bool,
+    precision: str,
     force: bool,
 ) -> None:
     """Write a model file from a training run: the averaged weights of its newest checkpoint.
@@ -67,9 +75,11 @@ def command(
     """
     if form == "onnx":
         if portable or best or half or name is not None:
-            raise click.UsageError("--format onnx takes a model as it is: no other options")
-        _export_graphs(str(run), output)
+            raise click.UsageError("--format onnx takes a model as it is: only --precision")
+        _export_graphs(str(run), output, precision)
         return
+    if precision != "float32":
+        raise click.UsageError("--precision is for --format onnx; model files have --half")
     if portable and output.exists():
         raise CliError(f"{output}: already exists; name a new folder")
     if not portable:
@@ -165,7 +175,7 @@ def _export_portable(run: Path, output: Path) -> None:
     note(f"{output}: {len(files)} files, {size:.1f} MiB, step {checkpoint.step}")
 
 
-def _export_graphs(name: str, output: Path) -> None:
+def _export_graphs(name: str, output: Path, precision: str) -> None:
     if output.exists():
         raise CliError(f"{output}: already exists; name a new folder")
     try:
@@ -180,9 +190,11 @@ def _export_graphs(name: str, output: Path) -> None:
     from bigcodec_models.onnx.verification import compare_with_torch
 
     model, path = read_stored(name), model_path(name)
-    graphs = export_graphs(model, path if path.suffix == ".safetensors" else None)
+    graphs = export_graphs(model, path if path.suffix == ".safetensors" else None, precision)
     result = compare_with_torch(
-        model.config, lambda f0: (Codec(model, f0=f0), Codec(graphs, f0=f0))
+        model.config,
+        lambda f0: (Codec(model, f0=f0), Codec(graphs, f0=f0)),
+        precision=precision,
     )
     try:
         with atomic_folder(output) as temporary:

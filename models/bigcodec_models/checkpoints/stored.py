@@ -23,7 +23,8 @@ FORMAT = "bigcodec-model 1"
 _MAX_HEADER_BYTES = 16 << 20
 _MAX_MESSAGE = 300
 _MAX_NESTING = 20
-_TYPES = {"F32": ("float32", 4), "F16": ("float16", 2), "BF16": ("bfloat16", 2)}
+TYPES = {"F32": ("float32", 4), "F16": ("float16", 2), "BF16": ("bfloat16", 2)}
+"""The types of tensors in a model file, as it names them: their names here, and bytes a value."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -159,15 +160,17 @@ def header_size(start: bytes) -> int:
     return size
 
 
-def stored_tensors(header: Mapping[str, Any], content: bytes) -> dict[str, StoredTensor]:
-    """The tensors that a header, without its metadata, declares.
+def stored_tensors(
+    header: Mapping[str, Any], content: bytes, types: Mapping[str, tuple[str, int]] = TYPES
+) -> dict[str, StoredTensor]:
+    """The tensors that a header, without its metadata, declares; `types` are those allowed.
 
     Raises:
         ValueError, KeyError, TypeError: one lies outside of the file, or is of another kind.
     """
     base, tensors = 8 + header_size(content[:8]), {}
     for name, row in header.items():
-        dtype, size = _TYPES[row["dtype"]]
+        dtype, size = types[row["dtype"]]
         shape = tuple(int(n) for n in row["shape"])
         start, stop = (base + int(offset) for offset in row["data_offsets"])
         inside = base <= start <= stop <= len(content)

@@ -2,19 +2,20 @@
 
 The graphs read their weights by offset from a safetensors file: the model file itself where that
 holds them as they are, or else one of their own, such as the published models need, whose weight
-norm is folded.
+norm is folded, and weights that are rounded.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import json
 import logging
 import re
 import warnings
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,10 @@ import onnx
 import safetensors.torch
 import torch
 
+from bigcodec_models.architectures.network import CodecNetwork
 from bigcodec_models.checkpoints.model_file import LoadedModel, build_network
 from bigcodec_models.checkpoints.stored import (
+    TYPES,
     StoredTensor,
     read_stored_model,
     shortened,
@@ -38,6 +41,7 @@ from bigcodec_models.inference.chunking import CHUNK_FRAMES, chunks_a_window
 from bigcodec_models.inference.receptive_field import receptive_fields
 from bigcodec_models.layers.weight_norm import fold_weight_norm
 from bigcodec_models.onnx.graph_set import DESCRIPTION, FORMAT, WEIGHTS, GraphSet
+from bigcodec_models.onnx.quantization import with_integer_products
 from bigcodec_models.onnx.stages import Stage, stages_of
 
 OPSET = 20
@@ -48,31 +52,49 @@ _TYPES = {
     "float32": onnx.TensorProto.FLOAT,
     "float16": onnx.TensorProto.FLOAT16,
     "bfloat16": onnx.TensorProto.BFLOAT16,
+    "int8": onnx.TensorProto.INT8,
 }
 
 
-def export_graphs(model: LoadedModel, path: Path | None = None) -> GraphSet:
+def export_graphs(
+    model: LoadedModel, path: Path | None = None, precision: str = "float32"
+) -> GraphSet:
     """The graphs of a model. `path` is that of its model file, if it has one.
+
+    `precision` "float16" rounds weights to half precision, and "int8" those of large matrix
+    products to 7 bits and a sign, of a lite model's encoder and decoder.
 
     Raises:
         ModelFileError: the file cannot be read.
-        ModelsError: torch cannot write a stage as a graph.
+        ModelsError: torch cannot write a stage as a graph, or "int8" of a published model.
     """
+    is_lite = isinstance(model.config, LiteConfig)
+    if precision == "int8" and not is_lite:
+        raise ModelsError(
+            "int8 graphs are written of lite models only: others consist of convolutions"
+        )
     network = build_network(model).requires_grad_(False)
     fold_weight_norm(network)
-    if path is not None and isinstance(model.config, LiteConfig):
+    if precision == "float16":
+        _round_to_half(network)
+    stages = {name: _graph_of(name, stage) for name, stage in stages_of(network).items()}
+    if path is not None and is_lite and precision != "float16":
         content = read_stored_model(path).content
     else:
+        dtype = torch.float16 if precision == "float16" else torch.float32
         state = network.state_dict()
-        content = safetensors.torch.save({name: t.contiguous() for name, t in state.items()})
-    header = tensors_header(content)
-    header.pop("__metadata__", None)
-    weights = _Weights(content, stored_tensors(header, content))
-    graphs: dict[str, bytes] = {}
-    for name, stage in stages_of(network).items():
-        graph = _graph_of(name, stage)
+        content = safetensors.torch.save({n: t.to(dtype).contiguous() for n, t in state.items()})
+    if precision == "int8":
+        stages |= {
+            name: _plain(with_integer_products(graph))
+            for name, graph in stages.items()
+            if name != "quantizer"  # it compares, and is fast
+        }
+        content = _with_integers(content, stages.values())
+    weights = _Weights(content)
+    for graph in stages.values():
         weights.take_out_of(graph)
-        graphs[name] = graph.SerializeToString(deterministic=True)
+    graphs = {name: g.SerializeToString(deterministic=True) for name, g in stages.items()}
     return GraphSet(
         config=model.config,
         info=model.info,
@@ -80,7 +102,30 @@ def export_graphs(model: LoadedModel, path: Path | None = None) -> GraphSet:
         num_parameters=model.num_parameters,
         graphs=graphs,
         weights=content,
+        precision=precision,
     )
+
+
+def _round_to_half(network: CodecNetwork) -> None:
+    for tensor in network.state_dict().values():
+        tensor.copy_(tensor.half())
+
+
+def _with_integers(content: bytes, graphs: Iterable[onnx.ModelProto]) -> bytes:
+    """A safetensors file with those tensors of another that graphs still need, as they are stored
+    there, and with their integer weights, each once."""
+    weights, names = _Weights(content), set[str | None]()
+    integers: dict[str, npt.NDArray[np.int8]] = {}
+    for constant in itertools.chain.from_iterable(graph.graph.initializer for graph in graphs):
+        values = onnx.numpy_helper.to_array(constant)
+        if values.dtype == np.int8 and values.nbytes >= _LEAST_BYTES:
+            if not any(np.array_equal(values, other) for other in integers.values()):
+                integers[f"integers.{len(integers)}"] = values
+        else:
+            names.add(weights.name_of(constant.name, values))
+    stored = safetensors.torch.load(content)
+    kept = {name: tensor for name, tensor in stored.items() if name in names}
+    return safetensors.torch.save(kept | {n: torch.tensor(v) for n, v in integers.items()})
 
 
 def write_folder(graphs: GraphSet, folder: Path) -> None:
@@ -120,6 +165,7 @@ def _description(graphs: GraphSet) -> dict[str, Any]:
         "license": graphs.info.license,
         "fingerprint": graphs.fingerprint.hex(),
         "parameters": graphs.num_parameters,
+        "precision": graphs.precision,
         "config": config_to_dict(config),
         "weights_sha256": hashlib.sha256(graphs.weights).hexdigest(),
         "window": {
@@ -221,9 +267,11 @@ def _frames_of(size: str, names: dict[str, str]) -> str:
 class _Weights:
     """A safetensors file, whose tensors graphs are to read in place of copies of their own."""
 
-    def __init__(self, content: bytes, tensors: Mapping[str, StoredTensor]) -> None:
-        self._tensors = tensors
-        self._values = {name: _values(content, tensor) for name, tensor in tensors.items()}
+    def __init__(self, content: bytes) -> None:
+        header = tensors_header(content)
+        header.pop("__metadata__", None)
+        self._tensors = stored_tensors(header, content, {**TYPES, "I8": ("int8", 1)})
+        self._values = {name: _values(content, tensor) for name, tensor in self._tensors.items()}
 
     def take_out_of(self, model: onnx.ModelProto) -> None:
         """Replace the constants of a graph that are tensors of the file, in place."""
@@ -232,7 +280,7 @@ class _Weights:
         used: set[str] = set()
         for constant in model.graph.initializer:
             values = onnx.numpy_helper.to_array(constant)
-            name = self._name_of(constant.name, values)
+            name = self.name_of(constant.name, values)
             if name is None:
                 kept.append(constant)
                 continue
@@ -247,14 +295,14 @@ class _Weights:
         del model.graph.node[:]
         model.graph.node.extend([*nodes, *rest])
 
-    def _name_of(self, name: str, values: npt.NDArray[Any]) -> str | None:
+    def name_of(self, name: str, values: npt.NDArray[Any]) -> str | None:
         """The tensor of the file that has some values, in its shape, transposed or reshaped."""
-        if values.nbytes < _LEAST_BYTES or values.dtype != np.float32:
+        if values.nbytes < _LEAST_BYTES or values.dtype not in (np.float32, np.int8):
             return None
         flat = values.reshape(-1)
         for other in (name, *self._values):
             stored = self._values.get(other)
-            if stored is None or stored.size != values.size:
+            if stored is None or stored.size != values.size or stored.dtype != values.dtype:
                 continue
             if np.array_equal(stored.reshape(-1), flat) or _is_transposed(values, stored):
                 return other
@@ -284,7 +332,7 @@ class _Weights:
         they need."""
         stored, source = self._values[name], _stored_name(name)
         nodes: list[onnx.NodeProto] = []
-        if self._tensors[name].dtype != "float32":
+        if self._tensors[name].dtype in ("float16", "bfloat16"):
             wide = f"{result}.float32"
             to = onnx.TensorProto.FLOAT
             nodes.append(onnx.helper.make_node("Cast", [source], [wide], f"{result}.cast", to=to))
@@ -312,9 +360,11 @@ def _stored_name(name: str) -> str:
     return f"stored:{name}"
 
 
-def _values(content: bytes, tensor: StoredTensor) -> npt.NDArray[np.float32]:
+def _values(content: bytes, tensor: StoredTensor) -> npt.NDArray[Any]:
+    """The values of a tensor, float32 or int8."""
     data = memoryview(content)[tensor.start : tensor.stop]
     if tensor.dtype == "bfloat16":
         wide = np.frombuffer(data, np.uint16).astype(np.uint32) << 16
         return wide.view(np.float32).reshape(tensor.shape)
-    return np.frombuffer(data, tensor.dtype).astype(np.float32).reshape(tensor.shape)
+    values = np.frombuffer(data, tensor.dtype).reshape(tensor.shape)
+    return values if tensor.dtype == "int8" else values.astype(np.float32)

@@ -39,12 +39,17 @@ STAGES = (
 """Every stage, in the order of a signal; docs/onnx.md has their inputs and outputs. A model has
 `decoder_pre` for tokens without F0, `decoder_pre_f0` for tokens with F0, and both if it knows both
 modes. It has no graph for a sequence layer without state, or for a stage that changes nothing."""
+PRECISIONS = ("float32", "float16", "int8")
 _MAX_GRAPH_BYTES = 16 << 20
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class GraphSet:
-    """A model as graphs: those of its stages as bytes, by name, and the weights they read from."""
+    """A model as graphs: those of its stages as bytes, by name, and the weights they read from.
+
+    `precision`, one of `PRECISIONS`, says how these were rounded. The fingerprint is that of the
+    model in every case: tokens mean the same.
+    """
 
     config: ModelConfig
     info: ModelInfo
@@ -52,6 +57,7 @@ class GraphSet:
     num_parameters: int
     graphs: Mapping[str, bytes]
     weights: bytes
+    precision: str = "float32"
 
 
 def read_folder(folder: Path) -> GraphSet:
@@ -72,6 +78,7 @@ def read_folder(folder: Path) -> GraphSet:
             num_parameters=int(facts["parameters"]),
             graphs=_graphs(facts, lambda name: (folder / name).read_bytes()),
             weights=weights,
+            precision=str(facts.get("precision", "float32")),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelFileError(
