@@ -23,6 +23,7 @@ from bigcodec_cli.evaluation.config import (
     with_recognizer,
 )
 from bigcodec_cli.files.atomic import atomic_output
+from bigcodec_cli.files.inputs import require_audio_folders
 from bigcodec_cli.model_store.store import default_model, model_path
 
 if TYPE_CHECKING:
@@ -120,8 +121,7 @@ def command(
         f0=f0,
         recognizer=recognizer,
     )
-    if not folder.is_dir():
-        raise CliError(f"{folder}: not a folder")
+    require_audio_folders([folder])
     _check_outputs(list(paths.values()))
     with contextlib.ExitStack() as stack:
         files = {

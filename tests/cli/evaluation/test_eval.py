@@ -192,7 +192,7 @@ NEWEST = builtin_models()[-1].name
         (("clips", "--json", "none/a.json"), 1, "none/a.json: its folder does not exist"),
         (("clips", "--json", "there.json"), 1, "there.json: already exists; use -f"),
         (("clips", "--model", "nothing"), 1, "nothing: no such model or file"),
-        (("nowhere",), 1, "nowhere: not a folder"),
+        (("nowhere",), 1, "nowhere: no such folder"),
     ],
 )
 def test_wrong_usage_is_refused_before_any_work(
