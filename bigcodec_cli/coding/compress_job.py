@@ -31,7 +31,8 @@ OpenRecording = Callable[[Job, contextlib.ExitStack, Reporter], Recording]
 class CompressJob(FileJob):
     """A task of the scheduler that ends as a container; see `scheduler.Task`.
 
-    `codec`, and its name `model`, are None where tokens come from a file.
+    `codec`, and its name `model`, are None where tokens come from a file. With `hold` several
+    blocks of a file are coded together, which is faster.
 
     Raises:
         CliError: the input cannot be read, or the output not be made.
@@ -49,6 +50,7 @@ class CompressJob(FileJob):
         coder: bcdc.Coder | None = None,
         find_prior: Callable[[bcdc.Header], bcdc.Prior | None],
         verify: bool = True,
+        hold: bool = True,
     ) -> None:
         super().__init__(job, outputs, reporter)
         self.codec, self._model, self._verify = codec, model, verify
@@ -61,7 +63,9 @@ class CompressJob(FileJob):
             self._out = self.create_binary()
             bar = reporter.seconds_bar(job, recording.seconds or 0)
             progress = self.stack.enter_context(bar)
-            self._compressor = Compressor(recording, self._out, coder, self._prior, progress)
+            self._compressor = Compressor(
+                recording, self._out, coder, self._prior, progress, hold
+            )
             for channel, tokens in enumerate([] if recording.tokens is None else recording.tokens):
                 self._compressor.take(channel, tokens)
 

@@ -21,6 +21,7 @@ class Compressor:
     """Codes one recording into a container, channel by channel but all at the same pace.
 
     The tokens of `recording.sources` come in by `take`. Memory does not grow with the length.
+    Without `hold` every block is written as soon as it is full.
 
     Raises:
         ValueError: a coder needs a prior that was not given.
@@ -33,13 +34,14 @@ class Compressor:
         coder: bcdc.Coder | None = None,
         prior: bcdc.Prior | None = None,
         progress: Advance = lambda _: None,
+        hold: bool = True,
     ) -> None:
         self._recording, self._progress = recording, progress
         self.header = bcdc.header_for(recording.header, coder, prior)
         self.digest = TokenDigest(self.header.channels)
         by_network = self.header.coder is bcdc.Coder.PRIOR
-        hold = _HELD_BLOCKS if by_network and recording.seconds is not None else 1
-        self.writer = bcdc.Writer(out, self.header, prior, hold)
+        hold = hold and by_network and recording.seconds is not None
+        self.writer = bcdc.Writer(out, self.header, prior, _HELD_BLOCKS if hold else 1)
         self._joiner = ChannelJoiner(self.header.channels)
 
     @property

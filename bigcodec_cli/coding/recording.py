@@ -45,10 +45,12 @@ def recording_of_audio(
     geometry: bcdc.Geometry,
     downmix: bool = False,
     equal: bool = False,
+    window: int | None = None,
 ) -> Recording:
     """A recording of an audio file, for a model by fingerprint and the geometry of its tokens.
 
-    With `equal` all channels are known to be equal, and one is coded for all.
+    With `equal` all channels are known to be equal, and one is coded for all. `window` is how many
+    seconds are resampled at a time, if not as many as usual.
 
     Raises:
         ValueError: more channels or a higher rate than a container can hold, or tags too long.
@@ -70,7 +72,9 @@ def recording_of_audio(
         blocks = _first_channel(counted, audio.name)
     return Recording(
         header=header,
-        sources=split_channels(resample_stream(blocks, audio.rate, bcdc.MODEL_RATE), channels),
+        sources=split_channels(
+            resample_stream(blocks, audio.rate, bcdc.MODEL_RATE, window=window), channels
+        ),
         samples=lambda: counted.samples,
         seconds=audio.seconds,
         fault=audio.fault,
