@@ -1,4 +1,4 @@
-"""Draws quality over bit rate of the codecs in results of `bigcodec eval --json`, and prints a table.
+"""Draws quality over bit rate from results of `bigcodec eval --json`, and prints them as a table.
 
     python scripts/draw_codecs.py RESULTS.json [--out docs/comparison.svg]
 

@@ -63,9 +63,7 @@ class CompressJob(FileJob):
             self._out = self.create_binary()
             bar = reporter.seconds_bar(job, recording.seconds or 0)
             progress = self.stack.enter_context(bar)
-            self._compressor = Compressor(
-                recording, self._out, coder, self._prior, progress, hold
-            )
+            self._compressor = Compressor(recording, self._out, coder, self._prior, progress, hold)
             for channel, tokens in enumerate([] if recording.tokens is None else recording.tokens):
                 self._compressor.take(channel, tokens)
 

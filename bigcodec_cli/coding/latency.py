@@ -15,11 +15,8 @@ RESAMPLING_SECONDS = 1
 
 
 def coder_within(seconds: float, codec: Codec) -> str:
-    """The coder for --coder auto: its blocks are short, unless there is time for long ones and for
-    all the lookahead that the model has."""
-    unit = geometry_of(codec).block_frames
-    long = unit * bcdc.Coder.PRIOR.block_units + codec.lookahead(unit)[1]
-    return "auto" if _frames(seconds, codec) >= long else "raw"
+    """The coder for --coder auto: the usual one if there is time for its long blocks."""
+    return "auto" if _left(seconds, codec, "auto") >= 0 else "raw"
 
 
 def grid_within(seconds: float, codec: Codec, coder: str) -> FineGrid:
@@ -28,15 +25,16 @@ def grid_within(seconds: float, codec: Codec, coder: str) -> FineGrid:
     Raises:
         CliError: the blocks of the coder are longer, or the model looks ahead further.
     """
-    unit = geometry_of(codec).block_frames
-    units = 1 if coder == "raw" else bcdc.Coder.PRIOR.block_units
-    block, (least, _) = unit * units, codec.lookahead(unit)
-    left = _frames(seconds, codec) - block
-    if left < least:
-        lowest = math.ceil((block + least) * codec.hop / bcdc.MODEL_RATE * 10) / 10
+    left = _left(seconds, codec, coder)
+    if left < 0:
+        lowest = math.ceil((seconds - left * codec.hop / bcdc.MODEL_RATE) * 10) / 10
         raise CliError(f"--latency {seconds:g}: with --coder {coder} at least {lowest:g} s")
-    return codec.fine_grid(unit, left)
+    unit = geometry_of(codec).block_frames
+    return codec.fine_grid(unit, left + codec.least_lookahead(unit))
 
 
-def _frames(seconds: float, codec: Codec) -> int:
-    return int(seconds * bcdc.MODEL_RATE / codec.hop)
+def _left(seconds: float, codec: Codec, coder: str) -> int:
+    """How many frames of `seconds` a block and the least lookahead leave."""
+    unit = geometry_of(codec).block_frames
+    block = unit * (1 if coder == "raw" else bcdc.Coder.PRIOR.block_units)
+    return int(seconds * bcdc.MODEL_RATE / codec.hop) - block - codec.least_lookahead(unit)

@@ -94,8 +94,8 @@ def command(
     otherwise. --rm needs a model of 'models list', so that decompress finds it by itself; it leaves
     videos, and files of which nobody can tell whether they are whole.
 
-    With --latency, blocks of two seconds, and from about 10 seconds on of eight, are written as
-    soon as what the model must hear after them has come: at 16 kHz within that time, at other
+    With --latency, blocks of two seconds with the coder raw, and from 8.3 on of eight, are written
+    as soon as what the model must hear after them has come: at 16 kHz within that time, at other
     rates up to two seconds later. Without it a stream is coded in long stretches, which takes less
     time, and 48 seconds pass before the first bytes of lite-5 (docs/performance.md).
 

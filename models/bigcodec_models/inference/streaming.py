@@ -105,9 +105,9 @@ class StreamingCodec:
         rounding depends on the size of the batch. Memory: about one window per open source.
 
         On a finer `grid` (of `fine_grid`) tokens follow the samples sooner. They are the same
-        however a wave is cut and whatever is coded beside it, but not those of `encode`: they differ
-        where codes are nearly equally close, and more where the grid has less lookahead than the
-        model.
+        however a wave is cut and whatever is coded beside it, but not quite those of `encode`: they
+        differ where codes are nearly equally close, and more where the grid has less lookahead than
+        the model.
         """
         for result in self._encoder_rounds(sources, batch_size, grid):
             tokens = [self._no_tokens(), *(self._quantized(latent) for latent in result.pieces)]
@@ -150,24 +150,22 @@ class StreamingCodec:
         """Samples of many token sequences, as `encode_streams` gives tokens of many waves."""
         yield from self._decoder_pieces(sources, batch_size, (0, None))
 
-    def lookahead(self, chunk: int) -> tuple[int, int]:
+    def least_lookahead(self, chunk: int) -> int:
         """How many frames after the end of a chunk of `chunk` frames the encoder on a finer grid
-        must have at least, and how many it needs for the lookahead of `encode`."""
-        first, second = self._engine.encoder.receptive_fields
+        must have."""
         step = _step(chunk)
         # What is between the two parts comes in steps, perhaps not at the end of a chunk.
-        least = first.right + (step - 1 if chunk % step else 0)
-        return least, least + -(-second.right // step) * step
+        return self._engine.encoder.receptive_fields[0].right + (step - 1 if chunk % step else 0)
 
     def fine_grid(self, chunk: int, frames: int) -> FineGrid:
         """A grid on which `chunk` frames at a time are encoded, with the most lookahead with which
         the tokens of a chunk are there once `frames` frames after it have been read.
 
         Raises:
-            ValueError: the model needs more frames; see `lookahead`.
+            ValueError: the model needs more frames; see `least_lookahead`.
         """
         first, second = self._engine.encoder.receptive_fields
-        least, step = self.lookahead(chunk)[0], _step(chunk)
+        least, step = self.least_lookahead(chunk), _step(chunk)
         if frames < least:
             raise ValueError(f"the model needs at least {least} frames after a chunk")
         rest = min(second.right, (frames - least) // step * step)
