@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import select
@@ -85,7 +86,8 @@ def seconds_before_the_first_block(latency: float | None) -> float:
             yield np.zeros((1, 1600), np.float32)
 
     audio = AudioInput(name="", rate=16000, channels=1, frames=None, blocks=blocks())
-    recording = recording_of_audio(audio, encoder.codec.fingerprint, geometry_of(encoder.codec))
+    geometry, fingerprint = geometry_of(encoder.codec), encoder.codec.fingerprint
+    recording = recording_of_audio(audio, fingerprint, geometry, contextlib.ExitStack())
     compressor = Compressor(recording, out, encoder.coder, encoder.prior)
     header = len(out.getvalue())
     for piece in encoder.stream(encoder.codec, recording.sources, 1):
