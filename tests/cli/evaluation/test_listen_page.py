@@ -41,6 +41,7 @@ def page() -> str:
 
 def test_ten_clips_as_each_codec_restores_them(page: str) -> None:
     assert len(CLIPS) == 10
+    assert "<p>All 10 files, at most" in page
     captions = [name.strip() for name in re.findall(r"<figcaption>([^<]+)", page)]
     assert captions == list(CODECS) * len(CLIPS)
     sounds = [base64.b64decode(text) for text in _SOUND.findall(page)]
