@@ -155,9 +155,9 @@ def test_rows_of_files_with_players_lead_to_them(evaluation: Evaluation) -> None
     links: dict[str, list[tuple[str, str]]] = {words(row[0]): [] for row in rows}
     for row in rows:
         links[words(row[0])] += [(words(row[1]), a.attrib["href"]) for a in row.iter("a")]
-    assert [len(found) for found in links.values()] == [2, 2, 0, 0]
-    for file, found in links.items():
-        for codec, address in found:
+    assert [len(addresses) for addresses in links.values()] == [2, 2, 0, 0]
+    for file, addresses in links.items():
+        for codec, address in addresses:
             figure = places[address.removeprefix("#")]
             assert figure.find("audio") is not None
             assert words(figure.find("figcaption")).startswith(codec)
