@@ -23,7 +23,8 @@ def test_a_line_for_the_rates_of_a_codec_and_a_row_for_each(tmp_path: Path) -> N
     ]
     results = {"files": 3, "seconds": 90.0, "codecs": codecs}
     (tmp_path / "results.json").write_text(json.dumps(results))
-    command = [sys.executable, SCRIPT, tmp_path / "results.json", "--out", tmp_path / "drawn.svg"]
+    words = [SCRIPT, tmp_path / "results.json", "--out", tmp_path / "drawn.svg"]
+    command = [sys.executable, *map(str, words)]
     printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     assert printed.splitlines()[2:] == [
         "| lite-5 | 0.89 | 2.50 | 0.918 | 0.940 |",
