@@ -32,7 +32,7 @@ class Stored(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Container:
-    """A whole file, checked, its tokens not yet decoded. Samples are those of a channel, frames too;
+    """A whole file, checked, its tokens not yet decoded. Samples and frames are those of a channel,
     `entropy` is in bits a token."""
 
     header: Header
@@ -89,7 +89,8 @@ def read_trailer(cursor: Cursor, header: Header, found: list[Stored]) -> Contain
         raise Refused("damaged", f"{cursor.left()} bytes follow the end")
     if table != [sum(block.size for block in found[i : i + RUN]) for i in range_of_runs(found)]:
         raise Refused("damaged", "seek table")
-    frames = -(-(-(-samples * 16000 // header.rate)) // header.hop)
+    at_16_khz = -(-samples * 16000 // header.rate)
+    frames = -(-at_16_khz // header.hop)
     if frames > 2**40:
         raise Refused("limit", f"{samples} samples")
     return Container(

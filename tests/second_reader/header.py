@@ -47,9 +47,10 @@ def bits_of(size: int) -> int:
 
 def read_header(data: bytes) -> Header:
     """The header at the start of a file, checked."""
-    if data[:4] != b"BCDC":
+    if not data or data[:4] != b"BCDC"[: len(data)]:
         raise Refused("foreign", "it does not start with BCDC")
-    cursor = Cursor(data, 4)
+    cursor = Cursor(data)
+    cursor.take(4)
     check = cursor.integer(2)
     fixed = Cursor(cursor.take(FIXED_BYTES - 6))
     if check != check16(fixed.data):
@@ -145,7 +146,7 @@ def read_sizes(fields: Cursor) -> tuple[int, tuple[int, ...]]:
 
 def read_tags(fields: Cursor) -> tuple[tuple[str, str], ...]:
     """Section 3.6: pairs up to the end, at least one."""
-    tags = []
+    tags: list[tuple[str, str]] = []
     while fields.left() or not tags:
         try:
             name, value = (fields.take(fields.varint()).decode() for _ in range(2))

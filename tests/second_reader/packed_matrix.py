@@ -1,8 +1,8 @@
 """Linear maps of section 7, exact and quick enough without numpy.
 
-A column of a matrix is kept as one big integer with 32 bits for each row. The sum of the columns, each
-times its number of the vector, is then the product of matrix and vector with 32 bits for each row:
-sums stay within 2^24, so that none reaches the next.
+A column of a matrix is kept as one big integer with 32 bits for each row. The sum of the columns,
+each times its number of the vector, is then the product of matrix and vector with 32 bits for each
+row: sums stay within 2^24, so that none reaches the next.
 """
 
 from __future__ import annotations

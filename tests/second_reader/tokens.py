@@ -26,7 +26,7 @@ def part_tokens(
 ) -> list[list[Frame]]:
     """Frames `start` to `stop` - 1 of each channel with tokens (section 9)."""
     header = container.header
-    prior = prior_of(header, priors) if header.coder == PRIOR else None
+    prior = prior_of(header, priors) if header.coder == PRIOR and stop > start else None
     full, run = header.block_frames(), SHARED[header.coder]
     first = start // full // run * run
     blocks = container.blocks[first : -(-stop // full)] if stop > start else ()
@@ -39,13 +39,14 @@ def part_tokens(
 
 def prior_of(header: Header, priors: Iterable[Prior]) -> Prior:
     """That which the header names."""
-    for prior in priors:
-        if prior.fingerprint[:4] == header.prior:
-            names = (prior.model, prior.hop, prior.sizes)
-            if names != (header.fingerprint, header.hop, header.sizes):
-                raise Refused("no prior", "the prior is of another model, hop or geometry")
+    named = [prior for prior in priors if prior.fingerprint[:4] == header.prior]
+    if not named:
+        raise Refused("no prior", f"{header.prior.hex() if header.prior else None} is not there")
+    layout = (header.fingerprint, header.hop, header.sizes)
+    for prior in named:
+        if (prior.model, prior.hop, prior.sizes) == layout:
             return prior
-    raise Refused("no prior", f"{header.prior.hex() if header.prior else None} is not there")
+    raise Refused("damaged", "the prior that it names is of another model, hop or geometry")
 
 
 def decoded_blocks(
