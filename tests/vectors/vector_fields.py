@@ -41,7 +41,8 @@ def vectors() -> Iterator[Vector]:
 
 def fixed(*, flags: int = 0, coder: int = 0, rate: int = 16000, channels: int = 1) -> bytes:
     """Bytes 6 to 17 of a header; the number of equal channels is in `rate`, from bit 20 on."""
-    return bytes([1, flags | coder << 4]) + MODEL + rate.to_bytes(3, "little") + bytes([channels])
+    start = bytes([1, flags | coder << 4, *MODEL])
+    return start + rate.to_bytes(3, "little") + bytes([channels])
 
 
 def container(
@@ -153,7 +154,7 @@ def _damaged_blocks() -> dict[str, tuple[bytes, str]]:
     frame = put_varint(16000) + b"\0\0"
     raw, adaptive = fixed(flags=4), fixed(flags=4, coder=2)
     of_wrong_number = length_code(2, 3) + stored_block(bytes(2), 1, 3, short=True)[1:]
-    other = bcdc.header_for(PLAIN, bcdc.Coder.PRIOR, bcdc.read_prior(toy_prior_bytes(GEOMETRY)))
+    other = bcdc.read_prior(toy_prior_bytes(GEOMETRY)).name
     named = fixed(flags=5, coder=3)
     named = named[:2] + bytes([named[2] ^ 1]) + named[3:]
     return {
@@ -176,7 +177,7 @@ def _damaged_blocks() -> dict[str, tuple[bytes, str]]:
         "prior-of-another-model": (
             container(
                 named,
-                layout + bytes(other.prior_fingerprint),
+                layout + other,
                 body=frame,
                 blocks=stored_block(b"", 0, 12, short=True),
             ),
