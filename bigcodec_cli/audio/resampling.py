@@ -21,12 +21,13 @@ _CONTEXT_SAMPLES = 256
 
 
 class Grid:
-    """Windows of the resampling from `rate` to `new_rate`, in seconds from the file's start."""
+    """Windows of the resampling from `rate` to `new_rate`, in seconds from the file's start; they
+    are `seconds` long, or several times that at rates of a few hertz."""
 
-    def __init__(self, rate: int, new_rate: int) -> None:
+    def __init__(self, rate: int, new_rate: int, seconds: int = _WINDOW_SECONDS) -> None:
         self.rate, self.new_rate = rate, new_rate
         self.context = max(_CONTEXT_SECONDS, -(-_CONTEXT_SAMPLES // min(rate, new_rate)))
-        self.window = _WINDOW_SECONDS * self.context
+        self.window = seconds * self.context
 
     @property
     def changes(self) -> bool:
@@ -114,10 +115,15 @@ class Resampler:
 
 
 def resample_stream(
-    pieces: Iterable[Samples], rate: int, new_rate: int, first_window: int = 0
+    pieces: Iterable[Samples],
+    rate: int,
+    new_rate: int,
+    first_window: int = 0,
+    window: int | None = None,
 ) -> Iterator[Samples]:
-    """Pieces (channels, n) at another rate; see `Resampler`."""
-    grid = Grid(rate, new_rate)
+    """Pieces (channels, n) at another rate; see `Resampler`. `window` is the length of its windows
+    in seconds, if it is not to be the usual one."""
+    grid = Grid(rate, new_rate, window or _WINDOW_SECONDS)
     if not grid.changes:
         yield from pieces
         return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import itertools
 import os
 from pathlib import Path
@@ -13,6 +14,7 @@ from bigcodec_cli.audio.channels import are_equal
 from bigcodec_cli.audio.reader import AudioInput, open_audio
 from bigcodec_cli.coding.compress_job import CompressJob
 from bigcodec_cli.coding.config import SHORT_AT_ONCE, CompressConfig
+from bigcodec_cli.coding.latency import RESAMPLING_SECONDS, coder_within, grid_within
 from bigcodec_cli.coding.recording import Recording, may_be_equal, recording_of_audio
 from bigcodec_cli.coding.scheduler import Stream
 from bigcodec_cli.console.messages import CliError
@@ -24,6 +26,7 @@ from bigcodec_cli.model_store.loading import load_codec
 from bigcodec_cli.model_store.priors import prior_for_model
 from bigcodec_cli.model_store.store import find_model
 from bigcodec_models.codec import Codec
+from bigcodec_models.inference.chunking import FineGrid
 
 _MAX_TAG_BYTES = 1 << 15
 
@@ -31,7 +34,8 @@ _MAX_TAG_BYTES = 1 << 15
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AudioEncoder:
     """A model ready to compress: `coder` None is prior if there is one, else adaptive. `name` is
-    the model's in the store, or that of its file."""
+    the model's in the store, or that of its file. `grid` is that of the encoder, if it is not the
+    usual one."""
 
     config: CompressConfig
     codec: Codec
@@ -39,6 +43,7 @@ class AudioEncoder:
     coder: bcdc.Coder | None
     name: str
     description: str
+    grid: FineGrid | None = None
 
     @classmethod
     def load(cls, config: CompressConfig) -> AudioEncoder:
@@ -57,10 +62,16 @@ class AudioEncoder:
         """An encoder of a model that is loaded already.
 
         Raises:
-            CliError: the coder of the configuration needs a prior, and there is none.
+            CliError: the coder of the configuration needs a prior, and there is none; or its
+                latency is too low.
         """
         prior = prior_for_model(codec.fingerprint, geometry_of(codec))
-        coder = _coder(config.coder, prior, codec)
+        coder_name, grid = config.coder, None
+        if config.latency is not None:
+            if coder_name == "auto":
+                coder_name = coder_within(config.latency, codec)
+            grid = grid_within(config.latency, codec, coder_name)
+        coder = _coder(coder_name, prior, codec)
         entry = find_model(config.model)
         return cls(
             config=config,
@@ -69,12 +80,13 @@ class AudioEncoder:
             coder=coder,
             name=entry.name if entry is not None else Path(config.model).name,
             description=description,
+            grid=grid,
         )
 
     @property
     def stream(self) -> Stream:
         """What runs recordings through the model."""
-        return Codec.encode_streams
+        return functools.partial(Codec.encode_streams, grid=self.grid)
 
     @property
     def width(self) -> int:
@@ -98,6 +110,7 @@ class AudioEncoder:
             coder=self.coder,
             find_prior=lambda header: self.prior,
             verify=self.config.verify,
+            hold=self.grid is None,
         )
 
     def open_recording(
@@ -116,9 +129,11 @@ class AudioEncoder:
         if audio.remark is not None:
             reporter.remark(f"{audio.name}: {audio.remark}")
         audio = dataclasses.replace(audio, tags=kept)
-        geometry, downmix = geometry_of(self.codec), self.config.downmix
+        downmix = self.config.downmix
         audio, equal = (audio, False) if downmix else self._compare_channels(audio, job)
-        return recording_of_audio(audio, self.codec.fingerprint, geometry, downmix, equal)
+        window = None if self.grid is None else RESAMPLING_SECONDS
+        geometry, fingerprint = geometry_of(self.codec), self.codec.fingerprint
+        return recording_of_audio(audio, fingerprint, geometry, stack, downmix, equal, window)
 
     def _compare_channels(self, audio: AudioInput, job: Job) -> tuple[AudioInput, bool]:
         """Whether all channels are equal, where that can be known before they are coded: the file

@@ -11,6 +11,7 @@ import bcdc
 from bigcodec_cli.coding.compressor import Compressor
 from bigcodec_cli.coding.file_job import FileJob
 from bigcodec_cli.coding.finish_queue import Step
+from bigcodec_cli.coding.pace import Pace
 from bigcodec_cli.coding.recording import Recording
 from bigcodec_cli.coding.verification import read_back, verify_container
 from bigcodec_cli.console.messages import CliError
@@ -31,7 +32,8 @@ OpenRecording = Callable[[Job, contextlib.ExitStack, Reporter], Recording]
 class CompressJob(FileJob):
     """A task of the scheduler that ends as a container; see `scheduler.Task`.
 
-    `codec`, and its name `model`, are None where tokens come from a file.
+    `codec`, and its name `model`, are None where tokens come from a file. With `hold` several
+    blocks of a file are coded together, which is faster.
 
     Raises:
         CliError: the input cannot be read, or the output not be made.
@@ -49,6 +51,7 @@ class CompressJob(FileJob):
         coder: bcdc.Coder | None = None,
         find_prior: Callable[[bcdc.Header], bcdc.Prior | None],
         verify: bool = True,
+        hold: bool = True,
     ) -> None:
         super().__init__(job, outputs, reporter)
         self.codec, self._model, self._verify = codec, model, verify
@@ -57,18 +60,14 @@ class CompressJob(FileJob):
             recording = open_recording(job, self.stack, reporter)
             self.sources, self._seconds = recording.sources, recording.seconds
             self._fault, self._doubt = recording.fault, recording.doubt
+            self.lockstep = recording.pace is Pace.LOCKSTEP
             self._prior = find_prior(recording.header)
             self._out = self.create_binary()
             bar = reporter.seconds_bar(job, recording.seconds or 0)
             progress = self.stack.enter_context(bar)
-            self._compressor = Compressor(recording, self._out, coder, self._prior, progress)
+            self._compressor = Compressor(recording, self._out, coder, self._prior, progress, hold)
             for channel, tokens in enumerate([] if recording.tokens is None else recording.tokens):
                 self._compressor.take(channel, tokens)
-
-    @property
-    def lockstep(self) -> bool:
-        """Whether the channels must keep pace: what one has taken is held for the others."""
-        return self._compressor.header.channels > 1 and not self.short
 
     @property
     def short(self) -> bool:

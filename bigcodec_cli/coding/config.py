@@ -17,7 +17,8 @@ class CompressConfig:
 
     `coder` is the name of one, or auto; `f0` an F0 mode, by default the model's first. Without a
     `batch_size` it is 1, but more for short files on a CPU. `engine` is auto, onnx or
-    torch. `raw` describes inputs without header.
+    torch. `raw` describes inputs without header. `latency` is how many seconds after its first
+    sample a block may be written, None for no limit.
     """
 
     model: str
@@ -29,6 +30,7 @@ class CompressConfig:
     raw: RawFormat | None = None
     verify: bool = True
     engine: str = "auto"
+    latency: float | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,7 @@ from bigcodec_cli.cluster.ray_driver import check_request, compress_on_ray
 from bigcodec_cli.coding.config import SHORT_AT_ONCE, CompressConfig
 from bigcodec_cli.commands.completing import complete_models
 from bigcodec_cli.commands.options import (
+    SECONDS,
     batch_options,
     check_container_name,
     device_option,
@@ -53,6 +54,12 @@ _CODERS = [coder.name.lower() for coder in bcdc.Coder]
     help="How many recordings go through the model side by side. Results are the same. "
     f"Default: 1; but {SHORT_AT_ONCE} of up to a minute, on a CPU.",
 )
+@click.option(
+    "--latency",
+    metavar="SECONDS",
+    type=SECONDS,
+    help="For live input: write every sound at most so long after it came; lite-5: from 2.3 on.",
+)
 @click.option("--downmix", is_flag=True, help="Mix all channels to one; else each is coded.")
 @raw_options
 @click.option(
@@ -72,6 +79,7 @@ def command(
     device: str,
     engine: str,
     batch_size: int | None,
+    latency: float | None,
     downmix: bool,
     raw: RawFormat | None,
     ray_address: str | None,
@@ -85,6 +93,11 @@ def command(
     stdin, coded as it comes if it is WAV or --raw; its output is stdout, if -o does not say
     otherwise. --rm needs a model of 'models list', so that decompress finds it by itself; it leaves
     videos, and files of which nobody can tell whether they are whole.
+
+    With --latency, blocks of two seconds with the coder raw, and from 8.3 on of eight, are written
+    as soon as what the model must hear after them has come: at 16 kHz within that time, at other
+    rates up to two seconds later. Without it a stream is coded in long stretches, which takes less
+    time, and 48 seconds pass before the first bytes of lite-5 (docs/performance.md).
 
     Many short files take hardly longer than a long one: whatever the --batch-size, they are
     coded, verified and named in batches of up to 32, or two minutes.
@@ -108,6 +121,7 @@ def command(
         downmix=downmix,
         raw=raw,
         verify=not no_verify,
+        latency=latency,
     )
     _carry_out(config, where, how, ray_address, introduce=model is None)
 

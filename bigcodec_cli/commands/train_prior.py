@@ -12,7 +12,8 @@ import click
 from bigcodec_cli.commands.completing import complete_models
 from bigcodec_cli.commands.options import f0_option
 from bigcodec_cli.console.messages import CliError, note
-from bigcodec_cli.files.atomic import atomic_output
+from bigcodec_cli.files.atomic import atomic_output, refuse_existing
+from bigcodec_cli.files.inputs import require_audio_folders
 from bigcodec_cli.model_store.store import default_model, introduce_model, model_path, read_stored
 
 if TYPE_CHECKING:
@@ -73,8 +74,8 @@ def command(
     Files with coded F0 and files without have a prior each: for a model that knows both, run this
     once for each --f0.
     """
-    if output is not None and output.exists() and not force:
-        raise CliError(f"{output}: already exists; use -f to overwrite it")
+    _check_output(output, force)
+    require_audio_folders(data)
     name = model or default_model()
     model_path(name)
     import bcdc
@@ -102,6 +103,14 @@ def command(
     _refuse_a_worse_one(bits, output)
     place = _store(stored, output, force)
     note(f"prior {prior.name.hex()}, {len(stored) / 1e6:.2f} MB: {place}")
+
+
+def _check_output(output: Path | None, force: bool) -> None:
+    if output is None:
+        return
+    if not output.parent.is_dir():
+        raise CliError(f"{output.parent}: no such folder; make it")
+    refuse_existing(output, force)
 
 
 def _refuse_a_worse_one(bits: Mapping[str, float], output: Path | None) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import click
@@ -130,6 +130,22 @@ def sources(options: InputOptions, accepted: frozenset[str]) -> list[Path | None
         click.UsageError, CliError: as `plan` does.
     """
     return [path for path, _ in _gather(options, accepted, collections.Counter())[1]]
+
+
+def require_audio_folders(folders: Iterable[Path]) -> None:
+    """Refuse folders in which no file is named as audio is. Opens no file, and loads no torch.
+
+    Raises:
+        CliError: one of them is such a folder, or none at all.
+    """
+    from bigcodec_models.data.index import require_audio
+    from bigcodec_models.errors import DataError
+
+    try:
+        for folder in folders:
+            require_audio(folder)
+    except DataError as error:
+        raise CliError(str(error)) from error
 
 
 def _gather(

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bigcodec_cli.console.messages import CliError
+from bigcodec_cli.files.inputs import require_audio_folders
+from bigcodec_cli.model_store.store import model_path
 from bigcodec_models.config import (
     PRESETS,
     SAMPLE_RATE,
@@ -95,24 +97,46 @@ def make_plan(options: Options) -> Plan:
 
     Raises:
         click.UsageError: contradictory or impossible settings.
-        CliError: a file of settings or of an earlier start cannot be read.
+        CliError: a file of settings or of an earlier start cannot be read, or something that the
+            options name is missing.
     """
     earlier = _read_earlier(options.run)
-    preset, model, train = resolved(options, earlier)
     init = _absolute_init(options.init)
     if earlier is not None and init not in (None, earlier.get("init")):
         raise click.UsageError(f"{options.run} holds a run already; --init begins a new one")
+    _choose_preset(options, _given_settings(options), earlier)
     data = _choose_data(options, earlier)
+    validation = options.validation or _path(earlier, "validation")
+    noise = options.noise or _path(earlier, "noise")
+    # Before torch is loaded, which takes seconds, and before all files of a folder are opened.
+    require_audio_folders(
+        folder for folder in (*(f for f, _ in data), validation, noise) if folder is not None
+    )
+    if earlier is None:
+        _refuse_a_start(options.run, init)
+    preset, model, train = resolved(options, earlier)
+    if train.crops.noise_probability and noise is None:
+        raise CliError(
+            "crops.noise_probability is set, but no folder of noise is given with --noise"
+        )
     return Plan(
         run=options.run or Path("runs") / f"{preset}-{time.strftime('%Y%m%d-%H%M%S')}",
         preset=preset,
         model=model,
         train=train,
         data=data,
-        validation=options.validation or _path(earlier, "validation"),
-        noise=options.noise or _path(earlier, "noise"),
+        validation=validation,
+        noise=noise,
         init=init or (earlier or {}).get("init"),
     )
+
+
+def _refuse_a_start(run: Path | None, init: str | None) -> None:
+    """What would keep a new run from its start."""
+    if run is not None and run.exists() and not run.is_dir():
+        raise CliError(f"{run}: is a file; --out names a folder")
+    if init is not None and not Path(init).exists():
+        model_path(init)
 
 
 def resolved(

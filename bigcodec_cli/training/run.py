@@ -15,7 +15,6 @@ import torch
 
 from bigcodec_cli.console.messages import CliError, note
 from bigcodec_cli.files.reporting import note_unread
-from bigcodec_cli.model_store.store import model_path
 from bigcodec_cli.pages.charts import count_text
 from bigcodec_cli.training.cost import step_cost
 from bigcodec_cli.training.distributed import agreed, joined, leave, main_process_first
@@ -30,7 +29,7 @@ from bigcodec_models.data.crops import Clip, excerpts, scan, split
 from bigcodec_models.data.device_crops import DeviceCrops
 from bigcodec_models.data.sources import crop_source
 from bigcodec_models.errors import DataError, ModelFileError, ModelsError
-from bigcodec_models.training.checkpoint import find_checkpoints, set_aside_newer
+from bigcodec_models.training.checkpoint import set_aside_newer
 from bigcodec_models.training.config import ValidationConfig
 from bigcodec_models.training.events import Callbacks
 from bigcodec_models.training.process_group import ProcessGroup
@@ -70,28 +69,12 @@ def carry_out(plan: Plan, device: str, seconds: float | None) -> None:
 
 
 def _prepared(plan: Plan, device: str, process_group: ProcessGroup) -> Trainer:
-    _refuse_what_is_missing(plan)
     with main_process_first(process_group):
         trainer = _make_trainer(plan, device, process_group)
         _begin(plan, trainer)
         if process_group.is_main:
             plan.save()
     return trainer
-
-
-def _refuse_what_is_missing(plan: Plan) -> None:
-    """What can be seen at once, before all files of a large folder are opened."""
-    if plan.train.crops.noise_probability and plan.noise is None:
-        raise CliError(
-            "crops.noise_probability is set, but no folder of noise is given with --noise"
-        )
-    folders = [folder for folder, _ in plan.data]
-    for folder in (*folders, plan.validation, plan.noise):
-        if folder is not None and not folder.is_dir():
-            raise CliError(f"{folder}: not a folder")
-    begins = not find_checkpoints(plan.run)
-    if begins and plan.init is not None and not Path(plan.init).exists():
-        model_path(plan.init)
 
 
 def _note(trainer: Trainer, message: str) -> None:

@@ -1,7 +1,7 @@
 #!/bin/sh
 # A small comparison of parts: LSTM against attention from random weights, then sets of
 # discriminators, each from the weights that the LSTM's run left. Same data, seed and minutes, one
-# thread each. docs/comparison.md says how to read it; scripts/experiments/draw_comparison.py draws it.
+# thread each. docs/parts.md says how to read it; scripts/experiments/draw_comparison.py draws it.
 #   MINUTES  of each run, by the clock (8)      JOBS  runs at once, one core each (1)
 #   DATA     training speech, one sub-folder a collection      RUN  folder of the runs
 #   SETS     the sets of discriminators, between spaces: a preset, or kinds with commas between them,

@@ -1,6 +1,6 @@
 """Draws the runs of scripts/experiments/compare_parts.sh, and prints their last metrics as a table.
 
-    python scripts/experiments/draw_comparison.py [runs/comparison] [--out docs/comparison.svg]
+    python scripts/experiments/draw_comparison.py [runs/comparison] [--out FILE.svg]
 
 The x axis is the time since the start in minutes, validations included; all runs had equal time.
 """
@@ -127,7 +127,7 @@ def _chart(runs: Sequence[Run], key: str) -> Chart | None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("runs", type=Path, nargs="?", default=Path("runs/comparison"))
-    parser.add_argument("--out", type=Path, default=Path("docs/comparison.svg"))
+    parser.add_argument("--out", type=Path, default=Path("runs/comparison/comparison.svg"))
     options = parser.parse_args()
     try:
         first, second = find_runs(options.runs)

@@ -87,7 +87,10 @@ def _transformers(folder: Path) -> Recognizer:
 def _faster_whisper(folder: Path) -> Recognizer:
     package = load_package("faster_whisper", _EXTRA)
     try:
-        model: Any = package.WhisperModel(str(folder), local_files_only=True)
+        # Many are stored in float16, which a CPU lacks; CTranslate2 would warn of it.
+        model: Any = package.WhisperModel(
+            str(folder), compute_type="float32", local_files_only=True
+        )
     except Exception as error:  # as above
         raise MissingError(_unusable(folder, "faster-whisper", error)) from error
 

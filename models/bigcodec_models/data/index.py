@@ -80,8 +80,7 @@ def scan(root: Path, index: Path | None = None, skipped: Report | None = None) -
     Raises:
         DataError: `root` is no folder, or holds no readable audio.
     """
-    if not root.is_dir():
-        raise DataError(f"{root}: not a folder")
+    _require_folder(root)
     report: Report = skipped or (lambda path, reason: None)
     known = _load(index)
     scanned: dict[str, _Entry] = {}
@@ -109,6 +108,22 @@ def scan(root: Path, index: Path | None = None, skipped: Report | None = None) -
     if not clips:
         raise DataError(f"{root}: no readable audio files")
     return clips
+
+
+def require_audio(root: Path) -> None:
+    """Refuse a folder in which `scan` will surely find nothing. Opens no file.
+
+    Raises:
+        DataError: `root` is no folder, or no file below it is named as audio is.
+    """
+    _require_folder(root)
+    if next(_audio_files(root, lambda path, reason: None), None) is None:
+        raise DataError(f"{root}: no audio files in it, nor in the folders below it")
+
+
+def _require_folder(root: Path) -> None:
+    if not root.is_dir():
+        raise DataError(f"{root}: {'not a folder' if root.exists() else 'no such folder'}")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

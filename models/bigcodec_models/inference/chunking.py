@@ -53,7 +53,8 @@ class Windows:
     `reach_back` starts early enough to be as long as the others, for devices that prefer one shape.
     A stream shorter than a window is a single window. Chunks outside `output_range` are skipped.
     A stream may start late: the first input is that of frame `start`, and the first chunk begins at
-    frame `begin`.
+    frame `begin`. With `growing` the first windows do not wait for as many frames as later ones
+    have: each ends `right` frames after its chunk.
     """
 
     def __init__(
@@ -66,8 +67,10 @@ class Windows:
         begin: int = 0,
         start: int = 0,
         chunk: int | None = None,
+        growing: bool = False,
     ) -> None:
         self._chunk = chunk or CHUNK_FRAMES
+        self._growing = growing
         self._field, self._unit_in, self._unit_out = field, unit_in, unit_out
         self._first, self._last = output_range
         self._reach_back = reach_back
@@ -88,9 +91,8 @@ class Windows:
     def take(self) -> Window | None:
         """The next complete window inside the output range, or None."""
         while (plan := self._plan()) is not None:
-            start, end = plan
-            window = self._cut(start, end)
-            self._done = end
+            window = self._cut(*plan)
+            self._done = plan[1]
             self._forget()
             if window is not None:
                 return window
@@ -113,30 +115,33 @@ class Windows:
     def _available(self) -> int:
         return self._start + self.buffered() // self._unit_in
 
-    def _plan(self) -> tuple[int, int] | None:
-        """The first frame of the next window, and the end of its chunk."""
+    def _plan(self) -> tuple[int, int, int] | None:
+        """The first frame of the next window, and the ends of its chunk and of itself."""
         if self.finished():
             return None
         available = self._available()
         start = max(0, self._done - self._field.left)
-        if available >= start + self._window:
-            return start, self._done + self._chunk
+        chunk = self._done + self._chunk
+        stop = chunk + self._field.right if self._growing else start + self._window
+        if available >= stop:
+            return start, chunk, stop
         if not self._closed:
             return None
-        return max(0, min(start, self._earliest())), available
+        return max(0, min(start, self._earliest())), available, available
 
     def _earliest(self) -> int:
         """The latest possible start of a window that ends with the buffer."""
         return self._available() - self._window if self._reach_back else self._available()
 
-    def _cut(self, start: int, end: int) -> Window | None:
+    def _cut(self, start: int, end: int, stop: int) -> Window | None:
+        """The window of frames `start` to `stop`, of whose outputs those before `end` are new."""
         low = max(self._done, self._first)
         high = end if self._last is None else min(end, self._last)
         if low >= high:
             return None
         assert self._buffer is not None
         offset = (start - self._start) * self._unit_in
-        inputs = self._buffer[..., offset : offset + self._window * self._unit_in]
+        inputs = self._buffer[..., offset : offset + (stop - start) * self._unit_in]
         return Window(inputs, (low - start) * self._unit_out, (high - start) * self._unit_out)
 
     def _forget(self) -> None:
@@ -181,6 +186,17 @@ class Stream:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class FineGrid:
+    """A grid of shorter chunks, for outputs that follow their inputs soon. The last part has
+    `chunk` new frames a window, the first `step`; they see at most `lookahead` frames after a
+    chunk, both together."""
+
+    chunk: int
+    step: int
+    lookahead: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Pipeline:
     """The encoder or the decoder: convolutions, recurrent stage, convolutions, and their shapes.
 
@@ -194,7 +210,8 @@ class Pipeline:
     stage has a bounded window, `chunks_before` maps the length of a chunk to the number of those
     that must run, from an empty state, before one whose outputs are those of a stream from the
     start.
-    `scope` is entered around all computations.
+    `scope` is entered around all computations. With a `fine` grid (see `on`) there is no output
+    range.
     """
 
     pre_recurrence: Part
@@ -211,6 +228,19 @@ class Pipeline:
     chunks_before: Callable[[int], int] | None = None
     scope: Scope = contextlib.nullcontext
     bypass: Bypass = lambda _, f0: f0
+    fine: FineGrid | None = None
+
+    def on(self, grid: FineGrid) -> Pipeline:
+        """The same pipeline on a finer grid, with receptive fields that end with its lookahead.
+
+        Raises:
+            ValueError: the lookahead is less than that of the part before the recurrent stage.
+        """
+        first, second = self.receptive_fields
+        if grid.lookahead < first.right:
+            raise ValueError(f"the lookahead must be at least {first.right} frames")
+        second = second._replace(right=min(second.right, grid.lookahead - first.right))
+        return dataclasses.replace(self, fine=grid, receptive_fields=(first, second))
 
     def stream(self, output_range: FrameRange = (0, None)) -> Stream:
         """A new stream, whose first input is that of frame `needed(output_range)[0]`; the part
@@ -218,7 +248,13 @@ class Pipeline:
         whole, begin = (0, None), self._begin(output_range)
         start = self.needed(output_range)[0]
         before, after = self.receptive_fields
-        batched, chunk = self.batched, self.chunk
+        batched, chunk, fine = self.batched, self.chunk, self.fine
+        if fine is not None:
+            queues = (
+                Windows(before, self.unit_in, 1, whole, batched, chunk=fine.step, growing=True),
+                Windows(after, 1, self.unit_out, whole, batched, chunk=fine.chunk, growing=True),
+            )
+            return Stream(*queues)
         first = Windows(before, self.unit_in, 1, whole, batched, begin, start, chunk)
         second = Windows(after, 1, self.unit_out, output_range, batched, begin, begin, chunk)
         return Stream(first, second, begin)

@@ -15,11 +15,16 @@ from bigcodec_models.checkpoints.stored import ModelInfo
 from bigcodec_models.config import ModelConfig
 from bigcodec_models.inference.arguments import as_samples
 from bigcodec_models.inference.batching import Advance, run_streams
-from bigcodec_models.inference.chunking import CHUNK_FRAMES, FrameRange
+from bigcodec_models.inference.chunking import CHUNK_FRAMES, FineGrid, FrameRange
 from bigcodec_models.inference.engine import Engine
 
 Data = TypeVar("Data", bound=npt.NDArray[np.generic])
 Result = TypeVar("Result", Advance, "Piece[Tokens]", "Piece[Wave]")
+
+
+_STEPS = 5
+"""Steps in which the first part of the encoder goes through a chunk of a finer grid: with chunks of
+two seconds 0.4 s, of which half of its receptive field of 64 frames is a multiple."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,7 +91,10 @@ class StreamingCodec:
                 yield piece.data
 
     def encode_streams(
-        self, sources: Iterable[Iterable[Wave]], batch_size: int = 1
+        self,
+        sources: Iterable[Iterable[Wave]],
+        batch_size: int = 1,
+        grid: FineGrid | None = None,
     ) -> Iterator[Piece[Tokens]]:
         """Tokens of many waves, each in pieces of any length, up to `batch_size` at the same time.
 
@@ -95,8 +103,13 @@ class StreamingCodec:
         only that source and comes with its last piece. On a CPU the tokens equal those of `encode`
         bit for bit; elsewhere they may differ where two codes are nearly equally close, since
         rounding depends on the size of the batch. Memory: about one window per open source.
+
+        On a finer `grid` (of `fine_grid`) tokens follow the samples sooner. They are the same
+        however a wave is cut and whatever is coded beside it, but not quite those of `encode`: they
+        differ where codes are nearly equally close, and more where the grid has less lookahead than
+        the model.
         """
-        for result in self._encoder_rounds(sources, batch_size):
+        for result in self._encoder_rounds(sources, batch_size, grid):
             tokens = [self._no_tokens(), *(self._quantized(latent) for latent in result.pieces)]
             yield Piece(result.index, np.concatenate(tokens), result.last, result.error)
 
@@ -137,11 +150,33 @@ class StreamingCodec:
         """Samples of many token sequences, as `encode_streams` gives tokens of many waves."""
         yield from self._decoder_pieces(sources, batch_size, (0, None))
 
+    def least_lookahead(self, chunk: int) -> int:
+        """How many frames after the end of a chunk of `chunk` frames the encoder on a finer grid
+        must have."""
+        step = _step(chunk)
+        # What is between the two parts comes in steps, perhaps not at the end of a chunk.
+        return self._engine.encoder.receptive_fields[0].right + (step - 1 if chunk % step else 0)
+
+    def fine_grid(self, chunk: int, frames: int) -> FineGrid:
+        """A grid on which `chunk` frames at a time are encoded, with the most lookahead with which
+        the tokens of a chunk are there once `frames` frames after it have been read.
+
+        Raises:
+            ValueError: the model needs more frames; see `least_lookahead`.
+        """
+        first, second = self._engine.encoder.receptive_fields
+        least, step = self.least_lookahead(chunk), _step(chunk)
+        if frames < least:
+            raise ValueError(f"the model needs at least {least} frames after a chunk")
+        rest = min(second.right, (frames - least) // step * step)
+        return FineGrid(chunk=chunk, step=step, lookahead=first.right + rest)
+
     def _encoder_rounds(
-        self, sources: Iterable[Iterable[Wave]], batch_size: int
+        self, sources: Iterable[Iterable[Wave]], batch_size: int, grid: FineGrid | None = None
     ) -> Iterator[Advance]:
         frames = (self._sample_frames(source) for source in sources)
-        return run_streams(self._engine.encoder, frames, batch_size)
+        encoder = self._engine.encoder if grid is None else self._engine.encoder.on(grid)
+        return run_streams(encoder, frames, batch_size)
 
     def _decoder_pieces(
         self,
@@ -207,6 +242,10 @@ class StreamingCodec:
         if array.size and (array.min() < 0 or (array >= np.array(sizes)).any()):
             raise ValueError(f"tokens must be in [0, {' and '.join(map(str, sizes))})")
         return array.astype(np.int64)
+
+
+def _step(chunk: int) -> int:
+    return max(1, chunk // _STEPS)
 
 
 def raised(result: Result) -> Result:

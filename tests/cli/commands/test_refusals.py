@@ -46,6 +46,25 @@ sys.exit(code)
         ("compare a.wav none.wav", 1, "bigcodec: none.wav: no such file"),
         ("models import none.pt", 1, "bigcodec: none.pt: no such file"),
         ("export none -o x.safetensors", 1, "bigcodec: none: no such folder"),
+        ("train --data none", 1, "/none: no such folder"),
+        ("train --data silent", 1, "/silent: no audio files in it, nor in the folders below it"),
+        ("train --data a.wav", 1, "/a.wav: not a folder"),
+        ("train --data folder --validation none", 1, "bigcodec: none: no such folder"),
+        ("train --data folder --noise silent", 1, "bigcodec: silent: no audio files in it"),
+        ("train --data folder --out a.wav", 1, "a.wav: is a file; --out names a folder"),
+        ("train --data folder --config none.toml", 1, "bigcodec: none.toml: cannot be read"),
+        ("train --data folder --config a.wav", 1, "bigcodec: a.wav: cannot be read as TOML"),
+        ("train --data folder --config none", 2, "no file and no recipe 'none'"),
+        ("train --data folder --preset none", 2, "no preset 'none'; there are: bigcodec, "),
+        ("train --data folder --init none", 1, "bigcodec: none: no such model or file"),
+        ("train --preset lite", 2, "Missing option '--data': a folder of audio to train on"),
+        ("train-prior --data none", 1, "bigcodec: none: no such folder"),
+        ("train-prior --data folder --data silent", 1, "bigcodec: silent: no audio files in it"),
+        ("train-prior --data folder --model none", 1, "bigcodec: none: no such model or file"),
+        ("train-prior --data folder -o none/a", 1, "bigcodec: none: no such folder; make it"),
+        ("train-prior --data folder -o a.wav", 1, "a.wav: already exists; use -f to overwrite it"),
+        ("eval none", 1, "bigcodec: none: no such folder"),
+        ("eval silent", 1, "bigcodec: silent: no audio files in it"),
         ("export folder -o a.wav", 1, "bigcodec: a.wav: already exists; use -f to overwrite it"),
     ],
 )
@@ -53,6 +72,7 @@ def test_refusals_are_cheap(
     tmp_path: Path, packed: bytes, speech: Path, command: str, code: int, words: str
 ) -> None:
     (tmp_path / "folder").mkdir()
+    (tmp_path / "silent").mkdir()
     for name in ("a.bcdc", "folder/b.bcdc"):
         (tmp_path / name).write_bytes(packed)
     for name in ("a.wav", "folder/b.wav", "a.npy"):

@@ -44,7 +44,7 @@ def test_groups_are_folders_or_the_starts_of_names(folder: Path) -> None:
 def test_a_folder_without_audio_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(CliError, match="no readable audio"):
         find_clips(tmp_path, "folder")
-    with pytest.raises(CliError, match="not a folder"):
+    with pytest.raises(CliError, match="no such folder"):
         find_clips(tmp_path / "none", "folder")
 
 

@@ -91,7 +91,7 @@ def test_words_are_the_same_in_the_same_wave(wave: Wave, recognizer: Path) -> No
     assert metrics.compute_without_original(wave) == ({}, {})
 
 
-def test_words_of_faster_whisper(wave: Wave) -> None:
+def test_words_of_faster_whisper(wave: Wave, capfd: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("faster_whisper")
     pytest.importorskip("jiwer")
     folder = os.environ.get("BIGCODEC_TEST_WHISPER")
@@ -100,6 +100,8 @@ def test_words_of_faster_whisper(wave: Wave) -> None:
     metrics = QualityMetrics(["wer"], Path(folder))
     assert not metrics.missing
     assert metrics.compute(wave, wave) == ({"wer": 0.0}, {})
+    assert 0 < metrics.compute(wave, wave[: len(wave) // 2])[0]["wer"] < 100
+    assert capfd.readouterr() == ("", "")
 
 
 def test_a_folder_without_a_recognizer_is_one_line(tmp_path: Path, wave: Wave) -> None:

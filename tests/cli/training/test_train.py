@@ -221,7 +221,7 @@ def test_wrong_usage_is_reported_before_the_first_step(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--data", "none"], "none: not a folder"),
+        (["--data", "none"], "none: no such folder"),
         (["--data", ".", "--config", "none.toml"], "none.toml: cannot be read"),
         (["--data", ".", "--init", "nobody"], "nobody: no such model or file"),
         (["--data", ".", "--set", "crops.noise_probability=0.5"], "no folder of noise"),
