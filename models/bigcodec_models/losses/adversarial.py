@@ -6,6 +6,7 @@ discriminators are joined (`a + b`) to sum over all of them, as in the published
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -71,48 +72,74 @@ def feature_matching_loss(real: Outputs, fake: Outputs, weights: Weights = None)
     A scalar: the mean over a feature map, summed over layers, and over sub-discriminators with
     `weights`, which HiFi-GAN and the published code do not have. The gradient goes to `fake` only.
     """
-    return torch.stack(
-        [
-            weight * mean_distance(generated, target.detach())
-            for weight, reals, fakes in zip(_each(weights, fake), real, fake, strict=True)
-            for target, generated in zip(reals[:-1], fakes[:-1], strict=True)
-        ]
-    ).sum()
+    terms = [
+        (generated, target, weight)
+        for weight, reals, fakes in zip(_each(weights, fake), real, fake, strict=True)
+        for target, generated in zip(reals[:-1], fakes[:-1], strict=True)
+    ]
+    generated, targets, factors = zip(*terms, strict=True)
+    return mean_distances(generated, targets, factors)
 
 
 def _total(outputs: Outputs, term: _Term, weights: Weights) -> Tensor:
-    pairs = zip(_each(weights, outputs), outputs, strict=True)
-    return torch.stack(
-        [weight * term(features[-1].float()).mean() for weight, features in pairs]
-    ).sum()
+    """The weighted sum of the means of a term over the score maps, all maps in one tensor."""
+    factors = _each(weights, outputs)
+    scores = [_flat(features[-1]) for features in outputs]
+    joined = torch.cat(scores).float()
+    pairs = zip(scores, factors, strict=True)
+    shares = _shares(tuple((len(score), f / len(score)) for score, f in pairs), joined.device)
+    return (term(joined) * shares).sum()
+
+
+def _flat(score: Tensor) -> Tensor:
+    """A map (B, 1, H, W) in any order, which a mean does not depend on: that of the memory."""
+    return (score if score.is_contiguous() else score.mT).flatten()
+
+
+@functools.lru_cache
+def _shares(parts: tuple[tuple[int, float], ...], device: torch.device) -> Tensor:
+    """Each number of `parts` as often as the count before it says: (sum of the counts,). Cached:
+    copies to a device are slow."""
+    counts, values = zip(*parts, strict=True)
+    shares = torch.tensor(values, device="cpu").repeat_interleave(torch.tensor(counts, device="cpu"))
+    return shares.to(device)
 
 
 def _each(weights: Weights, outputs: Outputs) -> Sequence[float]:
     return [1.0] * len(outputs) if weights is None else weights
 
 
-class _MeanDistance(torch.autograd.Function):
+class _MeanDistances(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, generated: Tensor, target: Tensor) -> Tensor:
-        difference = generated - target
-        ctx.save_for_backward(difference)
+    def forward(ctx: Any, factors: Sequence[float], *maps: Tensor) -> Tensor:
+        generated, targets = maps[: len(factors)], maps[len(factors) :]
+        differences = torch._foreach_sub(generated, targets)
+        ctx.save_for_backward(*differences)
+        ctx.factors = [f / x.numel() for f, x in zip(factors, differences, strict=True)]
         # Half precision may stand in the difference, but not in the sum.
-        precise = torch.promote_types(difference.dtype, torch.float32)
-        norm: Tensor = torch.linalg.vector_norm(difference, 1, dtype=precise)
-        return norm / difference.numel()
+        precise = torch.promote_types(differences[0].dtype, torch.float32)
+        norms = torch._foreach_norm(differences, 1, dtype=precise)
+        return torch.stack(torch._foreach_mul(norms, ctx.factors)).sum()
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        (difference,) = ctx.saved_tensors
-        return difference.sign().mul_((grad / difference.numel()).to(difference.dtype)), None
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        grads = torch._foreach_sign(ctx.saved_tensors)
+        torch._foreach_mul_(grads, ctx.factors)
+        torch._foreach_mul_(grads, grad.to(grads[0].dtype))
+        return (None, *grads, *(None for _ in grads))
 
 
-def mean_distance(generated: Tensor, target: Tensor) -> Tensor:
-    """`l1_loss` of tensors of one shape and type with a gradient to `generated` only; a scalar,
-    at least float32.
+def mean_distances(
+    generated: Sequence[Tensor], targets: Sequence[Tensor], factors: Sequence[float]
+) -> Tensor:
+    """The sum of `l1_loss` of pairs of maps, each times its factor: a scalar, at least float32.
 
-    PyTorch's own takes three passes and loses the memory layout, which slows down what follows.
+    The maps of a pair have one shape, all maps one type; the gradient goes to `generated` only.
+    PyTorch's own loss takes three passes and loses the memory layout, which slows down what
+    follows; and pair by pair it would be the greater part of the calls of a training step.
     """
-    result: Tensor = _MeanDistance.apply(generated, target)  # type: ignore[no-untyped-call]
+    result: Tensor = _MeanDistances.apply(  # type: ignore[no-untyped-call]
+        factors, *generated, *(target.detach() for target in targets)
+    )
     return result

@@ -63,10 +63,10 @@ class CodecLoss(nn.Module):
         """
         pair = self._rotated(real, generated.detach())
         both = self.discriminate(torch.cat([pair[0], pair[1].to(pair[0].dtype)]))
-        scores = [features[-1] for features in both]
+        scores = [features[-1].split([len(real), len(generated)]) for features in both]
         loss = discriminator_loss(
-            [[score[: len(real)]] for score in scores],
-            [[score[len(real) :]] for score in scores],
+            [[score] for score, _ in scores],
+            [[score] for _, score in scores],
             self.config.adversarial.loss,
         )
         total = self.config.adversarial.weight * (loss.real + loss.fake)
