@@ -15,8 +15,8 @@ from torch import Tensor, nn
 class WeightNorm(nn.Module):
     """A weight g * v / |v|, with the norm over all dimensions except the first.
 
-    `precomputed` is that weight where `layers.precomputed` has computed it, `folded` where it is all
-    that is left.
+    `precomputed` is that weight where `layers.precomputed` has computed it, `folded` where it is
+    all that is left.
     """
 
     def __init__(self, weight: Tensor, bias: Tensor) -> None:

@@ -12,7 +12,8 @@ from torch import Tensor
 from bigcodec_models.config import PRESETS
 from bigcodec_models.discriminators import PRESETS as DISCRIMINATORS
 from bigcodec_models.discriminators import WeightNormConv2d, build_discriminators
-from bigcodec_models.losses.adversarial import discriminator_loss, mean_distances
+from bigcodec_models.losses.adversarial import discriminator_loss
+from bigcodec_models.losses.distances import mean_distances
 from bigcodec_models.training.codec_loss import CodecLoss
 from bigcodec_models.training.config import recipe_for
 
