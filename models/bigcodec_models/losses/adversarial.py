@@ -102,10 +102,7 @@ def _flat(score: Tensor) -> Tensor:
 def _shares(parts: tuple[tuple[int, float], ...], device: torch.device) -> Tensor:
     """Each number of `parts` as often as the count before it says: (sum of the counts,). Cached:
     copies to a device are slow."""
-    counts, values = zip(*parts, strict=True)
-    shares = torch.tensor(values, device="cpu").repeat_interleave(
-        torch.tensor(counts, device="cpu")
-    )
+    shares = torch.cat([torch.full((count,), value, device="cpu") for count, value in parts])
     return shares.to(device)
 
 
