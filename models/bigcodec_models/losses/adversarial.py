@@ -98,10 +98,10 @@ def _flat(score: Tensor) -> Tensor:
     return (score if score.is_contiguous() else score.mT).flatten()
 
 
-@functools.lru_cache
+@functools.cache
 def _shares(parts: tuple[tuple[int, float], ...], device: torch.device) -> Tensor:
-    """Each number of `parts` as often as the count before it says: (sum of the counts,). Cached:
-    copies to a device are slow."""
+    """Each number of `parts` as often as the count before it says: (sum of the counts,). Cached for
+    good: copies to a device are slow, and a step captured as a CUDA graph goes on reading it."""
     shares = torch.cat([torch.full((count,), value, device="cpu") for count, value in parts])
     return shares.to(device)
 

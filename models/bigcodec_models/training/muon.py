@@ -62,14 +62,12 @@ class Muon(torch.optim.Optimizer):
         for matrix in sorted(matrices, key=_is_tall):
             shapes.setdefault(tuple(sorted(matrix.shape)), []).append(matrix)
         ordered: list[Tensor] = [matrix for alike in shapes.values() for matrix in alike]
-        averages, changes, scales = list[Tensor](), list[Tensor](), list[float]()
+        changes, scales = list[Tensor](), list[float]()
         for alike in shapes.values():
             average, change = self._average_and_change(alike, group)
-            averages += _as_shaped(average, alike)
+            torch._foreach_copy_([self._buffer(m) for m in alike], _as_shaped(average, alike))
             changes += _as_shaped(change, alike)
             scales += [0.2 * math.sqrt(max(alike[0].shape))] * len(alike)
-        buffers = [self._buffer(matrix) for alike in shapes.values() for matrix in alike]
-        torch._foreach_copy_(buffers, averages)
         torch._foreach_mul_(changes, scales)
         torch._foreach_mul_(changes, rate)
         torch._foreach_mul_(ordered, 1 - rate * group["weight_decay"])
