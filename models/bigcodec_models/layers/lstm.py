@@ -78,7 +78,9 @@ class ResidualLSTM(nn.Module):
             with warnings.catch_warnings():
                 # The weights of all layers lie together; cuDNN copies those of one, and says so.
                 warnings.filterwarnings("ignore", "RNN module weights are not part")
-                x, *end = torch.lstm(x, start, weights, True, 1, 0.0, True, False, False)
+                x, *end = torch.lstm(
+                    x, start, list[Tensor](weights), True, 1, 0.0, True, False, False
+                )
             after.append((end[0], end[1]))
         hidden, cell = (torch.cat(parts) for parts in zip(*after, strict=True))
         return x.transpose(0, 1), (hidden, cell)

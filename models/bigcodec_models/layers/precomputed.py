@@ -33,7 +33,8 @@ def precomputed(module: nn.Module) -> Iterator[None]:
     try:
         yield
     finally:
-        for layer in (*normed, *snakes):
+        layers: list[WeightNorm | AliasFreeSnakeBeta] = [*normed, *snakes]
+        for layer in layers:
             layer.precomputed = None
 
 
@@ -47,11 +48,11 @@ def _share_weights(layers: list[WeightNorm]) -> None:
         return
     ordered = [layer for group in groups.values() for layer in group]
     rows = [sum(len(layer.weight_v) for layer in group) for group in groups.values()]
-    gains = _joined([layer.weight_g.flatten(1) for layer in ordered]).split(rows)
+    gains = torch.split(_joined([layer.weight_g.flatten(1) for layer in ordered]), rows)
     for group, gain in zip(groups.values(), gains, strict=True):
         directions = _joined([layer.weight_v.flatten(1) for layer in group])
         weights = torch._weight_norm(directions, gain, 0)
-        parts = weights.split([len(layer.weight_v) for layer in group])
+        parts = torch.split(weights, [len(layer.weight_v) for layer in group])
         for layer, part in zip(group, parts, strict=True):
             layer.precomputed = part.view_as(layer.weight_v)
 
@@ -61,7 +62,7 @@ def _share_scales(snakes: list[AliasFreeSnakeBeta]) -> None:
         return
     alpha = _joined([snake.alpha for snake in snakes])
     beta = _joined([snake.beta for snake in snakes])
-    parts = scales_of(alpha, beta).split([len(snake.alpha) for snake in snakes])
+    parts = torch.split(scales_of(alpha, beta), [len(snake.alpha) for snake in snakes])
     for snake, part in zip(snakes, parts, strict=True):
         snake.precomputed = part
 

@@ -65,7 +65,7 @@ class CodecLoss(nn.Module):
         pair = self._rotated(real, generated.detach())
         with precomputed(self.discriminators):
             both = self.discriminate(torch.cat([pair[0], pair[1].to(pair[0].dtype)]))
-        scores = [features[-1].split([len(real), len(generated)]) for features in both]
+        scores = [torch.split(features[-1], [len(real), len(generated)]) for features in both]
         loss = discriminator_loss(
             [[score] for score, _ in scores],
             [[score] for _, score in scores],
