@@ -6,7 +6,7 @@ export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 PIP := $(BIN)/python -m pip --quiet
 
-.PHONY: demo test lint docs package release train-resume clean
+.PHONY: demo test lint docs listen package release train-resume clean
 
 .venv/.installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -36,6 +36,10 @@ lint:
 docs: .venv/.installed-dev
 	$(BIN)/python -m bigcodec_cli.reference > docs/cli.md
 	$(BIN)/python scripts/man_pages.py docs/man
+
+# What there is to hear. Wants opus-tools, codec2 and, for PESQ, a C compiler.
+listen: .venv/.installed-dev
+	PATH="$(CURDIR)/$(BIN):$$PATH" sh scripts/listen_page.sh
 
 # Builds dist/ and checks it as an index would. No isolation: .venv has the build backend already.
 package: .venv/.installed-dev

@@ -23,6 +23,7 @@ from bigcodec_cli.coding.audio_encoder import AudioEncoder
 from bigcodec_cli.coding.compressor import Compressor
 from bigcodec_cli.coding.config import CompressConfig
 from bigcodec_cli.coding.decompressor import Decompressor, decode_part
+from bigcodec_cli.coding.pace import Pace
 from bigcodec_cli.coding.recording import Recording, may_be_equal, recording_of_audio
 from bigcodec_cli.coding.token_extraction import record_of_container
 from bigcodec_cli.coding.verification import verify_container
@@ -48,7 +49,7 @@ from bigcodec_models.inference.prepare import pick_device
 Bytes = bytes | bytearray | memoryview
 _MAX_CHANNELS = 255
 _AT_ONCE = 8
-"""Channels that go through the model side by side; each takes some 16 MB."""
+"""Channels that go through the model side by side; each takes some 26 MB."""
 
 
 class Codec(models.Codec):
@@ -149,13 +150,13 @@ def decompress(
         sink = Repeated(blocks, channels)
         job = Decompressor(opened, sink, span=span, prior=prior_of_container(opened))
         if span == (0, opened.num_samples):
-            for piece in codec.decode_streams(job.sources, _width(opened.header)):
+            for piece in codec.decode_streams(job.sources, min(job.channels, _AT_ONCE)):
                 if piece.error is not None:
                     raise piece.error
                 job.take(piece.index, piece.data)
             job.finish()
         else:
-            decode_part(job, codec)
+            decode_part(job, codec, Pace.FREE)  # the result is in memory anyway
     return Audio(blocks.joined(), opened.header.sample_rate)
 
 
@@ -233,14 +234,14 @@ def _recording(
     geometry, codec = geometry_of(encoder.codec), encoder.codec
     downmix = encoder.config.downmix
     equal = samples.size > 0 and may_be_equal(len(samples)) and are_equal(samples)
-    return recording_of_audio(source, codec.fingerprint, geometry, downmix, equal)
+    return recording_of_audio(source, codec.fingerprint, geometry, stack, downmix, equal)
 
 
 def _container(encoder: AudioEncoder, recording: Recording) -> bytes:
     """A recording as a container, which was read back and compared."""
     out = io.BytesIO()
     compressor = Compressor(recording, out, encoder.coder, encoder.prior)
-    for piece in encoder.codec.encode_streams(recording.sources, _width(recording.header)):
+    for piece in encoder.codec.encode_streams(recording.sources, _width(recording)):
         if piece.error is not None:
             raise piece.error
         compressor.take(piece.index, piece.data)
@@ -252,8 +253,9 @@ def _container(encoder: AudioEncoder, recording: Recording) -> bytes:
     return data
 
 
-def _width(header: bcdc.Header) -> int:
-    return min(header.channels, _AT_ONCE)
+def _width(recording: Recording) -> int:
+    channels = recording.header.channels
+    return channels if recording.pace is Pace.LOCKSTEP else min(channels, _AT_ONCE)
 
 
 def _opened(container: Bytes | str | Path) -> tuple[bcdc.Container, str]:

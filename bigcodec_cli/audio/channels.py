@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import collections
-import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -24,34 +23,65 @@ class SampleSink(Protocol):
 _Array = TypeVar("_Array", bound=npt.NDArray[Any])
 
 
-def split_channels(blocks: Iterable[_Array], channels: int) -> list[Iterator[_Array]]:
+class Held(Protocol):
+    """An array (n, ...), in memory or elsewhere."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: slice, /) -> Any: ...
+
+    def __array__(self, *arguments: Any, **options: Any) -> npt.NDArray[Any]: ...
+
+
+Store = Callable[[npt.NDArray[Any]], Held]
+"""Puts an array where it can wait."""
+
+
+def in_memory(array: npt.NDArray[Any]) -> Held:
+    """The array itself."""
+    return array
+
+
+def split_channels(
+    blocks: Iterable[_Array], channels: int, store: Store = in_memory
+) -> list[Iterator[_Array]]:
     """One iterator a channel over blocks (channels, n, ...), giving (n, ...).
 
-    Only what one channel has taken and another has not is held.
+    Only what one channel has taken and another has not is held, by `store`.
     """
+    shared = iter(blocks)
+    queues = [collections.deque[Held]() for _ in range(channels)]
 
-    def one(shared: Iterator[_Array], channel: int) -> Iterator[_Array]:
-        return (block[channel] for block in shared)
+    def one(channel: int) -> Iterator[Any]:
+        while True:
+            while not queues[channel]:
+                block = next(shared, None)
+                if block is None:
+                    return
+                for index, piece in enumerate(block):
+                    queues[index].append(piece if index == channel else store(piece))
+            yield np.asarray(queues[channel].popleft())
 
-    return [one(shared, c) for c, shared in enumerate(itertools.tee(blocks, channels))]
+    return [one(channel) for channel in range(channels)]
 
 
 class ChannelJoiner:
-    """Pieces (n, ...) of several channels, arriving in any order, as blocks (channels, n, ...)."""
+    """Pieces (n, ...) of several channels, arriving in any order, as blocks (channels, n, ...) of
+    at most `most` rows. Pieces wait for those of other channels in `store`."""
 
-    def __init__(self, channels: int) -> None:
-        self._queues = [collections.deque[npt.NDArray[Any]]() for _ in range(channels)]
+    def __init__(self, channels: int, store: Store = in_memory, most: int | None = None) -> None:
+        self._queues = [collections.deque[Held]() for _ in range(channels)]
         self._counts = [0] * channels
+        self._store, self._most = store, most
 
-    def push(self, channel: int, piece: npt.NDArray[Any]) -> npt.NDArray[Any] | None:
+    def push(self, channel: int, piece: npt.NDArray[Any]) -> Iterator[npt.NDArray[Any]]:
         """Take a channel's next piece; gives what every channel now has, if anything."""
         if len(piece):
-            self._queues[channel].append(piece)
+            self._queues[channel].append(self._store(piece))
             self._counts[channel] += len(piece)
-        ready = min(self._counts)
-        if not ready:
-            return None
-        return np.stack([self._take(c, ready) for c in range(len(self._queues))])
+        while ready := min(self._counts):
+            rows = ready if self._most is None else min(ready, self._most)
+            yield np.stack([self._take(c, rows) for c in range(len(self._queues))])
 
     def _take(self, channel: int, count: int) -> npt.NDArray[Any]:
         queue = self._queues[channel]
@@ -62,7 +92,7 @@ class ChannelJoiner:
             if len(part) > count:
                 queue.appendleft(part[count:])
                 part = part[:count]
-            parts.append(part)
+            parts.append(np.asarray(part))
             count -= len(part)
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 

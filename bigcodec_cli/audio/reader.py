@@ -36,11 +36,12 @@ _COPY_BYTES = 1 << 20
 @dataclasses.dataclass(frozen=True)
 class Audio:
     """Samples (channels, n), float32, full scale 1.0, at `rate` samples per second. `fault` says
-    why they are not all that the file should hold, None if they are."""
+    why they are not all that the file should hold, None if they are; `tags` are the file's."""
 
     samples: Samples
     rate: int
     fault: str | None = None
+    tags: tuple[tuple[str, str], ...] = ()
 
     @property
     def seconds(self) -> float:
@@ -121,7 +122,7 @@ def read_audio(path: Path) -> Audio:
             samples = np.concatenate(blocks, axis=1)
         except MemoryError:
             raise CliError(f"{path}: does not fit into memory") from None
-        return Audio(samples, source.rate, source.fault())
+        return Audio(samples, source.rate, source.fault(), source.tags)
 
 
 def _open(

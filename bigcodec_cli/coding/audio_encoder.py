@@ -116,9 +116,10 @@ class AudioEncoder:
         if audio.remark is not None:
             reporter.remark(f"{audio.name}: {audio.remark}")
         audio = dataclasses.replace(audio, tags=kept)
-        geometry, downmix = geometry_of(self.codec), self.config.downmix
+        downmix = self.config.downmix
         audio, equal = (audio, False) if downmix else self._compare_channels(audio, job)
-        return recording_of_audio(audio, self.codec.fingerprint, geometry, downmix, equal)
+        geometry, fingerprint = geometry_of(self.codec), self.codec.fingerprint
+        return recording_of_audio(audio, fingerprint, geometry, stack, downmix, equal)
 
     def _compare_channels(self, audio: AudioInput, job: Job) -> tuple[AudioInput, bool]:
         """Whether all channels are equal, where that can be known before they are coded: the file

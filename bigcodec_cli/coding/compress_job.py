@@ -11,6 +11,7 @@ import bcdc
 from bigcodec_cli.coding.compressor import Compressor
 from bigcodec_cli.coding.file_job import FileJob
 from bigcodec_cli.coding.finish_queue import Step
+from bigcodec_cli.coding.pace import Pace
 from bigcodec_cli.coding.recording import Recording
 from bigcodec_cli.coding.verification import read_back, verify_container
 from bigcodec_cli.console.messages import CliError
@@ -57,6 +58,7 @@ class CompressJob(FileJob):
             recording = open_recording(job, self.stack, reporter)
             self.sources, self._seconds = recording.sources, recording.seconds
             self._fault, self._doubt = recording.fault, recording.doubt
+            self.lockstep = recording.pace is Pace.LOCKSTEP
             self._prior = find_prior(recording.header)
             self._out = self.create_binary()
             bar = reporter.seconds_bar(job, recording.seconds or 0)
@@ -64,11 +66,6 @@ class CompressJob(FileJob):
             self._compressor = Compressor(recording, self._out, coder, self._prior, progress)
             for channel, tokens in enumerate([] if recording.tokens is None else recording.tokens):
                 self._compressor.take(channel, tokens)
-
-    @property
-    def lockstep(self) -> bool:
-        """Whether the channels must keep pace: what one has taken is held for the others."""
-        return self._compressor.header.channels > 1 and not self.short
 
     @property
     def short(self) -> bool:

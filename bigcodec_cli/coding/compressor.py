@@ -18,7 +18,7 @@ on at once."""
 
 
 class Compressor:
-    """Codes one recording into a container, channel by channel but all at the same pace.
+    """Codes one recording into a container.
 
     The tokens of `recording.sources` come in by `take`. Memory does not grow with the length.
 
@@ -40,7 +40,7 @@ class Compressor:
         by_network = self.header.coder is bcdc.Coder.PRIOR
         hold = _HELD_BLOCKS if by_network and recording.seconds is not None else 1
         self.writer = bcdc.Writer(out, self.header, prior, hold)
-        self._joiner = ChannelJoiner(self.header.channels)
+        self._joiner = ChannelJoiner(self.header.channels, recording.store)
 
     @property
     def samples(self) -> int:
@@ -59,11 +59,11 @@ class Compressor:
             OSError: the file cannot be written.
         """
         table = tokens.reshape(len(tokens), self.header.geometry.codebooks)
-        block = self._joiner.push(channel, table)
-        if block is not None:
+        for block in self._joiner.push(channel, table):
             self.digest.update(block)
             self.writer.write(block)
-            self._progress(block.shape[1] * self.header.geometry.hop / bcdc.MODEL_RATE)
+        seconds = len(tokens) * self.header.geometry.hop / bcdc.MODEL_RATE
+        self._progress(seconds / self.header.channels)
 
     def finish(self) -> None:
         """Complete the container.

@@ -18,6 +18,7 @@ from bigcodec_cli.audio.writer import AudioForm, AudioSink, copy_to_stdout, is_s
 from bigcodec_cli.coding.config import DecompressConfig
 from bigcodec_cli.coding.decompressor import Decompressor, decode_part
 from bigcodec_cli.coding.file_job import FileJob
+from bigcodec_cli.coding.pace import Pace, pace_of, store_for
 from bigcodec_cli.console.messages import CliError, visible
 from bigcodec_cli.files.atomic import temporary_folder
 from bigcodec_cli.files.batch import OutputOptions
@@ -33,11 +34,6 @@ from bigcodec_cli.files.reporting import Reporter
 from bigcodec_cli.model_store.loading import CodecCache
 from bigcodec_cli.model_store.priors import prior_of_container
 from bigcodec_models.codec import Codec
-
-_SHORT_SECONDS = 60
-_FEW_CHANNELS, _HELD_SECONDS = 8, 8000
-"""Of many channels, up to so many seconds, all of them together, are held while some after the
-others are decoded: 512 MB. All at once would take 16 MB each."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -76,15 +72,18 @@ class DecompressJob(FileJob):
         first, last = _span(container, config, job)
         _check_length(job, config, opened, last - first)
         self._seconds = (last - first) / container.header.sample_rate
+        header = container.header
         with self.opening():
-            self._sink = self._open_sink(config, container.header, last - first)
-            sink: SampleSink = Repeated(self._sink, container.header.restored_channels)
+            self._sink = self._open_sink(config, header, last - first)
+            sink: SampleSink = Repeated(self._sink, header.restored_channels)
             if self._damage is not None:
                 sink = Silence(sink, _lost_samples(self._damage))
             progress = self.stack.enter_context(reporter.seconds_bar(job, self._seconds))
             self._everything = config.whole
             span = None if config.whole else (first, last)
-            self._decompressor = Decompressor(container, sink, progress, span, opened.prior)
+            self._pace = pace_of(header.channels, header.sample_rate, self._seconds)
+            store = store_for(self._pace, job.name, self.stack)
+            self._decompressor = Decompressor(container, sink, progress, span, opened.prior, store)
 
     @property
     def sources(self) -> list[Iterator[bcdc.Tokens]]:
@@ -94,11 +93,8 @@ class DecompressJob(FileJob):
 
     @property
     def lockstep(self) -> bool:
-        """Whether the channels must keep pace: what one has given is held for the others."""
-        channels = self._decompressor.channels
-        if 1 < channels <= _FEW_CHANNELS:
-            return self._seconds > _SHORT_SECONDS
-        return channels > 1 and self._seconds * channels > _HELD_SECONDS
+        """Whether all channels go through the model together."""
+        return self._pace is Pace.LOCKSTEP
 
     def take(self, channel: int, data: Any) -> None:
         """Write a channel's next samples."""
@@ -111,7 +107,7 @@ class DecompressJob(FileJob):
             if self._everything:
                 self._decompressor.finish()
             else:
-                decode_part(self._decompressor, self.codec)
+                decode_part(self._decompressor, self.codec, self._pace)
             self._sink.finish()
             if self._spool is not None:
                 copy_to_stdout(self._spool)

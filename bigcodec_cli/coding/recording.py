@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -12,9 +13,10 @@ import numpy.typing as npt
 import bcdc
 from bcdc.header import MAX_COPIES
 from bcdc.tokens import check_tokens
-from bigcodec_cli.audio.channels import Samples, are_equal, split_channels
+from bigcodec_cli.audio.channels import Samples, Store, are_equal, in_memory, split_channels
 from bigcodec_cli.audio.reader import AudioInput
 from bigcodec_cli.audio.resampling import resample_stream
+from bigcodec_cli.coding.pace import Pace, pace_of, store_for
 from bigcodec_cli.console.messages import CliError
 
 
@@ -27,7 +29,8 @@ class Recording:
     but `tokens` (channels, frames, codebooks). `samples` gives how many were read so far, of each
     channel at the recording's rate. `seconds` is None where the length is not known beforehand.
     `fault`, asked at the end, says why it is not all of the recording, None if it is; `doubt` says
-    why nobody can tell, None if `fault` does.
+    why nobody can tell, None if `fault` does. `pace` is that of the sources, and `store` keeps what
+    one channel has and others do not have yet.
     """
 
     header: bcdc.Header
@@ -37,18 +40,22 @@ class Recording:
     seconds: float | None
     fault: Callable[[], str | None] = lambda: None
     doubt: str | None = None
+    pace: Pace = Pace.FREE
+    store: Store = in_memory
 
 
 def recording_of_audio(
     audio: AudioInput,
     fingerprint: bytes,
     geometry: bcdc.Geometry,
+    stack: contextlib.ExitStack,
     downmix: bool = False,
     equal: bool = False,
 ) -> Recording:
     """A recording of an audio file, for a model by fingerprint and the geometry of its tokens.
 
-    With `equal` all channels are known to be equal, and one is coded for all.
+    With `equal` all channels are known to be equal, and one is coded for all. What there is to
+    close goes into `stack`.
 
     Raises:
         ValueError: more channels or a higher rate than a container can hold, or tags too long.
@@ -68,13 +75,18 @@ def recording_of_audio(
         blocks = _downmixed(counted)
     elif equal:
         blocks = _first_channel(counted, audio.name)
+    pace = pace_of(channels, audio.rate, audio.seconds)
+    store = store_for(pace, audio.name, stack)
+    waves = split_channels(blocks, channels, store)
     return Recording(
         header=header,
-        sources=split_channels(resample_stream(blocks, audio.rate, bcdc.MODEL_RATE), channels),
+        sources=[_resampled(wave, audio.rate) for wave in waves],
         samples=lambda: counted.samples,
         seconds=audio.seconds,
         fault=audio.fault,
         doubt=audio.doubt,
+        pace=pace,
+        store=store,
     )
 
 
@@ -97,6 +109,12 @@ def recording_of_tokens(
         samples=lambda: samples,
         seconds=samples / header.sample_rate,
     )
+
+
+def _resampled(waves: Iterable[Samples], rate: int) -> Iterator[Samples]:
+    """One channel's samples (n,) at the model's rate."""
+    for piece in resample_stream((wave[None] for wave in waves), rate, bcdc.MODEL_RATE):
+        yield piece[0]
 
 
 class _Counted:

@@ -18,6 +18,7 @@ import numpy.typing as npt
 import bcdc
 from bcdc.header import MAGIC
 from bigcodec_cli.coding.file_job import FileJob
+from bigcodec_cli.coding.pace import Pace
 from bigcodec_cli.coding.recording import Recording
 from bigcodec_cli.coding.scheduler import Stream, without_model
 from bigcodec_cli.console.messages import CliError
@@ -33,8 +34,6 @@ from bigcodec_cli.model_store.priors import prior_of_container
 
 if TYPE_CHECKING:
     from bigcodec_cli.coding.audio_encoder import AudioEncoder
-
-_SHORT_SECONDS = 60
 
 
 @dataclasses.dataclass(frozen=True)
@@ -335,15 +334,10 @@ class EncodeJob(_ExtractJob):
             recording = encoder.open_recording(job, self.stack, reporter)
             self._recording: Recording = recording
             self.sources = recording.sources
+            self.lockstep = recording.pace is Pace.LOCKSTEP
             bar = reporter.seconds_bar(job, recording.seconds or 0)
             self._progress = self.stack.enter_context(bar)
         self._tokens: list[list[npt.NDArray[Any]]] = [[] for _ in recording.sources]
-
-    @property
-    def lockstep(self) -> bool:
-        """Whether the channels must keep pace: what one has taken is held for the others."""
-        seconds = self._recording.seconds
-        return len(self.sources) > 1 and (seconds is None or seconds > _SHORT_SECONDS)
 
     def take(self, channel: int, data: Any) -> None:
         """Take a channel's next tokens."""

@@ -100,11 +100,11 @@ class TokenPacker:
         )
 
     def _open(self, job: Job, _stack: contextlib.ExitStack, _reporter: Reporter) -> Recording:
-        found = _read(job)
-        if isinstance(found, TokenRecord):
-            header, samples, tokens = found.header, found.samples, found.tokens
+        content = _read(job)
+        if isinstance(content, TokenRecord):
+            header, samples, tokens = content.header, content.samples, content.tokens
         else:
-            tokens, header = found, self._header(job, found)
+            tokens, header = content, self._header(job, content)
             length = tokens.shape[1] * header.geometry.hop * self.rate // bcdc.MODEL_RATE
             samples = length if self.samples is None else self.samples
         try:

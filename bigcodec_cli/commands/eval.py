@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,9 +13,10 @@ import click
 
 from bigcodec_cli.commands.completing import complete_models
 from bigcodec_cli.commands.metric_options import list_option, metrics_option, recognizer_option
-from bigcodec_cli.commands.options import device_option, engine_option, f0_option
+from bigcodec_cli.commands.options import device_option, engine_option
 from bigcodec_cli.console.messages import CliError, error_line, note, visible
 from bigcodec_cli.evaluation.config import (
+    PAGES,
     BaselineError,
     BaselineName,
     EvalConfig,
@@ -24,6 +26,7 @@ from bigcodec_cli.evaluation.config import (
 )
 from bigcodec_cli.files.atomic import atomic_output
 from bigcodec_cli.model_store.store import default_model, model_path
+from bigcodec_models.config import F0_MODES
 
 if TYPE_CHECKING:
     from bigcodec_cli.evaluation.results import Evaluation
@@ -42,7 +45,15 @@ _OUTPUT = click.Path(path_type=Path)
     help="Codec model; may be given more than once. [default: see 'models list']",
     shell_complete=complete_models,
 )
-@f0_option
+@click.option(
+    "--f0",
+    "f0_modes",
+    type=click.Choice(F0_MODES),
+    multiple=True,
+    help="Code F0 as one more token a frame, or leave it out, for the decoder to predict; given "
+    "twice, each model is evaluated in both modes. 'models show' lists what a model knows; its "
+    "first is the default.",
+)
 @list_option(
     "--baselines",
     "--against",
@@ -54,6 +65,13 @@ _OUTPUT = click.Path(path_type=Path)
 @recognizer_option
 @click.option(
     "--report", metavar="FILE", type=_OUTPUT, help="An HTML page with tables, charts and players."
+)
+@click.option(
+    "--page",
+    type=click.Choice(PAGES),
+    default=PAGES[0],
+    show_default=True,
+    help="What the page has: all, or for listeners the clips first and then the means.",
 )
 @click.option("--json", "as_json", metavar="FILE", type=_OUTPUT, help="All results as JSON.")
 @click.option(
@@ -88,11 +106,12 @@ _OUTPUT = click.Path(path_type=Path)
 def command(
     folder: Path,
     models: tuple[str, ...],
-    f0: str | None,
+    f0_modes: tuple[str, ...],
     baselines: tuple[BaselineName, ...],
     metrics: tuple[str, ...],
     recognizer: Path | None,
     report: Path | None,
+    page: str,
     as_json: Path | None,
     as_csv: Path | None,
     by: str,
@@ -117,7 +136,7 @@ def command(
         device=device,
         engine=engine,
         jobs=jobs,
-        f0=f0,
+        f0=tuple(dict.fromkeys(f0_modes)),
         recognizer=recognizer,
     )
     if not folder.is_dir():
@@ -129,7 +148,7 @@ def command(
             for kind, path in paths.items()
         }
         evaluation = _evaluate(folder, by, players if report else 0, config)
-        _write(evaluation, files)
+        _write(evaluation, files, page)
     if evaluation.is_incomplete:
         raise click.exceptions.Exit(1)
 
@@ -164,7 +183,7 @@ def _check_models(models: tuple[str, ...]) -> tuple[str, ...]:
     return models
 
 
-def _write(evaluation: Evaluation, files: Mapping[str, Path]) -> None:
+def _write(evaluation: Evaluation, files: Mapping[str, Path], page: str) -> None:
     """Print the results, and write them to the file of each kind."""
     from bigcodec_cli.evaluation.report.exports import to_csv, to_json, to_text
     from bigcodec_cli.evaluation.report.html import to_html
@@ -173,6 +192,10 @@ def _write(evaluation: Evaluation, files: Mapping[str, Path]) -> None:
         error_line(f"{name}: {reason}")
     width = max(_LEAST_COLUMNS, shutil.get_terminal_size().columns)
     click.echo("\n".join(map(visible, to_text(evaluation, width).split("\n"))), nl=False)
-    formats = {"html": to_html, "json": to_json, "csv": to_csv}
+    formats: dict[str, Callable[[Evaluation], str]] = {
+        "html": partial(to_html, page=page),
+        "json": to_json,
+        "csv": to_csv,
+    }
     for kind, path in files.items():
         path.write_text(formats[kind](evaluation), encoding="utf-8")

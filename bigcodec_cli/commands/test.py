@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -144,6 +145,7 @@ def _recoverable(data: bytes, allow_long: bool) -> str:
 def _decoder(model: str | None, device: str) -> Deep:
     from bigcodec_cli.audio.channels import Discard
     from bigcodec_cli.coding.decompressor import Decompressor, decode_part
+    from bigcodec_cli.coding.pace import pace_of, store_for
     from bigcodec_cli.model_store.loading import CodecCache
     from bigcodec_cli.model_store.priors import prior_of_container
 
@@ -151,8 +153,11 @@ def _decoder(model: str | None, device: str) -> Deep:
 
     def decode(name: str, container: bcdc.Container) -> None:
         codec = codecs.codec_for(Path(name), container)
-        job = Decompressor(container, Discard(), prior=prior_of_container(container))
-        decode_part(job, codec)
+        prior, header = prior_of_container(container), container.header
+        pace = pace_of(header.channels, header.sample_rate, container.seconds)
+        with contextlib.ExitStack() as stack:
+            store = store_for(pace, name, stack)
+            decode_part(Decompressor(container, Discard(), prior=prior, store=store), codec, pace)
 
     return decode
 

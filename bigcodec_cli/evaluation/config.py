@@ -9,6 +9,8 @@ from pathlib import Path
 from bigcodec_cli.evaluation.metrics.definitions import QUALITY, WITH_RECOGNIZER
 from bigcodec_cli.model_store.store import find_model
 
+PAGES = ("full", "clips")
+"""What the page of an evaluation may have: all, or the clips first and then the means."""
 _CODEC2_MODES = ("3200", "2400", "1600", "1400", "1300", "1200", "700C", "450")
 
 
@@ -29,8 +31,8 @@ class BaselineName:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EvalConfig:
-    """Codecs, quality metrics, device and number of processes. `f0` is the F0 mode of the models,
-    by default the first of each; `recognizer` the folder of a speech recognizer."""
+    """Codecs, quality metrics, device and number of processes. `f0` has the F0 modes of the
+    models, by default the first of each; `recognizer` the folder of a speech recognizer."""
 
     models: tuple[str, ...]
     baselines: tuple[BaselineName, ...]
@@ -38,7 +40,7 @@ class EvalConfig:
     device: str
     engine: str = "auto"
     jobs: int
-    f0: str | None = None
+    f0: tuple[str, ...] = ()
     recognizer: Path | None = None
 
 

@@ -25,7 +25,7 @@ class Result:
     """One codec on one file, or the file itself (codec `original`).
 
     `values` holds the metrics that were computed, `failed` a reason for each one that could not
-    be. `delay` is in samples at 16 kHz.
+    be. `delay` is in samples at 16 kHz; `tags` are those of an original's file.
     """
 
     file: str
@@ -37,6 +37,7 @@ class Result:
     tokens: AnyTokens | None = None
     delay: int = 0
     sound: Sound | None = None
+    tags: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def delay_ms(self) -> float:

@@ -84,7 +84,9 @@ class Worker:
     def __init__(self, config: EvalConfig) -> None:
         self.missing: dict[str, Missing] = {}
         self._codecs: list[CodecUnderTest] = [
-            Model(name, config.device, config.f0, config.engine) for name in config.models
+            Model(name, config.device, f0, config.engine, names_f0=len(config.f0) > 1)
+            for name in config.models
+            for f0 in config.f0 or (None,)
         ]
         for name in config.baselines:
             try:
@@ -110,7 +112,8 @@ class Worker:
         if not len(wave):
             return Outcome(unread=Unread(file=clip.name, reason=fault or "holds no samples"))
         unread = Unread(file=clip.name, reason=fault) if fault is not None else None
-        results = [self._original(clip, wave), *(self._coded(c, clip, wave) for c in self._codecs)]
+        original = dataclasses.replace(self._original(clip, wave), tags=loaded.tags)
+        results = [original, *(self._coded(codec, clip, wave) for codec in self._codecs)]
         return Outcome(results=results, unread=unread)
 
     def _original(self, clip: EvalClip, wave: Wave) -> Result:

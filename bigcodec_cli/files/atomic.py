@@ -256,8 +256,8 @@ def _sweep(folder: Path) -> None:
     _swept.add(folder)
     with contextlib.suppress(OSError):
         for path in folder.iterdir():
-            if found := _TEMPORARY.fullmatch(path.name):
-                _remove_if_unlocked(path, is_local=found[1] == f"-{_machine()}")
+            if match := _TEMPORARY.fullmatch(path.name):
+                _remove_if_unlocked(path, is_local=match[1] == f"-{_machine()}")
 
 
 def _remove_if_unlocked(path: Path, is_local: bool) -> None:

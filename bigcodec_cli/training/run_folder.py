@@ -29,10 +29,10 @@ def run_folder(run: Path, process_group: ProcessGroup) -> Iterator[Callable[[], 
         raise
 
 
-def _discard(run: Path, made: list[Path]) -> None:
+def _discard(run: Path, folders: list[Path]) -> None:
     """Remove the content of a folder, and the folders that were made for it, it among them."""
     for path in run.iterdir():
         shutil.rmtree(path) if path.is_dir() else path.unlink()
-    for path in made:
+    for path in folders:
         with contextlib.suppress(OSError):  # somebody else has put something there
             path.rmdir()

@@ -191,7 +191,9 @@ def packed(toy_model: Path) -> bytes:
     blocks = iter([wave.astype(np.float32)])
     audio = AudioInput(name="", rate=16000, channels=1, frames=480_000, blocks=blocks)
     codec, out = Codec.load(toy_model), io.BytesIO()
-    recording = recording_of_audio(audio, codec.fingerprint, geometry_of(codec))
+    recording = recording_of_audio(
+        audio, codec.fingerprint, geometry_of(codec), contextlib.ExitStack()
+    )
     compressor = Compressor(recording, out, bcdc.Coder.RAW)
     for piece in codec.encode_streams(recording.sources):
         assert piece.error is None

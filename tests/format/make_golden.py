@@ -2,7 +2,7 @@
 
     python tests/format/make_golden.py
 
-Run it only when version 1 changes before its release; afterwards never.
+They were made once: version 1 is frozen. Run it only to add a file of another version.
 """
 
 from __future__ import annotations

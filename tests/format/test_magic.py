@@ -1,4 +1,4 @@
-"""The magic of SPEC.md, section 3.7, as `file` reads it."""
+"""The magic of SPEC.md, section 3.8, as `file` reads it."""
 
 from __future__ import annotations
 
@@ -40,6 +40,7 @@ def described(magic: Path, path: Path, *options: str) -> str:
         ("good-prior", "coder prior, 16000 Hz, channels 2"),
         ("good-highest-rate", "coder raw, 768000 Hz, channels 5"),
         ("good-most-channels", "coder raw, 16448 Hz, channels 255"),
+        ("good-equal-channels", "coder raw, 16000 Hz, channels 1, and 15 equal to it"),
     ],
 )
 def test_containers_are_described(magic: Path, name: str, rest: str) -> None:

@@ -239,9 +239,9 @@ class TestShares:
         a, b = (write(f"{n}.wav", np.full(n, level)) for level, n in ((0.125, 1000), (0.25, 3000)))
         c = write("c.wav", np.full(9000, 0.5))
         source = CropSource([([a, b], None), ([c], 0.3)], crop=10, seed=3)
-        drawn = Counter(source.batch(0, 4000)[:, 0].tolist())
+        counts = Counter(source.batch(0, 4000)[:, 0].tolist())
         for level, expected in ((0.125, 700), (0.25, 2100), (0.5, 1200)):
-            assert abs(drawn[level] - expected) < 4 * np.sqrt(expected)
+            assert abs(counts[level] - expected) < 4 * np.sqrt(expected)
 
 
 class TestCrops:

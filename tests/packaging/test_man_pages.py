@@ -19,9 +19,9 @@ FOLDER = ROOT / "docs" / "man"
 
 def test_they_are_those_of_the_commands(tmp_path: Path) -> None:
     subprocess.run([sys.executable, ROOT / "scripts" / "man_pages.py", tmp_path], check=True)
-    made = {page.name: page.read_text(encoding="utf-8") for page in tmp_path.iterdir()}
+    generated = {page.name: page.read_text(encoding="utf-8") for page in tmp_path.iterdir()}
     kept = {page.name: page.read_text(encoding="utf-8") for page in FOLDER.iterdir()}
-    assert kept == made, "make docs"
+    assert kept == generated, "make docs"
     commands = {f"bigcodec-{name}.1" for name in cli.list_commands(click.Context(cli))}
     assert {"bigcodec.1", "bigcodec-models-pull.1", *commands} <= set(kept)
 

@@ -14,6 +14,7 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "format"))  # for the toy priors and the checksums
 
 from vector_containers import vectors as containers  # type: ignore[import-not-found]  # noqa: E402
+from vector_fields import vectors as fields  # type: ignore[import-not-found]  # noqa: E402
 from vector_models import vectors as models  # type: ignore[import-not-found]  # noqa: E402
 from vector_speech import vectors as speech  # type: ignore[import-not-found]  # noqa: E402
 
@@ -41,7 +42,7 @@ All tokens and weights are made up, but for `good-shipped-prior-*.bcdc`, which h
 def main(folder: Path) -> None:
     """Write all files."""
     rows = []
-    for name, data, gives, words in (*containers(), *speech(), *models()):
+    for name, data, gives, words in (*containers(), *fields(), *speech(), *models()):
         (folder / name).write_bytes(data)
         rows.append(f"| `{name}` | {gives} | {words} |\n")
     (folder / "README.md").write_text(README + "".join(sorted(rows)), encoding="utf-8")

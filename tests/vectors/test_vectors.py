@@ -27,7 +27,13 @@ ROWS = dict(re.findall(r"^\| `(.*?)` \| (.*?) \|", (HERE / "README.md").read_tex
 TRACE = "loaded-code-ran"
 IMPOSSIBLE = {
     f"bad-{what}.bcdc"
-    for what in ("padding", "stands-for-nothing", "place-of-no-code", "token-outside-codebook")
+    for what in (
+        "padding",
+        "stands-for-nothing",
+        "place-of-no-code",
+        "prior-of-another-model",
+        "token-outside-codebook",
+    )
 }
 """Noticed only when decoded, as `test` does; `info` verifies checksums and structure."""
 

@@ -31,22 +31,29 @@ from bigcodec_models.config import SAMPLE_RATE
 
 
 class Model:
-    """A model by name or path, with an F0 mode, by default its first.
+    """A model by name or path, with an F0 mode, by default its first. `names_f0` puts the mode into
+    the name, where a model is compared in several.
 
     Raises:
         CliError: there is none, or it cannot be used.
     """
 
     def __init__(
-        self, name_or_path: str, device: str, f0: str | None = None, engine: str = "auto"
+        self,
+        name_or_path: str,
+        device: str,
+        f0: str | None = None,
+        engine: str = "auto",
+        names_f0: bool = False,
     ) -> None:
         config = CompressConfig(model=name_or_path, device=device, f0=f0, engine=engine)
         self._encoder = AudioEncoder.load(config)
         codec, codecs = self._encoder.codec, CodecCache(None, device)
+        name = model_name(name_or_path)
         codecs.add(codec)
         self._decoder = AudioDecoder(config=DecompressConfig(device=device), codecs=codecs)
         self.info = CodecInfo(
-            name=model_name(name_or_path),
+            name=f"{name} F0 {codec.f0}" if names_f0 else name,
             is_bigcodec=True,
             description=_description(name_or_path, codec),
             fingerprint=codec.fingerprint.hex(),

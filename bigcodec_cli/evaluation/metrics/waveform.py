@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +17,11 @@ from bigcodec_models.config import SAMPLE_RATE
 @dataclasses.dataclass(frozen=True)
 class LoadedWave:
     """A wave (n,) at 16 kHz; `fault` says why it is not all that its file should hold, None if it
-    is."""
+    is. `tags` are the file's, by name."""
 
     wave: Wave
     fault: str | None
+    tags: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 def load_wave(path: Path) -> LoadedWave:
@@ -30,7 +32,7 @@ def load_wave(path: Path) -> LoadedWave:
     """
     audio = read_audio(path)
     mono = audio.samples.mean(axis=0, dtype=np.float32)
-    return LoadedWave(change_rate(mono, audio.rate, SAMPLE_RATE), audio.fault)
+    return LoadedWave(change_rate(mono, audio.rate, SAMPLE_RATE), audio.fault, dict(audio.tags))
 
 
 def change_rate(wave: Wave, rate: int, new_rate: int) -> Wave:

@@ -3,6 +3,7 @@ no network."""
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -23,31 +24,64 @@ _FILE_TABLE = (
     "kbps_on_disk",
 )
 _CAPTION = ("pesq_wb", "stoi")
+_CREDITS = ("artist", "copyright", "license")
+_LONGEST_TAG = 300
 _RATE = "kbps_on_disk"
 
 
-def to_html(evaluation: Evaluation) -> str:
-    """The whole page; well-formed XML too."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Layout:
+    """What is peculiar to a page: its template and title, how many details stand below the title,
+    and the metrics whose means it has."""
+
+    template: str
+    title: str
+    details: int | None
+    means: Collection[str]
+
+
+_LAYOUTS = {
+    "full": _Layout(
+        template="report.html.j2",
+        title="Codecs on {folder}",
+        details=None,
+        means=[metric.key for metric in METRICS],
+    ),
+    # Listeners need no speeds, and not what machine it was.
+    "clips": _Layout(
+        template="listen.html.j2",
+        title="Speech before and after coding",
+        details=3,
+        means=[_RATE, *(metric.key for metric in QUALITY)],
+    ),
+}
+
+
+def to_html(evaluation: Evaluation, page: str = "full") -> str:
+    """The whole page; well-formed XML too. `page` is one of `PAGES` of config.py."""
+    layout = _LAYOUTS[page]
     summaries = {info.name: evaluation.summary(info.name) for info in evaluation.codecs}
     results = [result for info in evaluation.codecs for result in evaluation.of(info.name)]
     columns = _columns(evaluation, summaries)
     clips = _clips(evaluation, results)
     clip_ids = {clip[0].file: f"clip-{number}" for number, clip in enumerate(clips, 1)}
-    title = f"Codecs on {evaluation.setting.folder}"
+    title = layout.title.format(folder=evaluation.setting.folder)
     return render(
-        Path(__file__).with_name("report.html.j2"),
+        Path(__file__).with_name(layout.template),
         title=title,
         heading=title,
-        details=_details(evaluation),
+        details=_details(evaluation)[: layout.details],
         evaluation=evaluation,
         columns=columns,
-        metrics=_shown_metrics(columns.values()),
+        metrics=[m for m in _shown_metrics(columns.values()) if m.key in layout.means],
         first_cost=COST[0],
         charts=_charts(evaluation, summaries),
         group_metrics=group_metrics(evaluation),
         clips=clips,
         clip_ids=clip_ids,
         players=_players(clips, clip_ids),
+        clip_name=_clip_name,
+        clip_credit=_clip_credit,
         max_seconds=MAX_SECONDS,
         caption_metrics=[metric for metric in METRICS if metric.key in _CAPTION],
         file_metrics=[m for m in _shown_metrics(summaries.values()) if m.key in _FILE_TABLE],
@@ -136,6 +170,17 @@ def _clips(evaluation: Evaluation, results: Sequence[Result]) -> list[list[Resul
         for original in evaluation.of(ORIGINAL)
         if original.sound is not None
     ]
+
+
+def _clip_name(original: Result) -> str:
+    """The title that its file has among its tags, or the name of the file."""
+    return original.tags.get("title", original.file)[:_LONGEST_TAG]
+
+
+def _clip_credit(original: Result) -> str:
+    """Whose the sound is and under which license, as far as the tags of its file say."""
+    tags = (original.tags.get(name, "") for name in _CREDITS)
+    return " · ".join(tag[:_LONGEST_TAG] for tag in tags if tag)
 
 
 def _players(

@@ -204,14 +204,14 @@ class _Errors:
 
 
 def _start(program: str, path: Path, demuxer: str, *rest: str) -> subprocess.Popen[bytes]:
-    found = shutil.which(program)
-    if found is None:
+    command = shutil.which(program)
+    if command is None:
         raise FfmpegMissingError(MISSING)
     options = ["-hide_banner", "-v", "error", "-protocol_whitelist", "file", "-f", demuxer]
     options += ["-nostdin"] * (program == "ffmpeg")
     name = b"file:" + os.fsencode(path)
     return subprocess.Popen(
-        [found, *options, "-i", name, *rest],
+        [command, *options, "-i", name, *rest],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -219,8 +219,8 @@ def _start(program: str, path: Path, demuxer: str, *rest: str) -> subprocess.Pop
     )
 
 
-def _tags(found: dict[str, Any]) -> tuple[tuple[str, str], ...]:
-    lower = {name.lower(): str(text) for name, text in found.items()}
+def _tags(texts: dict[str, Any]) -> tuple[tuple[str, str], ...]:
+    lower = {name.lower(): str(text) for name, text in texts.items()}
     return tuple((tag, lower[name]) for name, tag in _TAGS.items() if lower.get(name))
 
 

@@ -62,9 +62,9 @@ class Sessions:
 
 def _threads() -> int:
     """As many as the environment says, else one for each processor of this process."""
-    told = os.environ.get("OMP_NUM_THREADS", "")
-    if told.isdecimal() and int(told) > 0:
-        return int(told)
+    count = os.environ.get("OMP_NUM_THREADS", "")
+    if count.isdecimal() and int(count) > 0:
+        return int(count)
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

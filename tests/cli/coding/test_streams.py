@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import subprocess
@@ -102,7 +103,9 @@ def test_output_begins_before_the_input_ends(codec: Codec) -> None:
             yield np.zeros((2, 44100), np.float32)
 
     audio = AudioInput(name="", rate=44100, channels=2, frames=None, blocks=blocks())
-    recording = recording_of_audio(audio, codec.fingerprint, geometry_of(codec))
+    recording = recording_of_audio(
+        audio, codec.fingerprint, geometry_of(codec), contextlib.ExitStack()
+    )
     compressor = Compressor(recording, out, bcdc.Coder.RAW)
     for piece in codec.encode_streams(recording.sources, 2):
         compressor.take(piece.index, piece.data)

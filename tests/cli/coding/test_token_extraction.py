@@ -95,8 +95,8 @@ def test_pack_gives_the_files_back(here: Here, clips: Path, toy_model: Path, nam
     assert here("tokens", "extract", "-r", "in", "-o", name, "--model", toy_model).code == 0
     ran = here("tokens", "pack", name, "--output-dir", "out", "-v")
     assert ran.code == 0 and f"{name}: deep er/b: 0.25 s to" in ran.stderr
-    found = sorted(p.relative_to(clips / "out").as_posix() for p in clips.rglob("out/**/*.bcdc"))
-    assert found == ["a.bcdc", "c.bcdc", "deep er/b.bcdc"]
+    files = sorted(p.relative_to(clips / "out").as_posix() for p in clips.rglob("out/**/*.bcdc"))
+    assert files == ["a.bcdc", "c.bcdc", "deep er/b.bcdc"]
     assert (clips / "out/c.bcdc").read_bytes() == (clips / "in/c.bcdc").read_bytes()
     b = bcdc.read((clips / "out/deep er/b.bcdc").read_bytes())
     assert (b.header.channels, b.header.sample_rate, b.num_samples) == (2, 44100, 11025)

@@ -34,8 +34,8 @@ def test_once_a_user_and_never_cut(on_terminal: OnTerminal, tmp_path: Path, wave
     assert result.startswith("a.wav: 0.50 s to ") and f" bytes by {model.name}, " in result
     again = on_terminal(60, "compress", wave, "-f")
     assert again.text.replace("\r", "").splitlines() == [result]
-    told = on_terminal(200, "compress", wave, "-f", "-v")
-    assert told.text.startswith(f"model {model.name}: ")
+    ran = on_terminal(200, "compress", wave, "-f", "-v")
+    assert ran.text.startswith(f"model {model.name}: ")
 
 
 def test_not_with_a_model_that_is_named_nor_on_a_pipe(

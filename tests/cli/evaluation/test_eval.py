@@ -130,6 +130,12 @@ def test_models_are_evaluated_in_either_f0_mode(
             assert info["f0_coded"] == (mode == "coded")
         rates[mode] = codec["total"]["kbps_on_disk"]["mean"]
     assert rates["predicted"] < rates["coded"]
+    done = bigcodec(*arguments, "--f0", "predicted", "--f0", "coded", "--f0", "coded")
+    assert done.returncode == 0, done.stderr
+    both = load(tmp_path / "out.json")["codecs"]
+    assert {codec["name"]: codec["total"]["kbps_on_disk"]["mean"] for codec in both} == {
+        f"{f0_model.stem} F0 {mode}": rate for mode, rate in rates.items()
+    }
     done = bigcodec(*arguments, "--f0", "coded", "--model", toy_model)
     assert done.returncode == 1 and "has no F0 tokens; leave --f0 out" in done.stderr
     assert "Traceback" not in done.stderr
@@ -178,6 +184,22 @@ def test_a_codec_that_fails_has_no_values(
     assert "opusenc failed: it is out of order (" in done.stdout
 
 
+def test_a_page_for_listeners_has_the_titles_of_the_files(
+    bigcodec: Run, tmp_path: Path, clips: Path, toy_model: Path
+) -> None:
+    samples, rate = soundfile.read(clips / "a" / "one.wav", dtype="float32")
+    with soundfile.SoundFile(clips / "a" / "one.flac", "w", rate, 1) as file:
+        file.title, file.license = "A title of a talk", "CC0 1.0"
+        file.write(samples)
+    (clips / "a" / "one.wav").unlink()
+    options = ("--model", toy_model, "--metrics", "mel", "--page", "clips", "--report", "out.html")
+    done = bigcodec("eval", clips, *options)
+    assert done.returncode == 0, done.stderr
+    page = (tmp_path / "out.html").read_text(encoding="utf-8")
+    assert page.index('id="clips"') < page.index('id="means"') and 'id="charts"' not in page
+    assert "A title of a talk <small>a/one.flac, 1.5 s" in page and "CC0 1.0" in page
+
+
 NEWEST = builtin_models()[-1].name
 
 
@@ -188,6 +210,7 @@ NEWEST = builtin_models()[-1].name
         (("clips", "--metrics", "stoi,mos"), 2, "mos: no such metric"),
         (("clips", "--json", "a", "--csv", "a"), 2, "must name different files"),
         (("clips", "--jobs", "0"), 2, "--jobs"),
+        (("clips", "--page", "song"), 2, "--page"),
         (("clips", "--model", "lite", "--model", NEWEST), 2, "models need different names"),
         (("clips", "--json", "none/a.json"), 1, "none/a.json: its folder does not exist"),
         (("clips", "--json", "there.json"), 1, "there.json: already exists; use -f"),

@@ -155,13 +155,46 @@ def test_rows_of_files_with_players_lead_to_them(evaluation: Evaluation) -> None
     links: dict[str, list[tuple[str, str]]] = {words(row[0]): [] for row in rows}
     for row in rows:
         links[words(row[0])] += [(words(row[1]), a.attrib["href"]) for a in row.iter("a")]
-    assert [len(found) for found in links.values()] == [2, 2, 0, 0]
-    for file, found in links.items():
-        for codec, address in found:
+    assert [len(addresses) for addresses in links.values()] == [2, 2, 0, 0]
+    for file, addresses in links.items():
+        for codec, address in addresses:
             figure = places[address.removeprefix("#")]
             assert figure.find("audio") is not None
             assert words(figure.find("figcaption")).startswith(codec)
             assert words(places[address[1:].rpartition("-")[0]]).startswith(file)
+
+
+def test_the_page_of_clips_has_them_first_and_means_for_listeners(evaluation: Evaluation) -> None:
+    root = parsed(to_html(evaluation, page="clips"))
+    sections = [section.attrib["id"] for section in root.iter("section")]
+    assert sections == ["clips", "means", "codecs", "missing"]
+    assert words(root.find("body/header")).startswith("Speech before and after coding 4 files")
+    assert "a machine" not in words(root.find("body/header"))
+    rows = [words(row) for row in root.iterfind(".//section[@id='means']//tbody/tr/th")]
+    assert any(row.startswith("PESQ-WB") for row in rows)
+    assert any(row.startswith("kbit/s on disk") for row in rows)
+    assert not any(row.startswith("Decoding") for row in rows)
+    assert len(root.findall(".//section[@id='clips']//audio")) == 6
+
+
+def test_clips_have_the_credit_of_their_file(evaluation: Evaluation) -> None:
+    tags = {
+        "title": "<b>A talk</b>\x07",
+        "artist": "An & Other",
+        "copyright": "(c) " + 999 * "z",
+        "license": "CC0",
+        "comment": "made by a program",
+    }
+    first, *others = evaluation.results
+    page = to_html(
+        dataclasses.replace(evaluation, results=[dataclasses.replace(first, tags=tags), *others])
+    )
+    tagged, plain = parsed(page).findall(".//section[@id='clips']/h3")
+    assert words(tagged) == "<b>A talk</b> b/one.wav, 3.0 s"
+    assert words(plain) == "b/two.wav 3.0 s"
+    (credit,) = parsed(page).findall(".//section[@id='clips']/p[@class='credit']")
+    assert words(credit).startswith("An & Other · (c) zzz") and words(credit).endswith("z · CC0")
+    assert len(words(credit)) < 400 and "made by a program" not in page
 
 
 def test_long_sound_is_cut(wave: Wave) -> None:

@@ -160,12 +160,12 @@ def test_a_prior_under_another_name_is_not_taken_for_it(
     name = f"{container.header.fingerprint.hex()}-9-{needed.name.hex()}.bcdp"
     (home / "priors").mkdir()
     (home / "priors" / name).write_bytes((VECTORS / "good-prior.bcdp").read_bytes())
-    found = prior_of_container(container)
-    assert found is not None and found.name == needed.name
+    prior = prior_of_container(container)
+    assert prior is not None and prior.name == needed.name
     missing = open_container(VECTORS / "unsupported-missing-prior.bcdc")
-    wanted = missing.header.prior_fingerprint
-    assert wanted is not None
-    name = f"{missing.header.fingerprint.hex()}-1-{wanted.hex()}.bcdp"
+    fingerprint = missing.header.prior_fingerprint
+    assert fingerprint is not None
+    name = f"{missing.header.fingerprint.hex()}-1-{fingerprint.hex()}.bcdp"
     (home / "priors" / name).write_bytes((VECTORS / "good-prior.bcdp").read_bytes())
     with pytest.raises(CliError, match="which is not at hand"):
         prior_of_container(missing)

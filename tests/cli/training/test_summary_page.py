@@ -65,12 +65,12 @@ def words(element: ET.Element) -> str:
 
 def figures(page: ET.Element) -> dict[str, ET.Element]:
     """Players by their captions."""
-    found = {}
+    entries = {}
     for figure in page.findall(".//div[@class='clip']/figure"):
         (caption, audio) = (figure.find("figcaption"), figure.find("audio"))
         assert caption is not None and audio is not None
-        found[words(caption)] = audio
-    return found
+        entries[words(caption)] = audio
+    return entries
 
 
 def heard(player: ET.Element) -> Wave:
@@ -152,15 +152,15 @@ def config_of(preset: str, settings: dict[str, Any], model: dict[str, Any]) -> d
 def shown(run: Path, config: dict[str, Any]) -> dict[str, tuple[str, str]]:
     """Values and defaults of the settings on the page."""
     (run / "config.json").write_text(json.dumps(config))
-    found = {}
+    entries = {}
     for row in page_of(run).findall(".//div[@class='settings']/div"):
         name, value = row.find("span"), row.find("b")
         assert name is not None and value is not None
         default = value.find("small")
         text = "" if default is None else words(default)
         assert (row.get("class") == "changed") == bool(text)
-        found[words(name)] = (value.text or "", text)
-    return found
+        entries[words(name)] = (value.text or "", text)
+    return entries
 
 
 def test_every_changed_setting_is_shown_beside_its_default(tmp_path: Path) -> None:

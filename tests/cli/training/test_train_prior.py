@@ -75,8 +75,8 @@ def test_a_prior_worse_than_none_is_not_installed(  # type: ignore[no-untyped-de
     words = (
         r"the prior is no better than the coder adaptive, (\S+) against (\S+) bits a token: not "
     )
-    found = re.search(words, ran.stderr)
-    assert found and float(found[1]) >= float(found[2])
+    match = re.search(words, ran.stderr)
+    assert match and float(match[1]) >= float(match[2])
     codec = Codec.load(toy_model)
     assert prior_for_model(codec.fingerprint, geometry_of(codec)) is None
     assert not (tmp_path / "home" / "priors").exists()

@@ -190,17 +190,18 @@ def test_training_reads_them_and_looks_again_for_ffmpeg(
     data.mkdir()
     shutil.copy(encode("a.m4a", "-ar", "44100"), data)
     (data / "b.wav").write_bytes((encode("b.wav")).read_bytes())
-    index, told = tmp_path / "index.json", list[tuple[Path, str]]()
+    index, reported = tmp_path / "index.json", list[tuple[Path, str]]()
 
     def skipped(path: Path, reason: str) -> None:
-        told.append((path, reason))
+        reported.append((path, reason))
 
     with monkeypatch.context() as patch:
         patch.setenv("PATH", str(tmp_path))
         assert [clip.name for clip in scan(data, index, skipped)] == ["b.wav"]
-    assert [path.name for path, _ in told] == ["a.m4a"] and "needs ffmpeg" in told[0][1]
+    assert [path.name for path, _ in reported] == ["a.m4a"] and "needs ffmpeg" in reported[0][1]
     clip, _ = scan(data, index, skipped)
-    assert clip.sequential and clip.seconds == pytest.approx(SECONDS, abs=0.1) and len(told) == 1
+    assert clip.sequential and len(reported) == 1
+    assert clip.seconds == pytest.approx(SECONDS, abs=0.1)
     middle = read_mono(clip, RATE, RATE)
     assert len(middle) == RATE and np.abs(np.fft.rfft(middle)).argmax() == 440
 

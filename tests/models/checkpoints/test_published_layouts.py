@@ -145,5 +145,5 @@ def test_discriminators_with_prefixes(tmp_path: Path) -> None:
     name = "model.discriminator.discriminators.0.convs.0.0"
     keys = (f"module.{name}.bias", f"_orig_mod.{name}.parametrizations.weight.original1")
     torch.save({"state_dict": {key: torch.ones(3) for key in keys}}, tmp_path / "m.ckpt")
-    found = load_upstream_discriminators(tmp_path / "m.ckpt")
-    assert set(found) == {f"mpd.parts.0.layers.0.{n}" for n in ("bias", "weight_v")}
+    tensors = load_upstream_discriminators(tmp_path / "m.ckpt")
+    assert set(tensors) == {f"mpd.parts.0.layers.0.{n}" for n in ("bias", "weight_v")}
