@@ -22,7 +22,7 @@ def test_specification_and_reader_agree_on_version_and_coders() -> None:
     for coder in bcdc.Coder:
         needs, run = "yes" if coder.needs_prior else "no", coder.run_blocks
         assert f"| {coder.value} | {coder.name.lower()} | {needs} | {run} |" in text
-    assert "| 1, 4-15 | reserved" in text
+    assert "| 1, 4-15 | none; a reader MUST refuse them as unsupported" in text
 
 
 def test_every_error_is_of_one_family() -> None:
