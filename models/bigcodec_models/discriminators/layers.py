@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bigcodec_models.config import ConfigError
-from bigcodec_models.layers.weight_norm import _WeightNorm
+from bigcodec_models.layers.weight_norm import WeightNorm
 
 Features = list[Tensor]
 """Feature maps of one sub-discriminator, in order, its score last."""
@@ -58,7 +58,7 @@ class DiscriminatorConfig:
             raise ConfigError(f"weight must be above 0 and finite, not {self.weight}")
 
 
-class WeightNormConv2d(_WeightNorm):
+class WeightNormConv2d(WeightNorm):
     """Convolution with half padding: (B, in, H, W) to (B, out, H', W').
 
     Initial weights and bias are those of PyTorch's convolution: the published code initializes the

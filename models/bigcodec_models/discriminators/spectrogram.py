@@ -22,6 +22,7 @@ from bigcodec_models.discriminators.layers import (
     check_widths,
     widths_of,
 )
+from bigcodec_models.losses.spectral import magnitudes
 
 _SPECTRAL_LAYERS = 5
 _STFT_SLOPE = 0.2
@@ -30,7 +31,8 @@ _BAND_SLOPE = 0.1
 _DILATIONS = (1, 2, 4)  # over frames, in the strided layers of `msstft`
 _BAND_EDGES = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)  # of DAC, as parts of the range up to Nyquist
 
-_POWER_RANGE = (1e-7, 1e3)  # the upper bound, also in the published code, acts at an FFT of 2048
+_MAGNITUDE_RANGE = (1e-7**0.5, 1e3**0.5)
+"""Roots of the bounds of powers in the published code. The upper one acts at an FFT of 2048."""
 
 
 def _check_fft_sizes(fft_sizes: tuple[int, ...]) -> None:
@@ -95,7 +97,7 @@ class Magnitude(nn.Module):
     """Magnitude spectrogram, Hann window, frames centered with reflected ends, always float32.
 
     (B, 1, N) to (B, 1, fft_size/2 + 1, 1 + N // hop), the hop a quarter of `fft_size`; N must be
-    above fft_size/2. The power is clamped before its root, whose slope at 0 is infinite.
+    above fft_size/2. Magnitudes are clamped: no gradient goes through what is hardly there.
     """
 
     window: Tensor
@@ -108,11 +110,9 @@ class Magnitude(nn.Module):
     def forward(self, wave: Tensor) -> Tensor:
         size = self.fft_size
         with torch.autocast(wave.device.type, enabled=False):
-            spectrum = torch.stft(
-                wave.squeeze(1).float(), size, size // 4, window=self.window, return_complex=True
-            )
-            power = spectrum.real.square() + spectrum.imag.square()
-            return power.clamp(*_POWER_RANGE).sqrt().unsqueeze(1)
+            padded = F.pad(wave.float(), (size // 2, size // 2), mode="reflect").squeeze(1)
+            spectrum = magnitudes(padded, self.window).clamp(*_MAGNITUDE_RANGE)
+            return spectrum.transpose(1, 2).unsqueeze(1)
 
 
 class ComplexSpectrum(nn.Module):

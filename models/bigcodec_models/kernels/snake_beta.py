@@ -30,7 +30,7 @@ class Kernels(Protocol):
         ...
 
     def backward(self, x: Tensor, grad: Tensor, scales: Tensor) -> tuple[Tensor, Tensor]:
-        """The gradient of x, and two sums a channel: (channels, 2).
+        """The gradient of x, and two sums a channel, float32 (channels, 2).
 
         With u the upsampled signal, g the gradient of the activated signal at the same rate, and
         z = frequency * u, they are the sums of g * u * sin(z) * cos(z) and of g * sin(z)^2.
@@ -64,36 +64,56 @@ def _kernels(device_type: str) -> Kernels | None:
     return None
 
 
-def snake_beta(x: Tensor, alpha: Tensor, beta: Tensor, kernels: Kernels) -> Tensor:
-    """The activation of x (..., channels, T), in its type; differentiable once."""
+def snake_beta(x: Tensor, scales: Tensor, kernels: Kernels) -> Tensor:
+    """The activation of x (..., channels, T), in its type; differentiable once. `scales`
+    (channels, 2) are from `scales_of`."""
     if not x.numel():
         return x
-    x, alpha, beta = x.contiguous(), alpha.float(), beta.float()
-    if torch.is_grad_enabled() and (x.requires_grad or alpha.requires_grad or beta.requires_grad):
-        result: Tensor = _SnakeBeta.apply(x, alpha, beta, kernels)  # type: ignore[no-untyped-call]
+    x = x.contiguous()
+    if torch.is_grad_enabled() and (x.requires_grad or scales.requires_grad):
+        result: Tensor = _SnakeBeta.apply(x, scales, kernels)  # type: ignore[no-untyped-call]
         return result
-    return kernels.forward(x, _scales(alpha, beta))
+    return kernels.forward(x, scales)
 
 
-def _scales(alpha: Tensor, beta: Tensor) -> Tensor:
-    return torch.stack([alpha.exp(), 1.0 / (beta.exp() + 1e-9)], dim=1)
+def scales_of(alpha: Tensor, beta: Tensor) -> Tensor:
+    """The scales of the kernels, (channels, 2), of logarithms (channels,): of one layer, or of the
+    channels of many layers one after another. Their gradient is good for `snake_beta` only."""
+    scales: Tensor = _Scales.apply(alpha.float(), beta.float())  # type: ignore[no-untyped-call]
+    return scales
 
 
-class _SnakeBeta(torch.autograd.Function):
+class _Scales(torch.autograd.Function):
+    """As their gradient scales take the sums of `Kernels.backward` as they are, so that what turns
+    sums into gradients of `alpha` and `beta` is computed once for all layers."""
+
     @staticmethod
-    def forward(ctx: Any, x: Tensor, alpha: Tensor, beta: Tensor, kernels: Kernels) -> Tensor:
-        ctx.save_for_backward(x, alpha, beta)
-        ctx.kernels = kernels
-        return kernels.forward(x, _scales(alpha, beta))
+    def forward(ctx: Any, alpha: Tensor, beta: Tensor) -> Tensor:
+        scales = torch.stack([alpha.exp(), 1.0 / (beta.exp() + 1e-9)], dim=1)
+        ctx.save_for_backward(scales, beta)
+        return scales
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
-        x, alpha, beta = ctx.saved_tensors
-        scales = _scales(alpha, beta)
-        grad_x, sums = ctx.kernels.backward(x, grad.contiguous(), scales)
+    def backward(ctx: Any, sums: Tensor) -> tuple[Tensor, Tensor]:
+        scales, beta = ctx.saved_tensors
         by_frequency, by_amplitude = sums.double().unbind(1)
         frequency, amplitude = scales.double().unbind(1)
         grad_alpha = 2 * amplitude * frequency * by_frequency
         grad_beta = -amplitude.square() * beta.double().exp() * by_amplitude
-        return grad_x, grad_alpha.float(), grad_beta.float(), None
+        return grad_alpha.float(), grad_beta.float()
+
+
+class _SnakeBeta(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, scales: Tensor, kernels: Kernels) -> Tensor:
+        ctx.save_for_backward(x, scales)
+        ctx.kernels = kernels
+        return kernels.forward(x, scales)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
+        x, scales = ctx.saved_tensors
+        grad_x, sums = ctx.kernels.backward(x, grad.contiguous(), scales)
+        return grad_x, sums, None

@@ -388,4 +388,4 @@ def backward(x: Tensor, grad: Tensor, scales: Tensor) -> tuple[Tensor, Tensor]:
     tiles = -(-x.shape[-1] // _UNIT)
     sums = torch.empty(x.shape[:-2].numel(), len(scales), tiles, 2, dtype=torch.float64)
     _run(_backward_kernel, [single, grad.float(), scales, grad_x, sums])
-    return grad_x.to(x.dtype), sums.sum(dim=(0, 2))
+    return grad_x.to(x.dtype), sums.sum(dim=(0, 2)).float()

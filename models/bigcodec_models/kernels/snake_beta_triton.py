@@ -244,4 +244,4 @@ def backward(x: Tensor, grad: Tensor, scales: Tensor) -> tuple[Tensor, Tensor]:
     first, last = outside.sum(dim=2).unbind(1)
     grad_x[..., 0] += first.view(x.shape[:-1])
     grad_x[..., -1] += last.view(x.shape[:-1])
-    return grad_x, sums.double().sum(dim=(0, 2))
+    return grad_x, sums.double().sum(dim=(0, 2)).float()

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bigcodec_models.kernels.low_pass import LOW_PASS, TAPS
-from bigcodec_models.kernels.snake_beta import kernels_for, snake_beta
+from bigcodec_models.kernels.snake_beta import kernels_for, scales_of, snake_beta
 
 
 class AliasFreeSnakeBeta(nn.Module):
@@ -20,6 +20,7 @@ class AliasFreeSnakeBeta(nn.Module):
 
     Edges are replicate-padded before each filter. `alpha` and `beta` (channels,) are logarithms.
     With `fused` set to False, on an instance or on the class, the plain form is used.
+    `precomputed` are the scales of the fused form where `layers.precomputed` has computed them.
     """
 
     taps: Tensor
@@ -29,6 +30,7 @@ class AliasFreeSnakeBeta(nn.Module):
         super().__init__()
         self.alpha = nn.Parameter(torch.zeros(channels))
         self.beta = nn.Parameter(torch.zeros(channels))
+        self.precomputed: Tensor | None = None
         taps = torch.tensor(LOW_PASS, device="cpu").view(1, 1, TAPS)
         self.register_buffer("taps", taps, persistent=False)
 
@@ -37,7 +39,10 @@ class AliasFreeSnakeBeta(nn.Module):
         kernels = kernels_for(x) if self.fused else None
         if kernels is None:
             return self.plain(x)
-        return snake_beta(x, self.alpha, self.beta, kernels)
+        scales = self.precomputed
+        if scales is None:
+            scales = scales_of(self.alpha, self.beta)
+        return snake_beta(x, scales, kernels)
 
     def plain(self, x: Tensor) -> Tensor:
         """The reference for `forward` in torch operations: (..., channels, T) to the same shape."""

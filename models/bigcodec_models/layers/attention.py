@@ -41,6 +41,8 @@ class AttentionLayer(nn.Module):
     one value per distance). Dropout acts on the attention weights.
     """
 
+    places: Tensor
+
     def __init__(
         self, width: int, heads: int, window: int, dropout: float, lookahead: int = 0
     ) -> None:
@@ -48,6 +50,7 @@ class AttentionLayer(nn.Module):
         self.heads, self.window, self.dropout = heads, window, dropout
         self.lookahead = lookahead
         self.overlapping = unfolded
+        self.register_buffer("places", self._places(), persistent=False)
         self.norm_in = nn.LayerNorm(width, eps=1e-6)
         self.project_in = nn.Linear(width, 3 * width)
         self.distances = nn.Parameter(torch.zeros(heads, window + lookahead))
@@ -58,17 +61,17 @@ class AttentionLayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Frames (B, T, width) of a whole stream to the same shape."""
-        empty = x[:, :0]
-        return self.step(x, (empty, empty))[0]
+        return self.step(x, None)[0]
 
     def step(
-        self, x: Tensor, before: tuple[Tensor, Tensor]
+        self, x: Tensor, before: tuple[Tensor, Tensor] | None
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Frames (B, T, width), given the keys and values (B, n, width) of the frames before, n at
         most window - 1; returns the new frames, and the keys and values for the next step."""
         queries, keys, values = self.project_in(self.norm_in(x)).chunk(3, dim=-1)
-        keys = torch.cat([before[0].to(keys.dtype), keys], dim=1)
-        values = torch.cat([before[1].to(values.dtype), values], dim=1)
+        if before is not None:
+            keys = torch.cat([before[0].to(keys.dtype), keys], dim=1)
+            values = torch.cat([before[1].to(values.dtype), values], dim=1)
         x = x + self.project_out(self._attend(queries, keys, values))
         x = x + self.contract(F.gelu(self.expand(self.norm_out(x))))
         first = max(0, keys.shape[1] - self.window + 1)
@@ -80,8 +83,8 @@ class AttentionLayer(nn.Module):
         frames, past = queries.shape[1], self.window - 1
         blocks = (frames + _BLOCK - 1) // _BLOCK  # ONNX divides negative integers in another way
         fill = blocks * _BLOCK - frames
-        known = keys.shape[1] - frames
-        around = (0, 0, past - known, fill + self.lookahead)
+        total = keys.shape[1]
+        around = (0, 0, past - (total - frames), fill + self.lookahead)
         span = _BLOCK + past + self.lookahead
         heads = (self.heads, queries.shape[2] // self.heads)
         # (B, blocks, heads, head width, span)
@@ -91,31 +94,29 @@ class AttentionLayer(nn.Module):
         )
         queries = F.pad(queries, (0, 0, 0, fill)).view(len(queries), blocks, _BLOCK, *heads)
         scores = (queries.transpose(2, 3) * heads[1] ** -0.5) @ keys
-        # At least float32, as the parameters are. Masked first: there is one such table for all
+        # At least float32, as the parameters are. Added up first: there is one such table for all
         # streams, and every pass over the scores of all costs time.
-        inside = self._inside(blocks, span, frames, known)
-        scores = scores + self._distance_scores(span).where(inside, _NEVER)
+        outside = F.pad(self.distances.new_zeros(1, total, 1), around, value=_NEVER)
+        outside = self.overlapping(outside, blocks, span).view(blocks, 1, 1, span)
+        scores = scores + (self._distance_scores(span) + outside)
         weights = F.dropout(scores.softmax(dim=-1), self.dropout, self.training)
         attended = weights.to(values.dtype) @ values.transpose(3, 4)
         return attended.transpose(2, 3).flatten(3).flatten(1, 2)[:, :frames]
 
     def _distance_scores(self, span: int) -> Tensor:
         """The learned values that are added to the scores of a block: (heads, _BLOCK, span)."""
-        device = self.distances.device
-        distance = self.window - 1 + torch.arange(_BLOCK, device=device).unsqueeze(1)
-        distance = distance - torch.arange(span, device=device) + self.lookahead
-        outside = (distance < 0) | (distance >= self.distances.shape[1])
-        index = distance.clamp(0, self.distances.shape[1] - 1).flatten()
-        added = self.distances.index_select(1, index).view(-1, *distance.shape)
-        return added.masked_fill(outside, _NEVER)
+        table = F.pad(self.distances, (0, 1), value=_NEVER)
+        return table.index_select(1, self.places).view(-1, _BLOCK, span)
 
-    def _inside(self, blocks: int, span: int, frames: int, known: int) -> Tensor:
-        """Which keys of each block are frames of the stream: (blocks, 1, 1, span)."""
-        device = self.distances.device
-        place = torch.arange(blocks, device=device).unsqueeze(1) * _BLOCK
-        place = place + torch.arange(span, device=device) - (self.window - 1)
-        inside = (place >= -known) & (place < frames)
-        return inside.view(blocks, 1, 1, span)
+    def _places(self) -> Tensor:
+        """For each query of a block and each key around it, the place of their distance in
+        `distances`, or the one after its end for keys out of sight: (_BLOCK * span,)."""
+        count = self.window + self.lookahead
+        queries = torch.arange(_BLOCK, device="cpu").unsqueeze(1)
+        keys = torch.arange(_BLOCK + count - 1, device="cpu")
+        distance = count - 1 + queries - keys
+        outside = (distance < 0) | (distance >= count)
+        return distance.masked_fill(outside, count).flatten()
 
 
 class LocalAttention(nn.Module):

@@ -111,25 +111,25 @@ def _cheapest_path(octaves: Tensor, strengths: Tensor) -> Tensor:
 
     `octaves` and `strengths` (B, T, C) are those of the candidates; the first is "unvoiced".
     """
-    batch, frames, _ = octaves.shape
-    around = (0, 0, TRACKER_REACH, TRACKER_REACH)
-    span = 2 * TRACKER_REACH + 1
-    octaves = F.pad(octaves, around).unfold(1, span, 1).flatten(0, 1).movedim(-1, 0)
+    frames, around = octaves.shape[1], (0, 0, TRACKER_REACH, TRACKER_REACH)
+    octaves = F.pad(octaves, around)
     strengths = F.pad(strengths, around, value=-TRACKER_NEVER)
-    strengths = strengths.unfold(1, span, 1).flatten(0, 1).movedim(-1, 0).contiguous()
     voiced = torch.arange(strengths.shape[-1], device=strengths.device) > 0
     changes = TRACKER_CHANGE * (voiced[:, None] ^ voiced[None, :])
     jumps = TRACKER_JUMP * (voiced[:, None] & voiced[None, :])
-    best, steps = strengths[0], []
-    for before, here, gain in zip(octaves, octaves[1:], strengths[1:], strict=False):
-        cost = changes + jumps * (before[:, :, None] - here[:, None, :]).abs()
-        best, step = (best.unsqueeze(2) - cost).max(dim=1)
+    # From each frame to the next: paths of all frames that pass there share these costs.
+    distances = (octaves[:, :-1, :, None] - octaves[:, 1:, None, :]).abs()
+    costs = changes + jumps * distances
+    best, steps = strengths[:, :frames], []
+    for place in range(2 * TRACKER_REACH):
+        cost, gain = costs[:, place : place + frames], strengths[:, place + 1 : place + 1 + frames]
+        best, step = (best.unsqueeze(3) - cost).max(dim=2)
         best = best + gain
         steps.append(step)
-    choice = best.argmax(dim=1, keepdim=True)
+    choice = best.argmax(dim=2, keepdim=True)
     for step in reversed(steps[TRACKER_REACH:]):
-        choice = step.gather(1, choice)
-    return choice.view(batch, frames)
+        choice = step.gather(2, choice)
+    return choice.squeeze(2)
 
 
 def phase_increments(tokens: Tensor, hop: int) -> Tensor:

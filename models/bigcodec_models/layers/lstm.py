@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bigcodec_models.layers.recurrence import Recurrence
@@ -43,15 +45,45 @@ class ResidualLSTM(nn.Module):
         if frames.dtype == torch.bfloat16 or torch.is_autocast_enabled(x.device.type):
             output, after = self._step_in_half(frames, state)
         else:
-            output, after = self.lstm(frames, state)
+            output, after = self._run(frames, state)
         return (output + frames).transpose(1, 2), after
 
     def _step_in_half(self, frames: Tensor, state: LSTMState | None) -> tuple[Tensor, LSTMState]:
         """The LSTM under autocast, or in single precision where torch cannot run it in bfloat16."""
         if frames.device.type != "cpu" or bfloat16_lstm_runs():
-            return cast(tuple[Tensor, LSTMState], self.lstm(frames, state))
+            return self._run(frames, state)
         with torch.autocast("cpu", enabled=False):
-            return cast(tuple[Tensor, LSTMState], self.lstm(frames.float(), state))
+            return self._run(frames.float(), state)
+
+    def _run(self, frames: Tensor, state: LSTMState | None) -> tuple[Tensor, LSTMState]:
+        """The LSTM itself, on frames (B, T, width)."""
+        if self.training and self.lstm.dropout:
+            return self._layer_by_layer(frames, state)
+        return cast(tuple[Tensor, LSTMState], self.lstm(frames, state))
+
+    def _layer_by_layer(self, frames: Tensor, state: LSTMState | None) -> tuple[Tensor, LSTMState]:
+        """The same with dropout between the layers, by torch.
+
+        That of cuDNN draws a seed on the device and reads it back whenever torch was seeded, which
+        a training run does before each step: the host would wait, and no CUDA graph be captured.
+        """
+        lstm, x = self.lstm, frames.transpose(0, 1)
+        if state is None:
+            zeros = x.new_zeros(lstm.num_layers, len(frames), lstm.hidden_size)
+            state = (zeros, zeros)
+        after: list[tuple[Tensor, Tensor]] = []
+        for index, weights in enumerate(lstm.all_weights):
+            start = [part[index : index + 1] for part in state]
+            x = F.dropout(x, lstm.dropout) if index else x
+            with warnings.catch_warnings():
+                # The weights of all layers lie together; cuDNN copies those of one, and says so.
+                warnings.filterwarnings("ignore", "RNN module weights are not part")
+                x, *end = torch.lstm(
+                    x, start, list[Tensor](weights), True, 1, 0.0, True, False, False
+                )
+            after.append((end[0], end[1]))
+        hidden, cell = (torch.cat(parts) for parts in zip(*after, strict=True))
+        return x.transpose(0, 1), (hidden, cell)
 
     def step_many(
         self, pieces: Sequence[Tensor], states: Sequence[LSTMState | None]

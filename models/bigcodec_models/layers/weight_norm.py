@@ -12,8 +12,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-class _WeightNorm(nn.Module):
-    """A weight g * v / |v|, with the norm over all dimensions except the first."""
+class WeightNorm(nn.Module):
+    """A weight g * v / |v|, with the norm over all dimensions except the first.
+
+    `precomputed` is that weight where `layers.precomputed` has computed it, `folded` where it is
+    all that is left.
+    """
 
     def __init__(self, weight: Tensor, bias: Tensor) -> None:
         super().__init__()
@@ -21,11 +25,14 @@ class _WeightNorm(nn.Module):
         self.weight_v = nn.Parameter(weight.detach().clone())
         self.bias = nn.Parameter(bias.detach().clone())
         self.folded: Tensor | None = None
+        self.precomputed: Tensor | None = None
 
     def weight(self) -> Tensor:
         """The effective weight."""
         if self.folded is not None:
             return self.folded
+        if self.precomputed is not None:
+            return self.precomputed
         return torch._weight_norm(self.weight_v, self.weight_g, 0)
 
     def fold(self) -> None:
@@ -36,7 +43,7 @@ class _WeightNorm(nn.Module):
         self.register_buffer("folded", folded)
 
 
-class WeightNormLinear(_WeightNorm):
+class WeightNormLinear(WeightNorm):
     """Linear layer: (..., in) to (..., out)."""
 
     def __init__(self, in_features: int, out_features: int) -> None:
@@ -47,7 +54,7 @@ class WeightNormLinear(_WeightNorm):
         return F.linear(x, self.weight(), self.bias)
 
 
-class WeightNormConv1d(_WeightNorm):
+class WeightNormConv1d(WeightNorm):
     """Convolution: (B, in, T) to (B, out, T'). The bias starts at 0, as in the published code."""
 
     def __init__(
@@ -68,7 +75,7 @@ class WeightNormConv1d(_WeightNorm):
         return F.conv1d(x, self.weight(), self.bias, self.stride, self.padding, self.dilation)
 
 
-class WeightNormConvTranspose1d(_WeightNorm):
+class WeightNormConvTranspose1d(WeightNorm):
     """Transposed convolution: (B, in, T) to (B, out, T * stride) for the paddings used here."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
@@ -88,5 +95,5 @@ class WeightNormConvTranspose1d(_WeightNorm):
 def fold_weight_norm(module: nn.Module) -> None:
     """Fold every weight norm inside `module`, in place, for inference."""
     for child in module.modules():
-        if isinstance(child, _WeightNorm) and child.folded is None:
+        if isinstance(child, WeightNorm) and child.folded is None:
             child.fold()

@@ -6,12 +6,15 @@ discriminators are joined (`a + b`) to sum over all of them, as in the published
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from bigcodec_models.losses.distances import mean_distances
 
 _Term = Callable[[Tensor], Tensor]
 
@@ -71,48 +74,37 @@ def feature_matching_loss(real: Outputs, fake: Outputs, weights: Weights = None)
     A scalar: the mean over a feature map, summed over layers, and over sub-discriminators with
     `weights`, which HiFi-GAN and the published code do not have. The gradient goes to `fake` only.
     """
-    return torch.stack(
-        [
-            weight * mean_distance(generated, target.detach())
-            for weight, reals, fakes in zip(_each(weights, fake), real, fake, strict=True)
-            for target, generated in zip(reals[:-1], fakes[:-1], strict=True)
-        ]
-    ).sum()
+    terms = [
+        (generated, target, weight)
+        for weight, reals, fakes in zip(_each(weights, fake), real, fake, strict=True)
+        for target, generated in zip(reals[:-1], fakes[:-1], strict=True)
+    ]
+    generated, targets, factors = zip(*terms, strict=True)
+    return mean_distances(generated, targets, factors)
 
 
 def _total(outputs: Outputs, term: _Term, weights: Weights) -> Tensor:
-    pairs = zip(_each(weights, outputs), outputs, strict=True)
-    return torch.stack(
-        [weight * term(features[-1].float()).mean() for weight, features in pairs]
-    ).sum()
+    """The weighted sum of the means of a term over the score maps, all maps in one tensor."""
+    factors = _each(weights, outputs)
+    scores = [_flat(features[-1]) for features in outputs]
+    joined = torch.cat(scores).float()
+    pairs = zip(scores, factors, strict=True)
+    shares = _shares(tuple((len(score), f / len(score)) for score, f in pairs), joined.device)
+    return (term(joined) * shares).sum()
+
+
+def _flat(score: Tensor) -> Tensor:
+    """A map (B, 1, H, W) in any order, which a mean does not depend on: that of the memory."""
+    return (score if score.is_contiguous() else score.mT).flatten()
+
+
+@functools.cache
+def _shares(parts: tuple[tuple[int, float], ...], device: torch.device) -> Tensor:
+    """Each number of `parts` as often as the count before it says: (sum of the counts,). Cached for
+    good: copies to a device are slow, and a step captured as a CUDA graph goes on reading it."""
+    shares = torch.cat([torch.full((count,), value, device="cpu") for count, value in parts])
+    return shares.to(device)
 
 
 def _each(weights: Weights, outputs: Outputs) -> Sequence[float]:
     return [1.0] * len(outputs) if weights is None else weights
-
-
-class _MeanDistance(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, generated: Tensor, target: Tensor) -> Tensor:
-        difference = generated - target
-        ctx.save_for_backward(difference)
-        # Half precision may stand in the difference, but not in the sum.
-        precise = torch.promote_types(difference.dtype, torch.float32)
-        norm: Tensor = torch.linalg.vector_norm(difference, 1, dtype=precise)
-        return norm / difference.numel()
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        (difference,) = ctx.saved_tensors
-        return difference.sign().mul_((grad / difference.numel()).to(difference.dtype)), None
-
-
-def mean_distance(generated: Tensor, target: Tensor) -> Tensor:
-    """`l1_loss` of tensors of one shape and type with a gradient to `generated` only; a scalar,
-    at least float32.
-
-    PyTorch's own takes three passes and loses the memory layout, which slows down what follows.
-    """
-    result: Tensor = _MeanDistance.apply(generated, target)  # type: ignore[no-untyped-call]
-    return result

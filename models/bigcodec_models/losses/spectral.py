@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from bigcodec_models.losses.distances import mean_distances
 from bigcodec_models.losses.mel_scale import mel_filters
 
 PAPER_WINDOWS = (32, 64, 128, 256, 512, 1024, 2048)
@@ -121,30 +122,106 @@ class MultiScaleMelLoss(nn.Module):
     def __init__(self, windows: Sequence[int] = PAPER_WINDOWS) -> None:
         super().__init__()
         self.scales = nn.ModuleList(MelSpectrogram(w, max(1, w * 5 // 32)) for w in windows)
+        for scale in self.scales:
+            filters = scale.get_buffer("filters")
+            scale.register_buffer("adjoint", _adjoint(filters), persistent=False)
 
     def forward(self, generated: Tensor, real: Tensor) -> Tensor:
         """(B, N) float32 twice to a scalar; the gradient goes to `generated` only."""
-        terms = [F.l1_loss(estimate, target) for estimate, target in self._levels(generated, real)]
-        return torch.stack(terms).sum()
+        estimates, targets = self._levels(generated, real)
+        return mean_distances(estimates, targets, [1.0] * len(targets))
 
     def distances(self, generated: Tensor, real: Tensor) -> MelDistances:
         """The distance of `forward`, and one of loudness: L1 between magnitudes to the power 0.3,
         relative to the mean of the real ones, summed over window lengths. Loud parts count more."""
-        logs, loudness = [], []
-        for estimate, target in self._levels(generated, real):
-            logs.append(F.l1_loss(estimate, target))
+        estimates, targets = self._levels(generated, real)
+        loudness = []
+        for estimate, target in zip(estimates, targets, strict=True):
             louder, loud = _loudness(estimate), _loudness(target)
             loudness.append(F.l1_loss(louder, loud) / loud.mean())
-        return MelDistances(torch.stack(logs).sum(), torch.stack(loudness).sum())
+        logs = mean_distances(estimates, targets, [1.0] * len(targets))
+        return MelDistances(logs, torch.stack(loudness).sum())
 
-    def _levels(self, generated: Tensor, real: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    def _levels(self, generated: Tensor, real: Tensor) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
         """log10 mel magnitudes (B, F, n_mels) of two waves (B, N), for each window length."""
-        for scale in self.scales:
-            with torch.autocast(generated.device.type, enabled=False):
-                with torch.no_grad():
-                    target = scale(real.float()).clamp(min=_MEL_FLOOR).log10()
-                estimate = scale(generated.float()).clamp(min=_MEL_FLOOR).log10()
-            yield estimate, target
+        windows, filters, adjoints = (
+            [scale.get_buffer(name) for scale in self.scales]
+            for name in ("window", "filters", "adjoint")
+        )
+        with torch.autocast(generated.device.type, enabled=False):
+            margin = max(len(window) for window in windows) // 2
+            padded = F.pad(generated.float().unsqueeze(1), (margin, margin), mode="reflect")
+            with torch.no_grad():
+                target = F.pad(real.float().unsqueeze(1), (margin, margin), mode="reflect")
+            levels: tuple[Tensor, ...] = _LogMels.apply(  # type: ignore[no-untyped-call]
+                padded.squeeze(1), target.squeeze(1), *windows, *filters, *adjoints
+            )
+        return levels[: len(windows)], levels[len(windows) :]
+
+
+class _LogMels(torch.autograd.Function):
+    """log10 mel magnitudes of two waves (B, N) for several windows: those of the first wave for
+    each window, then those of the second, which get no gradient.
+
+    Both have reflected ends, half of the longest window each. One function, because most of what
+    the backward pass of each window does is the same for all, or can be.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, generated: Tensor, real: Tensor, *constants: Tensor) -> Any:
+        count = len(constants) // 3
+        windows, filters, adjoints = (constants[k * count : (k + 1) * count] for k in range(3))
+        both = torch.cat([generated, real])
+        spectra, magnitudes, mels = [], [], []
+        for window, weights in zip(windows, filters, strict=True):
+            part = _inner(both, len(window), windows)
+            spectra.append(torch.fft.rfft(part.unfold(1, len(window), len(window) // 4) * window))
+            magnitudes.append(torch.linalg.vector_norm(torch.view_as_real(spectra[-1]), dim=-1))
+            mels.append(magnitudes[-1] @ weights)
+        torch._foreach_clamp_min_(mels, _MEL_FLOOR)
+        torch._foreach_clamp_min_(magnitudes, _SMALLEST)
+        own = slice(len(generated))
+        saved = [x[own] for x in (*spectra, *magnitudes, *mels)]
+        ctx.save_for_backward(*saved, *windows, *adjoints)
+        ctx.shape = generated.shape
+        logs = torch._foreach_log10([mel[own] for mel in mels])
+        targets = torch._foreach_log10([mel[own.stop :] for mel in mels])
+        ctx.mark_non_differentiable(*targets)
+        ctx.set_materialize_grads(False)  # nothing for the targets
+        return *logs, *targets
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        count = len(gradients) // 2
+        spectra, magnitudes, mels, windows, adjoints = (
+            ctx.saved_tensors[k * count : (k + 1) * count] for k in range(5)
+        )
+        total = gradients[0].new_zeros(ctx.shape)
+        relative = torch._foreach_div(gradients[:count], mels)
+        for k, window in enumerate(windows):
+            # Nothing where the magnitude was below the floor.
+            above = torch.ops.aten.threshold_backward(relative[k], mels[k], _MEL_FLOOR)
+            scale = above @ adjoints[k] / magnitudes[k]
+            frames = torch.fft.irfft(spectra[k] * scale, len(window)) * window
+            summed = overlap_add(frames)
+            _inner(total, len(window), windows)[:, : summed.shape[1]].add_(summed)
+        return (total, None, *(None for _ in range(3 * count)))
+
+
+def _inner(wave: Tensor, size: int, windows: Sequence[Tensor]) -> Tensor:
+    """The part of a wave with the ends of the longest window that a window of `size` needs."""
+    spare = (max(len(window) for window in windows) - size) // 2
+    return wave[:, spare : wave.shape[1] - spare]
+
+
+def _adjoint(filters: Tensor) -> Tensor:
+    """What carries the gradient of log10 mel magnitudes, times those, to the inverse transform:
+    (n_mels, n_fft/2 + 1) of filters (n_fft/2 + 1, n_mels)."""
+    size = 2 * (len(filters) - 1)
+    weights = filters.t() * (size / math.log(10))
+    weights[:, 1:-1] *= 0.5  # the inverse transform counts these twice
+    return weights
 
 
 def _loudness(log10: Tensor) -> Tensor:

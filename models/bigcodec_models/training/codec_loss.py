@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from bigcodec_models.architectures.network import Reconstruction
 from bigcodec_models.discriminators import Discriminator, Features, build_discriminators
+from bigcodec_models.layers.precomputed import precomputed
 from bigcodec_models.losses.adversarial import (
     discriminator_loss,
     feature_matching_loss,
@@ -62,11 +63,12 @@ class CodecLoss(nn.Module):
         which is faster than two; nothing mixes the waves of a batch.
         """
         pair = self._rotated(real, generated.detach())
-        both = self.discriminate(torch.cat([pair[0], pair[1].to(pair[0].dtype)]))
-        scores = [features[-1] for features in both]
+        with precomputed(self.discriminators):
+            both = self.discriminate(torch.cat([pair[0], pair[1].to(pair[0].dtype)]))
+        scores = [torch.split(features[-1], [len(real), len(generated)]) for features in both]
         loss = discriminator_loss(
-            [[score[: len(real)]] for score in scores],
-            [[score[len(real) :]] for score in scores],
+            [[score] for score, _ in scores],
+            [[score] for _, score in scores],
             self.config.adversarial.loss,
         )
         total = self.config.adversarial.weight * (loss.real + loss.fake)
@@ -118,9 +120,9 @@ class CodecLoss(nn.Module):
         """Losses that the discriminators give on waves (B, 1, N), each times its own weight."""
         weights = self._discriminator_weights()
         real, generated = self._rotated(real, generated)
-        with torch.no_grad():
-            real_features = self.discriminate(real)
-        with frozen(self.discriminators):
+        with frozen(self.discriminators), precomputed(self.discriminators):
+            with torch.no_grad():
+                real_features = self.discriminate(real)
             features = self.discriminate(generated)
         return {
             "adversarial": generator_loss(features, self.config.adversarial.loss, weights),

@@ -1,4 +1,5 @@
-"""Muon (K. Jordan, kellerjordan.github.io/posts/muon, 2024), matrices of one shape together.
+"""Muon (K. Jordan, kellerjordan.github.io/posts/muon, 2024), matrices of one shape together, and
+those of the transposed shape with them.
 
 It gives the updates of `torch.optim.Muon`, which is not used for two reasons. It works matrix by
 matrix, which on a GPU is limited by the launches of kernels, and always in bfloat16: on a core of
@@ -48,29 +49,44 @@ class Muon(torch.optim.Optimizer):
         """Update every matrix (rows, columns) that has a gradient."""
         assert closure is None
         for group in self.param_groups:
-            shapes: dict[torch.Size, list[nn.Parameter]] = {}
-            for matrix in group["params"]:
-                if matrix.grad is not None:
-                    shapes.setdefault(matrix.shape, []).append(matrix)
-            for matrices in shapes.values():
-                self._step_together(matrices, group)
+            matrices = [matrix for matrix in group["params"] if matrix.grad is not None]
+            if matrices:
+                self._update(matrices, group)
 
-    def _step_together(self, matrices: list[nn.Parameter], group: dict[str, Any]) -> None:
-        """Update matrices of one shape (rows, columns)."""
-        momentum, rate = group["momentum"], group["lr"]
-        buffers = [self._buffer(matrix) for matrix in matrices]
-        gradients = torch.stack([m.grad for m in matrices if m.grad is not None])
+    def _update(self, matrices: list[nn.Parameter], group: dict[str, Any]) -> None:
+        """Update matrices (rows, columns), those of a shape and of its transpose together."""
+        rate = group["lr"]
         if self.found_inf is not None:
-            taken = self.found_inf == 0
-            gradients = torch.where(taken, gradients, torch.stack(buffers))
-            rate = rate * taken
-        torch._foreach_lerp_(buffers, list(gradients.unbind()), 1 - momentum)
-        nesterov = gradients.lerp(torch.stack(buffers), momentum)
-        updates = orthogonalized(nesterov, group["iterations"])
-        scale = rate * 0.2 * math.sqrt(max(matrices[0].shape))
-        changes = [update * scale for update in updates.to(matrices[0].dtype).unbind()]
-        torch._foreach_mul_(list(matrices), 1 - rate * group["weight_decay"])
-        torch._foreach_sub_(list[Tensor](matrices), changes)
+            rate = rate * (self.found_inf == 0)
+        shapes: dict[tuple[int, ...], list[nn.Parameter]] = {}
+        for matrix in sorted(matrices, key=_is_tall):
+            shapes.setdefault(tuple(sorted(matrix.shape)), []).append(matrix)
+        ordered: list[Tensor] = [matrix for alike in shapes.values() for matrix in alike]
+        changes, scales = list[Tensor](), list[float]()
+        for alike in shapes.values():
+            average, change = self._average_and_change(alike, group)
+            torch._foreach_copy_([self._buffer(m) for m in alike], _as_shaped(average, alike))
+            changes += _as_shaped(change, alike)
+            scales += [0.2 * math.sqrt(max(alike[0].shape))] * len(alike)
+        torch._foreach_mul_(changes, scales)
+        torch._foreach_mul_(changes, rate)
+        torch._foreach_mul_(ordered, 1 - rate * group["weight_decay"])
+        torch._foreach_sub_(ordered, changes)
+
+    def _average_and_change(
+        self, matrices: list[nn.Parameter], group: dict[str, Any]
+    ) -> tuple[Tensor, Tensor]:
+        """The new momentum of matrices of one shape or its transpose, and the orthogonalized
+        update: (n, rows, columns), rows <= columns."""
+        momentum = group["momentum"]
+        buffers = torch.stack([_wide(self._buffer(matrix)) for matrix in matrices])
+        gradients = torch.stack([_wide(m.grad) for m in matrices if m.grad is not None])
+        if self.found_inf is not None:
+            # A gradient that is not finite must not reach the momentum, not even times 0.
+            gradients = torch.where(self.found_inf == 0, gradients, buffers)
+        average = buffers.lerp(gradients, 1 - momentum)
+        nesterov = gradients.lerp(average, momentum)
+        return average, orthogonalized(nesterov, group["iterations"]).to(nesterov.dtype)
 
     def _buffer(self, matrix: nn.Parameter) -> Tensor:
         state = self.state[matrix]
@@ -80,17 +96,32 @@ class Muon(torch.optim.Optimizer):
         return buffer
 
 
+def _is_tall(matrix: Tensor) -> bool:
+    return matrix.shape[0] > matrix.shape[1]
+
+
+def _wide(matrix: Tensor) -> Tensor:
+    """The matrix, or its transpose if that has fewer rows."""
+    return matrix.mT if _is_tall(matrix) else matrix
+
+
+def _as_shaped(wide: Tensor, matrices: list[nn.Parameter]) -> list[Tensor]:
+    """Each of (n, rows, columns) as the matrix that it belongs to is shaped; tall ones are last.
+    All are contiguous, as parameters are: else a GPU would go through them one by one."""
+    first = sum(not _is_tall(matrix) for matrix in matrices)
+    return [*wide[:first].unbind(), *wide[first:].mT.contiguous().unbind()]
+
+
 def orthogonalized(matrices: Tensor, iterations: int) -> Tensor:
-    """Approximately the nearest orthogonal matrices: (n, rows, columns) to the same shape.
+    """Approximately the nearest orthogonal matrices: (n, rows, columns), rows <= columns, to the
+    same shape.
 
     Uses the iteration of Newton and Schulz, in bfloat16 where that is faster.
     """
     a, b, c = _QUINTIC
     x = matrices.bfloat16() if bfloat16_pays(matrices.device) else matrices.float()
-    flipped = x.shape[1] > x.shape[2]
-    x = x.mT if flipped else x
     x = x / torch.linalg.matrix_norm(x, keepdim=True).clamp(min=1e-7)
     for _ in range(iterations):
         gram = x @ x.mT
         x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
-    return x.mT if flipped else x
+    return x

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from bigcodec_models.architectures.network import CodecNetwork, Reconstruction
+from bigcodec_models.layers.precomputed import precomputed
 from bigcodec_models.precision import bfloat16_pays
 from bigcodec_models.quantization.codebooks import EMACodebook
 from bigcodec_models.quantization.quantizer import Quantized
@@ -97,7 +98,7 @@ class TrainingStep:
         wave = inputs.wave
         still = [self.network.encoder, self.network.quantizer] if kind.decoder_only else []
         with frozen(*still):
-            with self._autocast():
+            with self._autocast(), precomputed(self.network):
                 output = self.network(wave, inputs.use_predicted_f0)
             seen = self._seen(wave, output.wave, inputs.segment_start) if kind.adversarial else None
             values: dict[str, Tensor] = {}
@@ -187,10 +188,9 @@ def autocast_of(config: TrainConfig, device: torch.device) -> torch.autocast:
 def approach(tensors: list[Tensor], targets: list[Tensor], weight: Tensor) -> None:
     """Move tensors toward targets of the same shapes by `weight`, a scalar in [0, 1]."""
     if weight.device.type == "cpu":
-        for tensor, target in zip(tensors, targets, strict=True):
-            tensor.lerp_(target, weight)
+        torch._foreach_lerp_(tensors, targets, [weight] * len(tensors))
         return
-    # torch has no foreach form of lerp whose weight is on the device.
+    # On a GPU this form of lerp would take a launch for each tensor.
     differences = torch._foreach_sub(targets, tensors)
     torch._foreach_mul_(differences, weight)
     torch._foreach_add_(tensors, differences)

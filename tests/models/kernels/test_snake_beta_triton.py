@@ -32,7 +32,8 @@ def random_module(channels: int) -> AliasFreeSnakeBeta:
 
 
 def fused(module: AliasFreeSnakeBeta, x: torch.Tensor) -> torch.Tensor:
-    return snake_beta.snake_beta(x, module.alpha, module.beta, snake_beta_triton)
+    scales = snake_beta.scales_of(module.alpha, module.beta)
+    return snake_beta.snake_beta(x, scales, snake_beta_triton)
 
 
 @pytest.mark.parametrize("length", LENGTHS)

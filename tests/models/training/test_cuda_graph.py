@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bigcodec_models.config import PRESETS
+from bigcodec_models.config import PRESETS, BigCodecConfig, ModelConfig
 from bigcodec_models.config_values import merged
 from bigcodec_models.data.crops import CropSource, scan
 from bigcodec_models.errors import NonFiniteError
@@ -17,6 +18,11 @@ from bigcodec_models.training.config import recipe_for, with_settings
 from bigcodec_models.training.trainer import Trainer
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+
+
+MODELS: dict[str, ModelConfig] = {name: PRESETS[name] for name in ("toy", "toy-lite", "toy-single")}
+assert isinstance(PRESETS["toy"], BigCodecConfig)
+MODELS["toy with dropout"] = dataclasses.replace(PRESETS["toy"], lstm_dropout=0.1)
 
 
 def trainer(preset: str, speech: Path, run: Path, **changes: object) -> Trainer:
@@ -29,9 +35,9 @@ def trainer(preset: str, speech: Path, run: Path, **changes: object) -> Trainer:
         "adversarial": {"start_step": 2, "segment_seconds": 0.25, "every": 2},
         "optimizer": {"kind": "muon", "learning_rate": 1e-4, "final_learning_rate": 1e-4},
     }
-    config = with_settings(recipe_for(PRESETS[preset]), merged(small, changes))
+    config = with_settings(recipe_for(MODELS[preset]), merged(small, changes))
     source = CropSource(scan(speech.parent), crop=8000, seed=4)
-    return Trainer(PRESETS[preset], config, source, run, "cuda")
+    return Trainer(MODELS[preset], config, source, run, "cuda")
 
 
 def waves(count: int) -> list[Tensor]:
@@ -39,7 +45,7 @@ def waves(count: int) -> list[Tensor]:
     return [0.1 * torch.randn(2, 1, 8000, generator=generator).cuda() for _ in range(count)]
 
 
-@pytest.mark.parametrize("preset", ["toy", "toy-lite", "toy-single"])
+@pytest.mark.parametrize("preset", list(MODELS))
 def test_captured_steps_are_those_that_are_launched_one_by_one(
     preset: str, speech: Path, tmp_path: Path
 ) -> None:

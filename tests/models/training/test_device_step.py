@@ -138,6 +138,17 @@ def test_after_a_step_that_is_not_finite_nothing_changes(
     assert run._computation.outcome.read() == (True, False, 1)
 
 
+def test_what_a_captured_step_reads_stays_where_it_is(speech: Path, tmp_path: Path) -> None:
+    """Schedules and random places come as tensors that each step overwrites, not as numbers."""
+    run = trainer("toy-lite", speech, tmp_path)
+    first = inputs_of(run)
+    values = (float(first.ema_weight), int(first.segment_start))
+    run.step = 7
+    second = inputs_of(run)
+    assert second.ema_weight is first.ema_weight and second.segment_start is first.segment_start
+    assert (float(second.ema_weight), int(second.segment_start)) != values
+
+
 def test_what_waits_would_be_noticed() -> None:
     x = torch.zeros(3)
     with Waits() as waits:

@@ -90,3 +90,33 @@ def test_matrices_without_a_gradient_stay() -> None:
     moved.grad = torch.randn(3, 4)
     muon.Muon([still, moved]).step()
     assert torch.equal(still, torch.ones(3, 4)) and not torch.equal(moved, still)
+
+
+@pytest.mark.parametrize("kind", ["adamw", "muon"])
+def test_the_rate_stays_where_it_is(kind: str) -> None:
+    """A step that was captured as a CUDA graph reads it there."""
+    optimizers = Optimizers(CodecNetwork(PRESETS["toy-single"]), OptimizerConfig(kind=kind))
+    before = [group["lr"] for part in optimizers._parts for group in part.param_groups]
+    assert all(isinstance(rate, torch.Tensor) for rate in before)
+    optimizers.set_rate(0.25)
+    after = [group["lr"] for part in optimizers._parts for group in part.param_groups]
+    assert all(a is b and float(a) == 0.25 for a, b in zip(after, before, strict=True))
+
+
+def test_tall_and_wide_matrices_get_the_updates_of_each_alone() -> None:
+    torch.manual_seed(5)
+    shapes = [(6, 10), (10, 6), (6, 10), (8, 8)]
+    together = [torch.nn.Parameter(torch.randn(shape)) for shape in shapes]
+    alone = [torch.nn.Parameter(x.detach().clone()) for x in together]
+    for a, b in zip(together, alone, strict=True):
+        a.grad = torch.randn(a.shape)
+        b.grad = a.grad.clone()
+    optimizer = muon.Muon(together)
+    singles = [muon.Muon([matrix]) for matrix in alone]
+    for step in (optimizer, *singles):
+        step.step()
+    for a, b, single in zip(together, alone, singles, strict=True):
+        assert torch.allclose(a, b, rtol=1e-4, atol=1e-6)
+        momentum = optimizer.state[a]["momentum_buffer"]
+        assert torch.allclose(momentum, single.state[b]["momentum_buffer"])
+        assert momentum.is_contiguous()

@@ -12,7 +12,8 @@ from torch import Tensor
 from bigcodec_models.config import PRESETS
 from bigcodec_models.discriminators import PRESETS as DISCRIMINATORS
 from bigcodec_models.discriminators import WeightNormConv2d, build_discriminators
-from bigcodec_models.losses.adversarial import discriminator_loss, mean_distance
+from bigcodec_models.losses.adversarial import discriminator_loss
+from bigcodec_models.losses.distances import mean_distances
 from bigcodec_models.training.codec_loss import CodecLoss
 from bigcodec_models.training.config import recipe_for
 
@@ -75,8 +76,26 @@ def test_mean_distance_is_the_l1_loss() -> None:
     estimate = torch.randn(3, 4, 5).transpose(1, 2).requires_grad_()
     target = torch.randn(3, 5, 4)
     target[0, 0, 0] = estimate[0, 0, 0].detach()
-    loss, expected = mean_distance(estimate, target), F.l1_loss(estimate, target)
+    loss, expected = mean_distances([estimate], [target], [1.0]), F.l1_loss(estimate, target)
     assert torch.allclose(loss, expected, rtol=1e-6)
     (gradient,), (exact,) = (torch.autograd.grad(x * 3, [estimate]) for x in (loss, expected))
     assert torch.allclose(gradient, exact)
     assert gradient.stride() == estimate.stride() and gradient[0, 0, 0] == 0
+
+
+def test_mean_distances_are_weighted_l1_losses() -> None:
+    torch.manual_seed(0)
+    shapes = [(3, 4, 5), (2, 1, 7), (1, 2, 2)]
+    estimates = [torch.randn(shape, requires_grad=True) for shape in shapes]
+    targets = [torch.randn(shape) for shape in shapes]
+    factors = [0.5, 1.0, 3.0]
+    loss = mean_distances(estimates, targets, factors)
+    pairs = zip(estimates, targets, factors, strict=True)
+    expected = torch.stack([f * F.l1_loss(x, y) for x, y, f in pairs]).sum()
+    assert torch.allclose(loss, expected, rtol=1e-6)
+    for one, other in zip(
+        torch.autograd.grad(loss * 3, estimates),
+        torch.autograd.grad(expected * 3, estimates),
+        strict=True,
+    ):
+        assert torch.allclose(one, other)
