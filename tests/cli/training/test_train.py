@@ -194,24 +194,39 @@ def test_settings_come_from_file_and_options_in_this_order(
     ("words", "message"),
     [
         (["--preset", "toy"], "Missing option '--data'"),
-        (["--data", "d", "--preset", "huge"], "no preset 'huge'"),
-        (["--data", "d", "--set", "speed=1"], "unknown setting 'speed'; did you mean 'seed'?"),
-        (["--data", "d", "--set", "learning_rate=1"], "did you mean 'optimizer.learning_rate'?"),
-        (["--data", "d", "--set", "discriminator_start_step=1"], "mean 'adversarial.start_step'?"),
-        (["--data", "d", "--set", "latent_dim=8"], "did you mean 'model.latent_dim'?"),
-        (["--data", "d", "--set", "unit_codes=true"], "'model.quantizer.l2_normalized_codes'?"),
-        (["--data", "d", "--set", "model.latent_dims=8"], "model: unknown setting 'latent_dims'"),
-        (["--data", "d", "--set", "seed"], "must be KEY=VALUE"),
-        (["--data", "d", "--set", "seed=x"], "seed must be int"),
-        (["--data", "d", "--set", "model.latent_dim=0"], "latent_dim must be between"),
-        (["--data", "d", "--set", "model=3"], "expected a table"),
-        (["--data", "d", "--set", "crops=3"], "crops must be a table"),
-        (["--data", "d", "--max-time", "soon"], "is no duration"),
+        (["--data", "speech data", "--preset", "huge"], "no preset 'huge'"),
+        (
+            ["--data", "speech data", "--set", "speed=1"],
+            "unknown setting 'speed'; did you mean 'seed'?",
+        ),
+        (
+            ["--data", "speech data", "--set", "learning_rate=1"],
+            "did you mean 'optimizer.learning_rate'?",
+        ),
+        (
+            ["--data", "speech data", "--set", "discriminator_start_step=1"],
+            "mean 'adversarial.start_step'?",
+        ),
+        (["--data", "speech data", "--set", "latent_dim=8"], "did you mean 'model.latent_dim'?"),
+        (
+            ["--data", "speech data", "--set", "unit_codes=true"],
+            "'model.quantizer.l2_normalized_codes'?",
+        ),
+        (
+            ["--data", "speech data", "--set", "model.latent_dims=8"],
+            "model: unknown setting 'latent_dims'",
+        ),
+        (["--data", "speech data", "--set", "seed"], "must be KEY=VALUE"),
+        (["--data", "speech data", "--set", "seed=x"], "seed must be int"),
+        (["--data", "speech data", "--set", "model.latent_dim=0"], "latent_dim must be between"),
+        (["--data", "speech data", "--set", "model=3"], "expected a table"),
+        (["--data", "speech data", "--set", "crops=3"], "crops must be a table"),
+        (["--data", "speech data", "--max-time", "soon"], "is no duration"),
         (["--data", "d=0.5", "--data", "e=0.5", "--data", "f"], "must leave some"),
     ],
 )
 def test_wrong_usage_is_reported_before_the_first_step(
-    bigcodec: Run, words: list[str], message: str
+    bigcodec: Run, data: Path, words: list[str], message: str
 ) -> None:
     result = bigcodec("train", *words)
     assert result.returncode == 2, result.stderr
