@@ -19,6 +19,7 @@ from bigcodec_models.discriminators import (
 
 
 def plan(tmp_path: Path, *settings: str, config: str | None = None) -> Plan:
+    (tmp_path / "a.wav").touch()
     file = tmp_path / "recipe.toml"
     if config is not None:
         file.write_text(config)

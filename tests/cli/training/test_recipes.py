@@ -26,6 +26,7 @@ PUBLISHED = PRESETS["bigcodec"]
 
 
 def plan(name: str, tmp_path: Path, *settings: str, **changes: Any) -> Plan:
+    (tmp_path / "a.wav").touch()
     given: dict[str, Any] = dict.fromkeys(("preset", "init", "validation", "noise"))
     given |= {"data": (str(tmp_path),), "run": tmp_path / "run", "config": Path(name)}
     return make_plan(Options(**{**given, "settings": settings, **changes}))
@@ -68,6 +69,9 @@ def test_comparisons_differ_in_what_they_compare(tmp_path: Path) -> None:
 
 
 def test_ll60k_takes_many_folders_with_shares(tmp_path: Path) -> None:
+    for name in "abc":
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.wav").touch()
     data = (str(tmp_path / "a"), str(tmp_path / "b"), f"{tmp_path / 'c'}=0.1")
     recipe = plan("ll60k", tmp_path, data=data)
     assert [share for _, share in recipe.data] == [None, None, 0.1]
