@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import torch
 from bigcodec_models.architectures.network import CodecNetwork
 from bigcodec_models.checkpoints.model_file import LoadedModel, ModelInfo, load_model, save_model
 from bigcodec_models.codec import Codec
-from bigcodec_models.config import PRESETS
+from bigcodec_models.config import PRESETS, LiteConfig, ModelConfig
 from bigcodec_models.errors import ModelsError
 from bigcodec_models.onnx import quantization
 from bigcodec_models.onnx.engine import OnnxEngine
@@ -24,14 +25,22 @@ _SIZES = {"float16": (0.48, 0.55), "int8": (0.25, 0.6)}
 """Bounds of the weights' size, relative to float32."""
 _BITS = {"float16": 11, "int8": 6}
 
+
+def _lite() -> LiteConfig:
+    """With fewer layers than the toy, for torch takes seconds to write each."""
+    config = PRESETS["toy-single"]
+    assert isinstance(config, LiteConfig)
+    return dataclasses.replace(config, decoder_blocks=1, lstm_layers=1)
+
+
 _done: dict[str, tuple[LoadedModel, GraphSet]] = {}
 
 
-def _model(preset: str, folder: Path) -> tuple[LoadedModel, Path]:
+def _model(config: ModelConfig, folder: Path) -> tuple[LoadedModel, Path]:
     torch.manual_seed(3)
     path = folder / "model.safetensors"
-    state = CodecNetwork(PRESETS[preset]).state_dict()
-    save_model(path, state, PRESETS[preset], ModelInfo(name="toy", license="MIT"))
+    state = CodecNetwork(config).state_dict()
+    save_model(path, state, config, ModelInfo(name="toy", license="MIT"))
     return load_model(path), path
 
 
@@ -44,7 +53,7 @@ def exported(
     """A model, its graphs in float32, and in another precision."""
     if request.param not in _done:
         monkeypatch.setattr(quantization, "_LEAST_WEIGHTS", 256)  # the toy has no larger products
-        model, path = _model("toy-single", tmp_path)
+        model, path = _model(_lite(), tmp_path)
         _done[request.param] = model, export_graphs(model, path, request.param)
     return _done[request.param]
 
@@ -113,6 +122,6 @@ def test_files_are_decoded_by_graphs_of_either_precision(
 
 
 def test_published_models_have_no_integer_graphs(tmp_path: Path) -> None:
-    model, path = _model("toy", tmp_path)
+    model, path = _model(PRESETS["toy"], tmp_path)
     with pytest.raises(ModelsError, match="of lite models only"):
         export_graphs(model, path, "int8")
