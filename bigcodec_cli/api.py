@@ -49,7 +49,7 @@ from bigcodec_models.inference.prepare import pick_device
 Bytes = bytes | bytearray | memoryview
 _MAX_CHANNELS = 255
 _AT_ONCE = 8
-"""Channels that go through the model side by side; each takes some 26 MB."""
+"""Channels that go through the model side by side; each takes some 20 MB."""
 
 
 class Codec(models.Codec):
