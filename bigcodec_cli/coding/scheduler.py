@@ -16,7 +16,7 @@ from bigcodec_models.errors import ModelsError
 FAULTS = (CliError, ModelsError, OSError, MemoryError, RuntimeError, ValueError, bcdc.BcdcError)
 """What can go wrong with one file. RuntimeError: torch's way to run out of memory."""
 _FEW_CHANNELS = 8
-"""Channels of a recording that go through the model together, unless all must: each takes some 20 MB."""
+"""Channels of a recording that go through the model together, unless all must: each takes 20 MB."""
 _SPARE_DESCRIPTORS = 12
 
 
