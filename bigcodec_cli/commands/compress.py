@@ -90,17 +90,14 @@ def command(
     Reads what soundfile reads (WAV, FLAC, Ogg, Opus, MP3, ...) at any rate and channel count, and
     what phones record (M4A, AAC, AMR, 3GP, WebM, WMA; MP4, MOV, MKV) where ffmpeg is on PATH.
     Without -o or --output-dir, speech.wav becomes speech.bcdc beside it. '-' as the input is
-    stdin, coded as it comes if it is WAV or --raw; its output is stdout, if -o does not say
-    otherwise. --rm needs a model of 'models list', so that decompress finds it by itself; it leaves
-    videos, and files of which nobody can tell whether they are whole.
-
-    With --latency, blocks of two seconds with the coder raw, and from 8.3 on of eight, are written
-    as soon as what the model must hear after them has come: at 16 kHz within that time, at other
-    rates up to two seconds later. Without it a stream is coded in long stretches, which takes less
-    time, and 48 seconds pass before the first bytes of lite-5 (docs/performance.md).
-
-    Many short files take hardly longer than a long one: whatever the --batch-size, they are
+    stdin, coded as it comes if it is WAV or --raw; its output is stdout, but for -o. --rm needs a
+    model of 'models list', so that decompress finds it; it leaves videos, and files of which nobody
+    can tell whether they are whole. Many short files take hardly longer than a long one: they are
     coded, verified and named in batches of up to 32, or two minutes.
+
+    With --latency, blocks of two seconds (coder raw), from 8.3 on of eight, are written as soon as
+    what the model must hear after them has come; at rates other than 16 kHz up to two seconds
+    later. Without it 48 s pass before the first bytes of lite-5 (docs/performance.md).
 
     With --ray, a Ray cluster codes the files, to the bytes of a plain run: a worker for every
     GPU, or, without any, for every CPU with memory for it. Each machine needs bigcodec-cli[ray],
@@ -108,9 +105,7 @@ def command(
     alone, 'auto' the one that it belongs to. If a cluster asks for a token, set
     RAY_AUTH_MODE=token. Files of a lost worker count as failed; --skip-existing does the rest.
     """
-    if how.outputs.remove and no_verify:
-        raise click.UsageError("--rm removes what is verified; leave --no-verify out")
-    check_container_name(where.output)
+    _check(where, how, no_verify)
     config = CompressConfig(
         model=model or default_model(),
         coder=coder,
@@ -124,6 +119,12 @@ def command(
         latency=latency,
     )
     _carry_out(config, where, how, ray_address, introduce=model is None)
+
+
+def _check(where: InputOptions, how: BatchOptions, no_verify: bool) -> None:
+    if how.outputs.remove and no_verify:
+        raise click.UsageError("--rm removes what is verified; leave --no-verify out")
+    check_container_name(where.output)
 
 
 def _carry_out(
