@@ -52,8 +52,8 @@ def with_right_checksums(draw: random.Random, sample: Sample) -> bytes:
     full = header.block_frames
     lengths = [min(full, frames - first) for first in range(0, frames, full)]
     payloads = [noise(draw, draw.randint(0, header.raw_bytes(length))) for length in lengths]
-    made: bytes = repair.with_payloads(header, payloads, sample.samples)
-    return made
+    changed: bytes = repair.with_payloads(header, payloads, sample.samples)
+    return changed
 
 
 def noise(draw: random.Random, size: int) -> bytes:

@@ -50,12 +50,12 @@ def read_container(data: bytes) -> Container:
     """
     header = read_header(data)
     cursor = Cursor(data, header.length)
-    found: list[Stored] = []
-    while (block := read_block(cursor, header, len(found))) is not None:
-        if found and not found[-1].is_full:
+    stored: list[Stored] = []
+    while (block := read_block(cursor, header, len(stored))) is not None:
+        if stored and not stored[-1].is_full:
             raise Refused("damaged", "a block follows a short one")
-        found.append(block)
-    return read_trailer(cursor, header, found)
+        stored.append(block)
+    return read_trailer(cursor, header, stored)
 
 
 def read_block(cursor: Cursor, header: Header, number: int) -> Stored | None:
@@ -74,11 +74,11 @@ def read_block(cursor: Cursor, header: Header, number: int) -> Stored | None:
     return Stored(payload, is_full, cursor.at - start)
 
 
-def read_trailer(cursor: Cursor, header: Header, found: list[Stored]) -> Container:
+def read_trailer(cursor: Cursor, header: Header, stored: list[Stored]) -> Container:
     """Section 5, from behind its first byte. The checksum comes before what is in the fields."""
     start = cursor.at
     samples, entropy = cursor.varint(), cursor.integer(2)
-    table = [cursor.varint() for _ in range((len(found) - 1) // RUN if found else 0)]
+    table = [cursor.varint() for _ in range((len(stored) - 1) // RUN if stored else 0)]
     length = varint_bytes(cursor.at - start)[::-1]
     if cursor.take(len(length)) != length:
         raise Refused("damaged", "length of the trailer")
@@ -87,7 +87,7 @@ def read_trailer(cursor: Cursor, header: Header, found: list[Stored]) -> Contain
         raise Refused("damaged", "checksum at the end")
     if cursor.left():
         raise Refused("damaged", f"{cursor.left()} bytes follow the end")
-    if table != [sum(block.size for block in found[i : i + RUN]) for i in range_of_runs(found)]:
+    if table != [sum(block.size for block in stored[i : i + RUN]) for i in range_of_runs(stored)]:
         raise Refused("damaged", "seek table")
     at_16_khz = -(-samples * 16000 // header.rate)
     frames = -(-at_16_khz // header.hop)
@@ -95,25 +95,25 @@ def read_trailer(cursor: Cursor, header: Header, found: list[Stored]) -> Contain
         raise Refused("limit", f"{samples} samples")
     return Container(
         header=header,
-        blocks=frames_given(header, found, frames),
+        blocks=frames_given(header, stored, frames),
         samples=samples,
         frames=frames,
         entropy=entropy / 4096,
     )
 
 
-def range_of_runs(found: list[Stored]) -> range:
+def range_of_runs(stored: list[Stored]) -> range:
     """Where runs of 16 blocks start that are followed by another block (section 5.4)."""
-    return range(0, len(found) - RUN, RUN)
+    return range(0, len(stored) - RUN, RUN)
 
 
-def frames_given(header: Header, found: list[Stored], frames: int) -> tuple[Block, ...]:
+def frames_given(header: Header, stored: list[Stored], frames: int) -> tuple[Block, ...]:
     """The blocks of so many frames, with the length that each must have (section 5.2)."""
     full = header.block_frames()
-    if len(found) != -(-frames // full):
-        raise Refused("damaged", f"{len(found)} blocks for {frames} frames")
+    if len(stored) != -(-frames // full):
+        raise Refused("damaged", f"{len(stored)} blocks for {frames} frames")
     blocks = []
-    for number, block in enumerate(found):
+    for number, block in enumerate(stored):
         length = min(full, frames - number * full)
         if block.is_full != (length == full):
             raise Refused("damaged", f"block {number} has the checksum of another length")

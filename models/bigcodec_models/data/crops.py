@@ -270,7 +270,7 @@ class CropSource:
         random = self._chooser.random(step, item)
         for _ in range(ATTEMPTS):
             try:
-                return self._made(self._chooser.choose(random))
+                return self._rendered(self._chooser.choose(random))
             except UnreadableError as error:
                 failure = error
                 self._report(error)
@@ -283,7 +283,7 @@ class CropSource:
         if self._failed is not None and not known:
             self._failed(error.path, error.reason)
 
-    def _made(self, choice: CropChoice) -> Wave:
+    def _rendered(self, choice: CropChoice) -> Wave:
         """The crop of a choice: (crop,)."""
         needed = choice.samples(self._crop)
         wave = self._read(choice.clip, choice.start(self._crop), needed)

@@ -150,7 +150,7 @@ class DeviceCrops:
             for step in itertools.count(first_step):
                 while len(pending) <= _AHEAD:
                     pending.append(pool.submit(self._chosen, bank, step + len(pending), items))
-                yield self._made(bank, pending.popleft().result())
+                yield self._rendered(bank, pending.popleft().result())
         finally:
             pool.shutdown(cancel_futures=True)
 
@@ -161,7 +161,7 @@ class DeviceCrops:
             DataError: as `batches`.
         """
         bank = self._loaded()
-        return self._made(bank, self._chosen(bank, step, range(size)))
+        return self._rendered(bank, self._chosen(bank, step, range(size)))
 
     def _loaded(self) -> SampleBank:
         if self._bank is None:
@@ -184,7 +184,7 @@ class DeviceCrops:
         raise DataError(f"{ATTEMPTS} clips in a row could not be read, the last one: {last}")
 
     @torch.no_grad()
-    def _made(self, bank: SampleBank, batch: _Batch) -> Tensor:
+    def _rendered(self, bank: SampleBank, batch: _Batch) -> Tensor:
         """The crops (B, crop) of a batch; the host does not wait for the device."""
         device, crop = bank.samples.device, self._crop
         places, numbers = moved(batch.places, device), moved(batch.numbers, device)

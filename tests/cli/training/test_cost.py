@@ -19,14 +19,14 @@ from bigcodec_models.training.trainer import Trainer
 def trainer_of(tmp_path: Path, speech: Path):  # type: ignore[no-untyped-def]
     soundfile.write(tmp_path / "a.wav", soundfile.read(speech)[0], 16000)
 
-    def made(preset: str, **settings: object) -> Trainer:
+    def trainer(preset: str, **settings: object) -> Trainer:
         model = PRESETS[preset]
         changes = {"discriminators": {"preset": "none"}, **settings}
         config: TrainConfig = with_settings(recipe_for(model), changes)
         source = CropSource(scan(tmp_path), crop=16000, seed=0)
         return Trainer(model, config, source, tmp_path / "run", "cpu")
 
-    return made
+    return trainer
 
 
 def cost(trainer: Trainer) -> StepCost:
