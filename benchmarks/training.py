@@ -34,7 +34,7 @@ from benchmarks.report import load_before, machine, table, write_section
 from bigcodec_models.checkpoints.published import adapt
 from bigcodec_models.config import SAMPLE_RATE
 from bigcodec_models.data.crops import CropSource, scan
-from bigcodec_models.discriminators import adapt_discriminators
+from bigcodec_models.discriminators.published import adapt_discriminators
 from bigcodec_models.training.config import recipe_for, with_settings
 from bigcodec_models.training.trainer import Trainer
 

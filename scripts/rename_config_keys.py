@@ -23,7 +23,7 @@ import safetensors.torch
 
 from bigcodec_models.checkpoints.fingerprint import fingerprint
 from bigcodec_models.config_values import Setting, build_dataclass, settings_of
-from bigcodec_models.discriminators import PRESETS, expand_presets
+from bigcodec_models.discriminators.config import PRESETS, expand_presets
 from bigcodec_models.training.config import TrainConfig
 
 RENAMED = {

@@ -24,8 +24,9 @@ from bigcodec_cli.evaluation.config import (
     parse_baselines,
     with_recognizer,
 )
-from bigcodec_cli.files.atomic import atomic_output
+from bigcodec_cli.files.atomic import atomic_output, refuse_existing
 from bigcodec_cli.files.inputs import require_audio_folders
+from bigcodec_cli.model_store.loading import choose_device
 from bigcodec_cli.model_store.store import default_model, model_path
 from bigcodec_models.config import F0_MODES
 
@@ -141,7 +142,8 @@ def command(
         recognizer=recognizer,
     )
     require_audio_folders([folder])
-    _check_outputs(list(paths.values()))
+    _check_outputs(list(paths.values()), force)
+    choose_device(device, engine)
     if report is not None:
         import jinja2  # noqa: F401  an install without it is to say so before hours of work
     with contextlib.ExitStack() as stack:
@@ -155,12 +157,13 @@ def command(
         raise click.exceptions.Exit(1)
 
 
-def _check_outputs(paths: list[Path]) -> None:
+def _check_outputs(paths: list[Path], force: bool) -> None:
     if len(set(paths)) < len(paths):
         raise click.UsageError("--report, --json and --csv must name different files")
     for path in paths:
         if not path.parent.is_dir():
             raise CliError(f"{path}: its folder does not exist")
+        refuse_existing(path, force)
 
 
 def _evaluate(folder: Path, by: str, players: int, config: EvalConfig) -> Evaluation:

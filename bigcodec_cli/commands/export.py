@@ -10,6 +10,7 @@ import click
 from bigcodec_cli.console.messages import WITH_TORCH, CliError, note
 from bigcodec_cli.files.atomic import atomic_folder, atomic_output, refuse_existing
 from bigcodec_cli.model_store.store import model_path, read_stored
+from bigcodec_models.training.layout import find_checkpoints
 
 if TYPE_CHECKING:
     from bigcodec_models.training.checkpoint import Checkpoint
@@ -80,15 +81,16 @@ def command(
         return
     if precision != "float32":
         raise click.UsageError("--precision is for --format onnx; model files have --half")
-    if portable and output.exists():
-        raise CliError(f"{output}: already exists; name a new folder")
-    if not portable:
-        refuse_existing(output, force)
-    newest = _newest_folder(run)
     if portable and (best or half or discriminators or name is not None):
         raise click.UsageError(
             "--portable takes everything as it is: no --best, --half, --discriminators or --name"
         )
+    if portable and output.exists():
+        raise CliError(f"{output}: already exists; name a new folder")
+    if not portable:
+        _refuse_missing_folder(output)
+        refuse_existing(output, force)
+    newest = _newest_folder(run)
     try:
         if portable:
             _export_portable(run, output)
@@ -103,10 +105,13 @@ def command(
         raise CliError(f"{output}: cannot be written: {error.strerror}") from error
 
 
+def _refuse_missing_folder(output: Path) -> None:
+    if not output.parent.is_dir():
+        raise CliError(f"{output.parent}: no such folder; make it")
+
+
 def _newest_folder(run: Path) -> Path:
     """The newest checkpoint of a run; the folder may be damaged."""
-    from bigcodec_models.training.checkpoint import find_checkpoints
-
     if not run.is_dir():
         raise CliError(f"{run}: no such folder")
     folders = find_checkpoints(run)
@@ -178,6 +183,8 @@ def _export_portable(run: Path, output: Path) -> None:
 def _export_graphs(name: str, output: Path, precision: str) -> None:
     if output.exists():
         raise CliError(f"{output}: already exists; name a new folder")
+    _refuse_missing_folder(output)
+    path = model_path(name)
     try:
         from bigcodec_models.onnx.export import export_graphs, write_folder
     except ModuleNotFoundError as error:
@@ -189,7 +196,7 @@ def _export_graphs(name: str, output: Path, precision: str) -> None:
     from bigcodec_models.codec import Codec
     from bigcodec_models.onnx.verification import compare_with_torch
 
-    model, path = read_stored(name), model_path(name)
+    model = read_stored(name)
     graphs = export_graphs(model, path if path.suffix == ".safetensors" else None, precision)
     result = compare_with_torch(
         model.config,

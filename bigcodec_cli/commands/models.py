@@ -26,6 +26,7 @@ from bigcodec_cli.model_store.store import (
     home,
     imported_path,
     locked,
+    read_facts,
     read_stored,
     register,
     set_default,
@@ -175,7 +176,9 @@ def store(file: Path, name: str | None, origin: Mapping[str, str]) -> None:
     """
     if not file.is_file():
         raise CliError(f"{file}: no such file")
-    from bigcodec_models.checkpoints.model_file import ModelInfo
+    if name is not None:
+        check_name(name)
+    from bigcodec_models.checkpoints.stored import ModelInfo
     from bigcodec_models.codec import read_model
 
     model = read_model(file)
@@ -225,13 +228,13 @@ def _need(name: str) -> ModelEntry:
 def _facts(model: ModelEntry) -> dict[str, Any]:
     from bigcodec_models.config import config_to_dict
 
-    loaded = read_stored(model.name)
+    loaded = read_facts(model.name)
     return {
         "name": model.name,
         "summary": model.summary,
         "file": str(model.path),
         "fingerprint": model.fingerprint.hex(),
-        "parameters": sum(tensor.numel() for tensor in loaded.tensors.values()),
+        "parameters": loaded.num_parameters,
         "license": model.license,
         "config": config_to_dict(loaded.config),
         "f0_modes": list(loaded.config.f0_modes),

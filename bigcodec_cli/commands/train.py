@@ -106,6 +106,9 @@ def command(
         return
     seconds = parse_duration(max_time) if max_time is not None else None
     plan = make_plan(options)
+    from bigcodec_cli.model_store.loading import choose_device
+
+    choose_device(device)  # before the data is searched through
     from bigcodec_cli.training.run import carry_out
 
     carry_out(plan, device, seconds)

@@ -78,6 +78,9 @@ def command(
     require_audio_folders(data)
     name = model or default_model()
     model_path(name)
+    from bigcodec_cli.model_store.loading import choose_device
+
+    choose_device(device)  # before torch is loaded for the rest
     import bcdc
     from bigcodec_cli.coding.audio_encoder import AudioEncoder
     from bigcodec_cli.coding.config import CompressConfig

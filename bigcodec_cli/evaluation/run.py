@@ -171,7 +171,7 @@ def _setting(folder: Path, config: EvalConfig, started: datetime.datetime) -> Se
         started=started.isoformat(timespec="seconds"),
         elapsed=(datetime.datetime.now(datetime.UTC) - started).total_seconds(),
         machine=f"{platform.machine()}, {os.cpu_count()} cores",
-        device=choose_device(config.device),
+        device=choose_device(config.device, config.engine),
         jobs=config.jobs,
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import importlib.util
 import os
+import sys
 from pathlib import Path
 
 import bcdc
@@ -26,15 +27,24 @@ from bigcodec_models.onnx.graph_set import is_folder_of_graphs
 PULL_HINT = "for the paper's quality: bigcodec models pull bigcodec, then --model bigcodec"
 
 
-def choose_device(name: str) -> str:
+_ONNX_ON_CPU = "--engine onnx: runs on a CPU, in float32; use --engine torch"
+
+
+def choose_device(name: str, engine: str = "auto") -> str:
     """The torch device for `auto`, `cpu`, `cuda`, `cuda:N` or `mps`. Loads torch only if there may
     be a GPU.
 
     Raises:
-        CliError: there is no such device.
+        CliError: there is no such device, or the engine does not run on it.
     """
-    if name == "cpu" or (name == "auto" and not _may_have_gpu()):
+    if engine == "onnx" and name not in ("auto", "cpu"):
+        raise CliError(_ONNX_ON_CPU)
+    if name == "cpu" or (name == "auto" and not (_has_torch() and _has_driver())):
         return "cpu"
+    if name.startswith("cuda") and not _has_driver():
+        raise CliError(f"--device {name}: there is no driver of a GPU here; use --device cpu")
+    if name == "mps" and sys.platform != "darwin":
+        raise CliError("--device mps: is for Apple's GPUs; use --device cpu")
     import torch
 
     if name == "auto":
@@ -49,10 +59,12 @@ def choose_device(name: str) -> str:
     return name
 
 
-def _may_have_gpu() -> bool:
-    """Whether there is torch, and a driver of a GPU for which it is built."""
-    if importlib.util.find_spec("torch") is None:
-        return False
+def _has_torch() -> bool:
+    return importlib.util.find_spec("torch") is not None
+
+
+def _has_driver() -> bool:
+    """Whether there is a driver of a GPU that torch calls cuda."""
     if os.path.exists("/dev/kfd"):  # AMD's
         return True
     try:
@@ -78,7 +90,7 @@ def load_codec(
         ModelFileError: it cannot be used.
     """
     entry = find_model(name_or_path)
-    codec = _codec(name_or_path, choose_device(device), precision, f0, engine)
+    codec = _codec(name_or_path, choose_device(device, engine), precision, f0, engine)
     if entry is None:
         return codec, f"model {name_or_path}: {codec.info.name or 'unnamed'}"
     hint = f"; {PULL_HINT}" if entry.builtin else ""
@@ -111,7 +123,7 @@ def _uses_graphs(name: str, device: str, precision: str, engine: str) -> bool:
     if engine != "onnx":
         return engine == "auto" and runs and graphs is not None and is_here
     if not runs:
-        raise CliError("--engine onnx: runs on a CPU, in float32; use --engine torch")
+        raise CliError(_ONNX_ON_CPU)
     if not is_here:
         raise CliError("--engine onnx: is not installed here: pip install onnxruntime")
     if graphs is None:
@@ -140,7 +152,7 @@ class CodecCache:
         precision: str = "float32",
         engine: str = "auto",
     ) -> None:
-        self._device, self._precision = choose_device(device), precision
+        self._device, self._precision = choose_device(device, engine), precision
         self._engine = engine
         self._codecs: dict[bytes, Codec] = {}
         if model is not None:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from bigcodec_cli.console.messages import CliError, note
 from bigcodec_cli.console.progress import stderr_columns
 from bigcodec_cli.model_store.names import check_name
-from bigcodec_models.checkpoints.stored import ModelFacts, read_stored_model
+from bigcodec_models.checkpoints.stored import ModelFacts, is_zip, read_stored_model
 from bigcodec_models.onnx.graph_set import (
     GraphSet,
     archive_beside,
@@ -127,12 +127,16 @@ def model_path(name_or_path: str) -> Path:
 
     Raises:
         CliError: no model of this name and no file of this path.
+        ModelFileError: it is a file of something else.
     """
     entry = find_model(name_or_path)
     if entry is not None:
         return entry.path
     path = Path(name_or_path)
-    if path.is_file() or is_folder_of_graphs(path):
+    if path.is_file():
+        is_zip(path)  # refuses what is no model at all, before torch is loaded
+        return path
+    if is_folder_of_graphs(path):
         return path
     raise CliError(
         f"{name_or_path}: no such model or file; 'bigcodec models list' shows the models"

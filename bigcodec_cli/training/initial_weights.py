@@ -15,7 +15,8 @@ from bigcodec_models.checkpoints.published import load_upstream_discriminators
 from bigcodec_models.errors import ConfigError
 from bigcodec_models.registry import builtin_models
 from bigcodec_models.training.checkpoint import load_checkpoint
-from bigcodec_models.training.portable import is_portable, load_portable
+from bigcodec_models.training.layout import is_portable
+from bigcodec_models.training.portable import load_portable
 from bigcodec_models.training.trainer import Trainer
 
 Say = Callable[[str], None]

@@ -10,7 +10,7 @@ from typing import Any
 from bigcodec_cli.training.plan import preset_names, recipe_summaries
 from bigcodec_models.config import PRESETS, ModelConfig
 from bigcodec_models.config_values import settings_of
-from bigcodec_models.discriminators import KINDS
+from bigcodec_models.discriminators.config import SMALL
 from bigcodec_models.training.config import TrainConfig
 
 _WIDTH = 80
@@ -34,7 +34,7 @@ def listing(preset: str, model: ModelConfig, train: TrainConfig) -> str:
         _columns(recipe_summaries()),
         f"Settings (--set KEY=VALUE), as preset {preset} has them here",
         _settings(train),
-        f"Discriminators; KIND is {', '.join(KINDS)}",
+        f"Discriminators; KIND is {', '.join(SMALL)}",
         _entry("discriminators.preset", None, "published, small or none")
         + _entry("discriminators.KIND.size", None, "adds a kind: published or small")
         + _entry("discriminators.KIND.weight", None, "of its terms in the generator's loss"),

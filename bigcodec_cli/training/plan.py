@@ -1,5 +1,5 @@
 """The plan of a training run: settings from preset, file, options or an earlier start of the run,
-checked as a whole before the first step. Loads no torch until then."""
+checked as a whole before the first step. Loads no torch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import time
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -29,9 +29,8 @@ from bigcodec_models.config import (
     config_to_dict,
 )
 from bigcodec_models.config_values import called, merged
-
-if TYPE_CHECKING:
-    from bigcodec_models.training.config import TrainConfig
+from bigcodec_models.training.config import TrainConfig, recipe_for, with_settings
+from bigcodec_models.training.layout import find_checkpoints, is_portable
 
 DEFAULT_PRESET = "bigcodec"
 _RECIPES = Path(__file__).parent / "recipes"
@@ -104,17 +103,16 @@ def make_plan(options: Options) -> Plan:
     init = _absolute_init(options.init)
     if earlier is not None and init not in (None, earlier.get("init")):
         raise click.UsageError(f"{options.run} holds a run already; --init begins a new one")
-    _choose_preset(options, _given_settings(options), earlier)
+    preset, model, train = resolved(options, earlier)
     data = _choose_data(options, earlier)
     validation = options.validation or _path(earlier, "validation")
     noise = options.noise or _path(earlier, "noise")
-    # Before torch is loaded, which takes seconds, and before all files of a folder are opened.
+    # Before all files of a folder are opened.
     require_audio_folders(
         folder for folder in (*(f for f, _ in data), validation, noise) if folder is not None
     )
     if earlier is None:
         _refuse_a_start(options.run, init)
-    preset, model, train = resolved(options, earlier)
     if train.crops.noise_probability and noise is None:
         raise CliError(
             "crops.noise_probability is set, but no folder of noise is given with --noise"
@@ -135,8 +133,17 @@ def _refuse_a_start(run: Path | None, init: str | None) -> None:
     """What would keep a new run from its start."""
     if run is not None and run.exists() and not run.is_dir():
         raise CliError(f"{run}: is a file; --out names a folder")
-    if init is not None and not Path(init).exists():
+    if init is not None:
+        _refuse_weights(init)
+
+
+def _refuse_weights(init: str) -> None:
+    """What can be said against weights to start from without reading them."""
+    folder = Path(init)
+    if not folder.is_dir():
         model_path(init)
+    elif not is_portable(folder) and not find_checkpoints(folder):
+        raise CliError(f"--init {init}: holds no checkpoint of a training run")
 
 
 def resolved(
@@ -175,8 +182,6 @@ def parse_duration(text: str) -> float:
 def _resolve(
     preset: str, given: Mapping[str, Any], earlier: Mapping[str, Any] | None
 ) -> tuple[ModelConfig, TrainConfig]:
-    from bigcodec_models.training.config import TrainConfig, recipe_for, with_settings
-
     settings = dict(given)
     changes = settings.pop("model", {})
     start = earlier["model"] if earlier else config_to_dict(PRESETS[preset])
@@ -200,8 +205,6 @@ def _changed_model(start: Mapping[str, Any], changes: Any) -> ModelConfig:
 
 def _refuse_model_settings(settings: Mapping[str, Any], model: ModelConfig) -> None:
     """Settings of the model need their table; one of training is left to its own check."""
-    from bigcodec_models.training.config import TrainConfig
-
     for name in settings:
         full = called(type(model), name)
         if full and not called(TrainConfig, name):

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bigcodec_models.arrays import AnyTokens, Tokens, Wave
+from bigcodec_models.checkpoints.stored import is_zip
 from bigcodec_models.config import SAMPLE_RATE
 from bigcodec_models.errors import ModelFileError
 from bigcodec_models.inference.arguments import (
@@ -312,16 +313,8 @@ def read_model(name_or_path: str | Path) -> LoadedModel:
 
 
 def _read_file(path: Path) -> LoadedModel:
-    from bigcodec_models.checkpoints.model_file import load_model
+    is_published = is_zip(path)  # before torch is loaded, which takes seconds
+    from bigcodec_models.checkpoints.model_file import is_foreign, load_model
     from bigcodec_models.checkpoints.published import load_upstream
 
-    try:
-        with path.open("rb") as file:
-            start = file.read(2)
-    except OSError as error:
-        raise ModelFileError(f"{path}: cannot be read: {error.strerror}") from error
-    from bigcodec_models.checkpoints.model_file import is_foreign
-
-    # A torch checkpoint is a zip file, which begins with "PK".
-    is_ours = start != b"PK" and not is_foreign(path)
-    return load_model(path) if is_ours else load_upstream(path)
+    return load_upstream(path) if is_published or is_foreign(path) else load_model(path)

@@ -48,6 +48,8 @@ F0_MODES = ("predicted", "coded")
 """F0 is predicted by the decoder from the other tokens, or has a token of its own in each frame."""
 
 QUANTIZERS = ("vq", "ema", "fsq")
+CODEBOOK_LOSSES = ("l1", "l2")
+"""Distances between codes and latents: absolute, as in the paper, and squared, as released."""
 SEQUENCES = ("lstm", "attention")
 ACTIVATIONS = ("snake_beta", "snake")
 

@@ -14,11 +14,7 @@ from bigcodec_models.config import LiteConfig
 from bigcodec_models.kernels.low_pass import LOW_PASS
 from bigcodec_models.layers.activation import AliasFreeSnakeBeta
 from bigcodec_models.losses.mel_scale import hertz_to_mel, mel_filters
-from bigcodec_models.losses.spectral import (
-    MelSpectrogram,
-    MultiScaleMelLoss,
-    magnitudes,
-)
+from bigcodec_models.losses.spectral import MelSpectrogram, MultiScaleMelLoss, magnitudes
 
 
 def test_filter_is_a_half_band_low_pass() -> None:

@@ -33,9 +33,9 @@ from bigcodec_models.prior import FitConfig, PriorConfig, fit_prior
 from bigcodec_models.prior.dataset import code_vectors
 from bigcodec_models.quantization.codebooks import Codebook, EMACodebook, FSQCodebook, grid
 from bigcodec_models.quantization.quantizer import Quantizer
-from bigcodec_models.training.checkpoint import find_checkpoints
 from bigcodec_models.training.config import recipe_for, with_settings
 from bigcodec_models.training.events import Callbacks
+from bigcodec_models.training.layout import find_checkpoints
 from bigcodec_models.training.trainer import Trainer
 
 QUANTIZERS = {

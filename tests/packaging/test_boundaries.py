@@ -172,8 +172,10 @@ def test_importing_the_models_loads_no_format_no_interface_and_no_engine() -> No
     assert not loaded & {"bcdc", "bigcodec_cli", "click", "rich", "torch", "onnxruntime", "numba"}
 
 
-def test_the_table_of_models_needs_no_torch() -> None:
-    assert "torch" not in loaded_by("import bigcodec_models.registry, bigcodec_models.config")
+def test_tables_and_settings_need_no_torch() -> None:
+    modules = ("registry", "config", "training.config", "training.layout")
+    code = "import " + ", ".join(f"bigcodec_models.{name}" for name in modules)
+    assert "torch" not in loaded_by(code)
 
 
 def test_help_and_info_load_no_torch(tmp_path: Path) -> None:

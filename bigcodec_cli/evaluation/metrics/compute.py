@@ -81,7 +81,8 @@ def _load_mel() -> MetricFunction:
     with using_torch():
         import torch
 
-        from bigcodec_models.losses.spectral import PAPER_WINDOWS, MultiScaleMelLoss
+        from bigcodec_models.losses.choices import PAPER_WINDOWS
+        from bigcodec_models.losses.spectral import MultiScaleMelLoss
     loss = MultiScaleMelLoss()
 
     def metric(original: Wave, restored: Wave) -> float:

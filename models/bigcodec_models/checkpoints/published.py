@@ -31,7 +31,7 @@ from bigcodec_models.checkpoints.model_file import (
     shortened,
 )
 from bigcodec_models.config import BigCodecConfig, QuantizerConfig
-from bigcodec_models.discriminators import adapt_discriminators
+from bigcodec_models.discriminators.published import adapt_discriminators
 from bigcodec_models.errors import ConfigError, ModelFileError
 from bigcodec_models.kernels.low_pass import LOW_PASS, TAPS
 

@@ -136,6 +136,25 @@ def read_stored_model(path: Path) -> StoredModel:
     return StoredModel(config=config, info=info, content=content, tensors=tensors)
 
 
+def is_zip(path: Path) -> bool:
+    """Whether a file begins like a checkpoint of torch, not like a safetensors file.
+
+    Raises:
+        ModelFileError: it begins like neither, so that it is no model, or cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            start = file.read(8)
+        if start.startswith(b"PK"):
+            return True
+        header_size(start)
+    except OSError as error:
+        raise ModelFileError(f"{path}: cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise ModelFileError(f"{path}: not a usable model file: {error}") from error
+    return False
+
+
 def tensors_header(content: bytes) -> dict[str, Any]:
     """The header of a safetensors file.
 

@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bigcodec_models.config import ConfigError
-from bigcodec_models.discriminators.layers import (
-    MAX_PARTS,
-    Discriminator,
-    DiscriminatorConfig,
-    SubDiscriminator,
-    WeightNormConv2d,
-    check_sizes,
-    check_widths,
-)
+from bigcodec_models.discriminators.config import ConstantQConfig
+from bigcodec_models.discriminators.layers import Discriminator, SubDiscriminator, WeightNormConv2d
 from bigcodec_models.discriminators.spectrogram import time_frequency_layers
 
 _DILATIONS = (1, 2, 4)
@@ -28,35 +18,6 @@ _SLOPE = 0.1
 # above 0.36 of the rate, and is as flat below 0.14. An octave ends at 1/8, its bins a bit above.
 _HALF_TAPS = 16
 _KAISER = 11.05
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ConstantQConfig(DiscriminatorConfig):
-    """The multi-scale sub-band constant-Q discriminator, with the widths of its released code.
-
-    `octaves` is their number, down from 8 kHz, half the sample rate. Each resolution has an entry
-    in `bins_per_octave` and one in `hops`, in samples. The paper, at 24 kHz, has nine octaves from
-    32.7 Hz; at 16 kHz there are eight from 31.25 Hz. The paper counts hops at twice the sample
-    rate: its 512, 256 and 256 are 256, 128 and 128 here.
-    """
-
-    octaves: int = 8
-    bins_per_octave: tuple[int, ...] = (24, 36, 48)
-    hops: tuple[int, ...] = (256, 128, 128)
-    width: int = 32
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_sizes("octaves", [self.octaves], 2, 10)
-        check_sizes("number of bins_per_octave", [len(self.bins_per_octave)], 1, MAX_PARTS)
-        check_sizes("bins_per_octave", self.bins_per_octave, 4, 96)
-        check_sizes("hops", self.hops, 1, 1 << 12)
-        check_widths(self.width, 1024)
-        if len(self.hops) != len(self.bins_per_octave):
-            raise ConfigError("hops must be as many as bins_per_octave")
-        step = 1 << (self.octaves - 2)
-        if any(hop % step for hop in self.hops):
-            raise ConfigError(f"hops must be multiples of {step} with {self.octaves} octaves")
 
 
 class ConstantQ(nn.Module):

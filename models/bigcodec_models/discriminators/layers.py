@@ -2,60 +2,19 @@
 
 from __future__ import annotations
 
-import dataclasses
-import math
 from collections.abc import Iterable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bigcodec_models.config import ConfigError
+from bigcodec_models.discriminators.config import DiscriminatorConfig
 from bigcodec_models.layers.weight_norm import WeightNorm
 
 Features = list[Tensor]
 """Feature maps of one sub-discriminator, in order, its score last."""
 
-MAX_WIDTH = 4096
-MAX_PARTS = 16
-
 _NARROW = 192  # channels up to which CPU convolutions are faster with the channels innermost
-
-
-def check_sizes(name: str, values: Iterable[int], low: int, high: int) -> None:
-    """Refuse values outside [low, high].
-
-    Raises:
-        ConfigError: there is such a value.
-    """
-    for value in values:
-        if not low <= value <= high:
-            raise ConfigError(f"{name} must be between {low} and {high}, not {value}")
-
-
-def check_widths(width: int, max_width: int) -> None:
-    """Refuse numbers of channels outside the supported range.
-
-    Raises:
-        ConfigError: they are out of range, or `width` is above `max_width`.
-    """
-    check_sizes("max_width of a discriminator", [max_width], 1, MAX_WIDTH)
-    check_sizes("width of a discriminator", [width], 1, max_width)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class DiscriminatorConfig:
-    """What the configurations of all kinds have.
-
-    `weight` multiplies the adversarial and feature-matching terms of the discriminator in the
-    generator's loss. How the discriminator itself learns does not depend on it.
-    """
-
-    weight: float = 1.0
-
-    def __post_init__(self) -> None:
-        if not 0 < self.weight < math.inf:
-            raise ConfigError(f"weight must be above 0 and finite, not {self.weight}")
 
 
 class WeightNormConv2d(WeightNorm):

@@ -3,23 +3,22 @@ in bands (`mrd`)."""
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bigcodec_models.config import ConfigError
+from bigcodec_models.discriminators.config import (
+    ComplexStftConfig,
+    MultiResolutionConfig,
+    SpectralConfig,
+)
 from bigcodec_models.discriminators.layers import (
-    MAX_PARTS,
     BandDiscriminator,
     Discriminator,
-    DiscriminatorConfig,
     SubDiscriminator,
     WeightNormConv2d,
-    check_sizes,
-    check_widths,
     widths_of,
 )
 from bigcodec_models.losses.spectral import magnitudes
@@ -33,64 +32,6 @@ _BAND_EDGES = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)  # of DAC, as parts of the range 
 
 _MAGNITUDE_RANGE = (1e-7**0.5, 1e3**0.5)
 """Roots of the bounds of powers in the published code. The upper one acts at an FFT of 2048."""
-
-
-def _check_fft_sizes(fft_sizes: tuple[int, ...]) -> None:
-    check_sizes("number of fft_sizes", [len(fft_sizes)], 1, MAX_PARTS)
-    check_sizes("fft_sizes", fft_sizes, 16, 1 << 14)
-    if any(size % 4 for size in fft_sizes):
-        raise ConfigError("fft_sizes must be multiples of 4")
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class SpectralConfig(DiscriminatorConfig):
-    """The discriminator of magnitude spectrograms in the released code, at its size.
-
-    An FFT size, in samples, is also the window length; frames are a quarter of it apart.
-    `width` is that of the first layer; each further one has twice it, up to `max_width`.
-    """
-
-    fft_sizes: tuple[int, ...] = (128, 256, 512, 1024, 2048)
-    width: int = 32
-    max_width: int = 512
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_widths(self.width, self.max_width)
-        _check_fft_sizes(self.fft_sizes)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ComplexStftConfig(DiscriminatorConfig):
-    """EnCodec's multi-scale STFT discriminator (arXiv 2210.13438), all layers of one width.
-
-    An FFT size, in samples, is also the window length; frames are a quarter of it apart.
-    """
-
-    fft_sizes: tuple[int, ...] = (2048, 1024, 512, 256, 128)
-    width: int = 32
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_widths(self.width, 1024)
-        _check_fft_sizes(self.fft_sizes)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class MultiResolutionConfig(DiscriminatorConfig):
-    """DAC's multi-band multi-resolution discriminator (arXiv 2306.06546), after UnivNet's.
-
-    An FFT size, in samples, is also the window length; frames are a quarter of it apart.
-    """
-
-    fft_sizes: tuple[int, ...] = (2048, 1024, 512)
-    width: int = 32
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_widths(self.width, 1024)
-        _check_fft_sizes(self.fft_sizes)
-        check_sizes("fft_sizes in bands", self.fft_sizes, 32, 1 << 14)  # no band may be empty
 
 
 class Magnitude(nn.Module):

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bigcodec_models.config import ConfigError
+from bigcodec_models.discriminators.config import MultiPeriodConfig, MultiScaleConfig
 from bigcodec_models.discriminators.layers import (
-    MAX_PARTS,
     Discriminator,
-    DiscriminatorConfig,
     SubDiscriminator,
     WeightNormConv2d,
-    check_sizes,
-    check_widths,
     widths_of,
 )
 
@@ -33,44 +27,6 @@ _SCALE_LAYERS = (
     (41, 1, 16, 8),
     (5, 1, 1, 8),
 )
-_MOST_GROUPS = 16
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class MultiPeriodConfig(DiscriminatorConfig):
-    """HiFi-GAN's multi-period discriminator (arXiv 2010.05646), at the published size.
-
-    `width` is that of the first layer; each further one has four times it, up to `max_width`.
-    """
-
-    periods: tuple[int, ...] = (2, 3, 5, 7, 11)
-    width: int = 16
-    max_width: int = 512
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_sizes("number of periods", [len(self.periods)], 1, MAX_PARTS)
-        check_sizes("periods", self.periods, 1, 256)
-        check_widths(self.width, self.max_width)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class MultiScaleConfig(DiscriminatorConfig):
-    """HiFi-GAN's multi-scale discriminator (arXiv 2010.05646, after MelGAN's, 1910.06711).
-
-    `scales` sub-discriminators see the wave, the wave at half the sample rate, at a quarter of it,
-    and so on. `width` is that of the first layer; later layers have up to eight times as many.
-    """
-
-    scales: int = 3
-    width: int = 128
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_sizes("scales", [self.scales], 1, 8)
-        check_widths(self.width, 512)
-        if self.width % _MOST_GROUPS:
-            raise ConfigError(f"width of a multi-scale one must be a multiple of {_MOST_GROUPS}")
 
 
 class Fold(nn.Module):

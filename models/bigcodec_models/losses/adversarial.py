@@ -24,10 +24,6 @@ Outputs = Sequence[Sequence[Tensor]]
 Weights = Sequence[float] | None
 """A factor for the terms of each sub-discriminator; None for 1 everywhere."""
 
-ADVERSARIAL_LOSSES = ("least_squares", "hinge", "bce")
-"""Least squares (LSGAN, arXiv 1611.04076), hinge (Geometric GAN, 1705.02894), and binary cross
-entropy with scores as logits and the non-saturating loss of the generator (GAN, 1406.2661)."""
-
 
 class DiscriminatorLoss(NamedTuple):
     """Two scalars, whose sum is minimized: on the real waves, and on the generated ones."""

@@ -11,12 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from bigcodec_models.losses.choices import PAPER_WINDOWS, STFT_WINDOWS, fft_size_for
 from bigcodec_models.losses.distances import mean_distances
 from bigcodec_models.losses.mel_scale import mel_filters
-
-PAPER_WINDOWS = (32, 64, 128, 256, 512, 1024, 2048)
-STFT_WINDOWS = (160, 400, 800)
-"""10, 25 and 50 ms, the three of Parallel WaveGAN (arXiv 1910.11480) at 16 kHz."""
 
 _POWER_FLOOR = 1e-7
 _MEL_FLOOR = 1e-5
@@ -277,8 +274,3 @@ class _Spectrogram(nn.Module):
         )
         power = spectrum.real.square() + spectrum.imag.square()
         return power.clamp(min=_POWER_FLOOR).sqrt()
-
-
-def fft_size_for(window: int) -> int:
-    """The smallest power of two that is at least `window`."""
-    return 1 << (window - 1).bit_length()

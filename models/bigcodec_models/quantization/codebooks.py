@@ -19,8 +19,7 @@ from bigcodec_models.layers.weight_norm import WeightNormLinear
 _SCORES_AT_ONCE = 1 << 20
 _FEWEST = 1e-20
 
-CODEBOOK_LOSSES = {"l1": F.l1_loss, "l2": F.mse_loss}
-"""Distances between codes and latents: absolute, as in the paper, and squared, as released."""
+_DISTANCES = {"l1": F.l1_loss, "l2": F.mse_loss}
 
 AllReduceSum = Callable[[Tensor], Tensor]
 """A function that sums a tensor of any shape over all processes."""
@@ -45,7 +44,7 @@ class Codebook(nn.Module):
     """One lookup table between two linear projections, learned by gradient.
 
     The search is by cosine similarity, ties to the lowest index; all of it runs in float32.
-    `loss`, a name of `CODEBOOK_LOSSES`, is the distance between codes and latents in training.
+    `loss`, one of `config.CODEBOOK_LOSSES`, is the distance between codes and latents in training.
     """
 
     codes: Tensor
@@ -57,7 +56,7 @@ class Codebook(nn.Module):
         self.config = config
         self.in_proj = WeightNormLinear(dim, config.codebook_dim)
         self.out_proj = WeightNormLinear(config.codebook_dim, dim)
-        self._distance = CODEBOOK_LOSSES[loss]
+        self._distance = _DISTANCES[loss]
         self._set_up(config)
 
     def _set_up(self, config: QuantizerConfig) -> None:

@@ -35,7 +35,7 @@ class Quantizer(nn.Module):
 
     Groups (GVQ in HiFi-Codec, arXiv 2305.02765) are equal parts of the channels. Codebooks and
     tokens are in the order of groups, and within a group in that of stages. `codebook_loss` is a
-    name of `CODEBOOK_LOSSES`.
+    name of `config.CODEBOOK_LOSSES`.
     """
 
     def __init__(self, dim: int, config: QuantizerConfig, codebook_loss: str = "l2") -> None:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -33,8 +32,8 @@ from bigcodec_models.config import (
 )
 from bigcodec_models.errors import ModelFileError
 from bigcodec_models.training.config import TrainConfig
+from bigcodec_models.training.layout import find_checkpoints, step_of
 
-_STEP_FOLDER = re.compile(r"step-(\d{8,})")
 _KEPT = 2
 
 
@@ -97,12 +96,6 @@ def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
     path.chmod(mode)
 
 
-def find_checkpoints(run: Path) -> list[Path]:
-    """Folders of the complete checkpoints of a run, oldest first."""
-    folders = (run / "checkpoints").glob("step-*")
-    return sorted((p for p in folders if _STEP_FOLDER.fullmatch(p.name)), key=_step_of)
-
-
 def load_checkpoint(
     run: Path, damaged: Callable[[ModelFileError], None] | None = None
 ) -> Checkpoint | None:
@@ -142,7 +135,7 @@ def set_aside_newer(run: Path, step: int) -> None:
     """Rename the checkpoints after `step`, which are damaged, to NAME.damaged: they are in the way
     of those that the run will write."""
     for folder in find_checkpoints(run):
-        if _step_of(folder) > step:
+        if step_of(folder) > step:
             names = (f"{folder.name}.damaged{suffix}" for suffix in ("", *range(2, 100)))
             free = (folder.with_name(name) for name in names)
             folder.rename(next(path for path in free if not path.exists()))
@@ -178,11 +171,7 @@ def _sync(folder: Path) -> None:
             os.fsync(file.fileno())
 
 
-def _step_of(folder: Path) -> int:
-    return int(folder.name.removeprefix("step-"))
-
-
 def _drop_old(run: Path, keep_every: int) -> None:
     for old in find_checkpoints(run)[:-_KEPT]:
-        if _step_of(old) % keep_every:
+        if step_of(old) % keep_every:
             shutil.rmtree(old)

@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bigcodec_models.architectures.network import Reconstruction
-from bigcodec_models.discriminators import Discriminator, Features, build_discriminators
+from bigcodec_models.discriminators.layers import Discriminator, Features
+from bigcodec_models.discriminators.registry import build_discriminators
 from bigcodec_models.layers.precomputed import precomputed
 from bigcodec_models.losses.adversarial import (
     discriminator_loss,

@@ -1,13 +1,16 @@
-"""Training configuration: one class for each table of settings, and the recipe of each preset."""
+"""Training configuration: one class for each table of settings, and the recipe of each preset.
+
+Loads no torch, so that wrong settings are refused at once.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from bigcodec_models.config import SAMPLE_RATE, LiteConfig, ModelConfig
+from bigcodec_models.config import CODEBOOK_LOSSES, SAMPLE_RATE, LiteConfig, ModelConfig
 from bigcodec_models.config_values import (
     above_zero,
     at_least_one,
@@ -19,11 +22,16 @@ from bigcodec_models.config_values import (
     require,
     setting,
 )
-from bigcodec_models.data.crop_choice import Augmentation
-from bigcodec_models.discriminators import PRESETS, DiscriminatorsConfig, expand_presets
-from bigcodec_models.losses.adversarial import ADVERSARIAL_LOSSES
-from bigcodec_models.losses.spectral import PAPER_WINDOWS, STFT_WINDOWS, fft_size_for
-from bigcodec_models.quantization.codebooks import CODEBOOK_LOSSES
+from bigcodec_models.discriminators.config import PRESETS, DiscriminatorsConfig, expand_presets
+from bigcodec_models.losses.choices import (
+    ADVERSARIAL_LOSSES,
+    PAPER_WINDOWS,
+    STFT_WINDOWS,
+    fft_size_for,
+)
+
+if TYPE_CHECKING:
+    from bigcodec_models.data.crop_choice import Augmentation
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -70,6 +78,8 @@ class CropConfig:
 
     def augmentation(self) -> Augmentation:
         """The random changes of crops."""
+        from bigcodec_models.data.crop_choice import Augmentation
+
         return Augmentation(
             gain_db=self.gain_db,
             noise_probability=self.noise_probability,
@@ -219,7 +229,7 @@ class CodebookConfig:
     )
 
     def __post_init__(self) -> None:
-        check_choice("loss", self.loss, tuple(CODEBOOK_LOSSES))
+        check_choice("loss", self.loss, CODEBOOK_LOSSES)
         not_negative(self, "replace_dead_codes_every")
 
 

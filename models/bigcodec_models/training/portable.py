@@ -22,10 +22,10 @@ from bigcodec_models.config import build_dataclass, config_from_dict, config_to_
 from bigcodec_models.errors import ModelFileError
 from bigcodec_models.training.checkpoint import Checkpoint, save_tensors
 from bigcodec_models.training.config import TrainConfig
+from bigcodec_models.training.layout import MANIFEST
 
 _PIECE_BYTES = (15 << 20) - (1 << 18)  # room for the header of a piece
 _PARTS = ("weights", "ema", "discriminators")
-_MANIFEST = "portable.json"
 
 
 def save_portable(folder: Path, checkpoint: Checkpoint) -> list[Path]:
@@ -46,14 +46,9 @@ def save_portable(folder: Path, checkpoint: Checkpoint) -> list[Path]:
         "facts": dict(checkpoint.facts),
         "pieces": len(files),
     }
-    files.append(folder / _MANIFEST)
+    files.append(folder / MANIFEST)
     files[-1].write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
     return files
-
-
-def is_portable(folder: Path) -> bool:
-    """Whether a path is a portable checkpoint."""
-    return (folder / _MANIFEST).is_file()
 
 
 def load_portable(folder: Path) -> Checkpoint:
@@ -63,7 +58,7 @@ def load_portable(folder: Path) -> Checkpoint:
         ModelFileError: a piece is missing or damaged.
     """
     try:
-        manifest = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         stored: dict[str, Tensor] = {}
         for index in range(int(manifest["pieces"])):
             stored |= safetensors.torch.load_file(folder / f"piece-{index:02d}.safetensors")

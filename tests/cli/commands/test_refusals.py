@@ -14,6 +14,7 @@ import pytest
 import soundfile
 
 import bcdc
+from bigcodec_cli.model_store.loading import _has_driver
 
 Here = Callable[..., Any]
 _PROGRAM = """
@@ -35,6 +36,8 @@ sys.exit(code)
         ("compress a.wav -o none/a.bcdc", 1, "bigcodec: none: no such folder; make it"),
         ("compress a.wav -o /dev/null --rm", 1, "/dev/null: is no file, so that --rm would lose"),
         ("decompress a.bcdc", 1, "bigcodec: a.bcdc: a.wav: already exists; use -f to overwrite"),
+        ("compress a.wav -o b --model a.wav", 1, "bigcodec: a.wav: not a usable model file"),
+        ("compress folder/b.wav -o b --engine onnx --device mps", 1, "--engine onnx: runs on a"),
         ("decompress none.bcdc", 1, "bigcodec: none.bcdc: no such file"),
         ("decompress folder", 1, "bigcodec: folder: is a folder; use -r for the files in it"),
         ("decompress -r folder --skip-existing", 0, "1 of 1 files skipped: their outputs exist"),
@@ -42,8 +45,12 @@ sys.exit(code)
         ("tokens pack none.npy --model lite", 1, "bigcodec: none.npy: no such file"),
         ("tokens pack folder", 1, "bigcodec: folder: is a folder; use -r for the files in it"),
         ("info none.bcdc", 1, "bigcodec: none.bcdc: no such file"),
+        ("test --deep a.bcdc --model a.wav", 1, "bigcodec: a.wav: not a usable model file"),
         ("test --deep none.bcdc", 1, "bigcodec: none.bcdc: no such file"),
         ("compare a.wav none.wav", 1, "bigcodec: none.wav: no such file"),
+        ("models import a.wav", 1, "bigcodec: a.wav: not a usable model file"),
+        ("models import a.wav --name a/b", 1, "a/b: a model name has letters, digits"),
+        ("models show lite", 0, ""),
         ("models import none.pt", 1, "bigcodec: none.pt: no such file"),
         ("export none -o x.safetensors", 1, "bigcodec: none: no such folder"),
         ("train --data none", 1, "/none: no such folder"),
@@ -57,20 +64,47 @@ sys.exit(code)
         ("train --data folder --config none", 2, "no file and no recipe 'none'"),
         ("train --data folder --preset none", 2, "no preset 'none'; there are: bigcodec, "),
         ("train --data folder --init none", 1, "bigcodec: none: no such model or file"),
+        ("train --data folder --init folder", 1, "/folder: holds no checkpoint of a training run"),
+        ("train --data folder --init a.wav", 1, "a.wav: not a usable model file"),
+        ("train --data folder --set steps=1", 2, "unknown setting 'steps'; did you mean"),
+        ("train --data folder --set max_steps=many", 2, "max_steps must be int, not 'many'"),
+        ("train --data folder --set codebook.loss=l3", 2, "loss must be one of l1, l2"),
+        ("train --data folder --set discriminators.mpd.width=0", 2, "width of a discriminator"),
+        ("train --data folder --set model.hop=7", 2, "unknown setting 'hop'"),
+        ("train --data folder --set crops.noise_probability=1", 1, "no folder of noise is given"),
+        ("train --data folder --device cuda:x", 2, "--device"),
+        ("train --list --set steps=1", 2, "unknown setting 'steps'; did you mean"),
         ("train --preset lite", 2, "Missing option '--data': a folder of audio to train on"),
         ("train-prior --data none", 1, "bigcodec: none: no such folder"),
         ("train-prior --data folder --data silent", 1, "bigcodec: silent: no audio files in it"),
         ("train-prior --data folder --model none", 1, "bigcodec: none: no such model or file"),
+        ("train-prior --data folder --model a.wav", 1, "bigcodec: a.wav: not a usable model file"),
         ("train-prior --data folder -o none/a", 1, "bigcodec: none: no such folder; make it"),
         ("train-prior --data folder -o a.wav", 1, "a.wav: already exists; use -f to overwrite it"),
         ("eval none", 1, "bigcodec: none: no such folder"),
+        ("eval folder --model a.wav", 1, "bigcodec: a.wav: not a usable model file"),
+        ("eval folder --csv none/a.csv", 1, "none/a.csv: its folder does not exist"),
+        ("eval folder --csv a.wav", 1, "a.wav: already exists; use -f to overwrite it"),
+        ("eval folder --engine onnx --device cuda", 1, "--engine onnx: runs on a CPU"),
         ("eval silent", 1, "bigcodec: silent: no audio files in it"),
+        ("export folder -o x", 1, "bigcodec: folder: holds no checkpoint of a training run"),
+        ("export folder -o none/x", 1, "bigcodec: none: no such folder; make it"),
+        ("export folder -o x --portable --best", 2, "--portable takes everything as it is"),
+        ("export none -o x --format onnx", 1, "bigcodec: none: no such model or file"),
+        ("export a.wav -o x --format onnx", 1, "bigcodec: a.wav: not a usable model file"),
+        ("export lite -o none/x --format onnx", 1, "bigcodec: none: no such folder; make it"),
         ("export folder -o a.wav", 1, "bigcodec: a.wav: already exists; use -f to overwrite it"),
     ],
 )
 def test_refusals_are_cheap(
-    tmp_path: Path, packed: bytes, speech: Path, command: str, code: int, words: str
+    tmp_path: Path, packed: bytes, command: str, code: int, words: str
 ) -> None:
+    ran = refused(tmp_path, packed, command)
+    assert ran.returncode == code and words in ran.stderr, ran.stderr
+
+
+def refused(tmp_path: Path, packed: bytes, command: str) -> subprocess.CompletedProcess[str]:
+    """A command that leaves its folder as it is and loads no torch."""
     (tmp_path / "folder").mkdir()
     (tmp_path / "silent").mkdir()
     for name in ("a.bcdc", "folder/b.bcdc"):
@@ -87,8 +121,29 @@ def test_refusals_are_cheap(
         timeout=60,
         check=False,
     )
-    assert ran.returncode == code and words in ran.stderr, ran.stderr
     assert sorted(tmp_path.rglob("*")) == before
+    return ran
+
+
+@pytest.mark.skipif(_has_driver(), reason="torch must be asked for a GPU here")
+@pytest.mark.parametrize(
+    "command",
+    [
+        "compress a.wav -o b",
+        "decompress a.bcdc -o b.wav",
+        "test --deep a.bcdc",
+        "tokens extract folder/b.wav -o b.npy",
+        "train --data folder",
+        "train-prior --data folder",
+        "eval folder",
+    ],
+)
+def test_a_missing_gpu_is_noticed_without_torch(
+    tmp_path: Path, packed: bytes, command: str
+) -> None:
+    ran = refused(tmp_path, packed, f"{command} --device cuda")
+    assert ran.returncode == 1
+    assert "--device cuda: there is no driver of a GPU here; use --device cpu" in ran.stderr
 
 
 def test_the_others_of_a_batch_are_done(here: Here, tmp_path: Path, toy_model: Path) -> None:

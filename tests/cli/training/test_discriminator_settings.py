@@ -10,9 +10,9 @@ import click
 import pytest
 
 from bigcodec_cli.training.plan import Options, Plan, make_plan
-from bigcodec_models.discriminators import (
-    KINDS,
+from bigcodec_models.discriminators.config import (
     PRESETS,
+    SMALL,
     MultiPeriodConfig,
     MultiResolutionConfig,
 )
@@ -50,7 +50,7 @@ preset = "none"
 size = "small"
 weight = 0.1
 """
-SMALL_MSSBCQT = dataclasses.replace(KINDS["mssbcqt"].small, weight=0.1)
+SMALL_MSSBCQT = dataclasses.replace(SMALL["mssbcqt"], weight=0.1)
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -83,7 +83,7 @@ def test_a_run_remembers_its_discriminators(tmp_path: Path) -> None:
     assert remembered.chosen() == {"mpd": MultiPeriodConfig(), "mssbcqt": SMALL_MSSBCQT}
     assert discriminators(tmp_path, config=TABLE) == remembered
     changed = discriminators(tmp_path, "discriminators.mssbcqt.weight=1")
-    assert changed.mssbcqt == KINDS["mssbcqt"].small
+    assert changed.mssbcqt == SMALL["mssbcqt"]
     assert discriminators(tmp_path, "discriminators.preset=none").chosen() == {}
 
 

@@ -12,7 +12,7 @@ import safetensors.torch
 import soundfile
 import torch
 
-from bigcodec_models.training.checkpoint import find_checkpoints
+from bigcodec_models.training.layout import find_checkpoints
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 BIGCODEC = str(Path(sys.executable).with_name("bigcodec"))

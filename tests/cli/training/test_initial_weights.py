@@ -12,8 +12,8 @@ import soundfile
 import torch
 
 from bigcodec_models.checkpoints.discriminator_file import discriminator_file, load_discriminators
-from bigcodec_models.discriminators import PRESETS as DISCRIMINATORS
-from bigcodec_models.discriminators import build_discriminators
+from bigcodec_models.discriminators.config import PRESETS as DISCRIMINATORS
+from bigcodec_models.discriminators.registry import build_discriminators
 from bigcodec_models.registry import builtin_models
 from bigcodec_models.training.checkpoint import load_checkpoint
 

@@ -13,7 +13,7 @@ import torch
 from bigcodec_cli.training.plan import Options, Plan, make_plan, recipe_names
 from bigcodec_models.architectures.network import CodecNetwork
 from bigcodec_models.config import PRESETS, BigCodecConfig, ModelConfig
-from bigcodec_models.discriminators import (
+from bigcodec_models.discriminators.config import (
     DiscriminatorsConfig,
     MultiPeriodConfig,
     MultiResolutionConfig,

@@ -20,7 +20,7 @@ import torch
 from bigcodec_cli.training.log import read_log
 from bigcodec_models import Codec
 from bigcodec_models.checkpoints.model_file import load_model
-from bigcodec_models.training.checkpoint import find_checkpoints
+from bigcodec_models.training.layout import find_checkpoints
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 

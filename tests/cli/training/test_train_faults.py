@@ -11,7 +11,7 @@ import pytest
 import soundfile
 
 from bigcodec_cli.training.log import read_log
-from bigcodec_models.training.checkpoint import find_checkpoints
+from bigcodec_models.training.layout import find_checkpoints
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 

@@ -12,7 +12,7 @@ import pytest
 import soundfile
 import torch
 
-from bigcodec_models.discriminators import ConstantQ
+from bigcodec_models.discriminators.constant_q import ConstantQ
 
 
 def constant_q(wave: npt.NDArray[Any], bins: int, octaves: int, hop: int) -> npt.NDArray[Any]:

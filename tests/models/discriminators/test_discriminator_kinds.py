@@ -21,23 +21,25 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bigcodec_models.config import ConfigError, build_dataclass
-from bigcodec_models.discriminators import (
-    KINDS,
+from bigcodec_models.discriminators.config import (
     PRESETS,
-    BandDiscriminator,
-    ComplexSpectrum,
-    Discriminator,
+    SMALL,
     DiscriminatorsConfig,
-    Features,
     MultiPeriodConfig,
     MultiResolutionConfig,
     MultiScaleConfig,
-    Pool,
-    SubDiscriminator,
-    WeightNormConv2d,
-    build_discriminators,
     expand_presets,
 )
+from bigcodec_models.discriminators.layers import (
+    BandDiscriminator,
+    Discriminator,
+    Features,
+    SubDiscriminator,
+    WeightNormConv2d,
+)
+from bigcodec_models.discriminators.registry import KINDS, build_discriminators
+from bigcodec_models.discriminators.spectrogram import ComplexSpectrum
+from bigcodec_models.discriminators.waveform import Pool
 
 Layer = tuple[int, int, int, int]
 """Channels in and out, taps of the kernel, groups."""
@@ -69,8 +71,8 @@ PUBLISHED: dict[str, list[Layer]] = {
 
 
 def built(kind: str, **settings: Any) -> Discriminator:
-    config = type(KINDS[kind].small)(**settings)
-    return KINDS[kind].build(config)
+    config = type(SMALL[kind])(**settings)
+    return KINDS[kind](config)
 
 
 def parameters(module: nn.Module) -> int:
@@ -88,9 +90,10 @@ def test_default_sizes_are_the_published_ones(kind: str, millions: float) -> Non
 
 
 def test_every_kind_can_be_chosen_and_has_a_small_size() -> None:
-    assert list(KINDS) == [field.name for field in dataclasses.fields(DiscriminatorsConfig)]
-    for build, small in KINDS.values():
-        assert parameters(build(small)) < 2_000_000
+    fields = [field.name for field in dataclasses.fields(DiscriminatorsConfig)]
+    assert list(KINDS) == list(SMALL) == fields
+    for kind, small in SMALL.items():
+        assert parameters(KINDS[kind](small)) < 2_000_000
 
 
 def maps(kind: str, samples: int, **settings: Any) -> list[list[tuple[int, ...]]]:
@@ -249,7 +252,7 @@ def test_a_wave_shorter_than_the_window_has_one_frame() -> None:
 @pytest.mark.parametrize("kind", ["msd", "msstft", "mrd", "mssbcqt"])
 def test_waves_do_not_mix_and_precision_is_single_in_front(kind: str) -> None:
     torch.manual_seed(0)
-    discriminator = KINDS[kind].build(KINDS[kind].small)
+    discriminator = KINDS[kind](SMALL[kind])
     waves = 0.1 * torch.randn(3, 1, 2100)
     with torch.no_grad():
         together, alone = discriminator(waves), discriminator(waves[1:2])
@@ -298,7 +301,7 @@ def test_a_table_names_kinds_sizes_and_weights() -> None:
     assert list(chosen) == ["mpd", "msd", "mrd"]  # in the order of their definition
     assert chosen["mpd"] == MultiPeriodConfig()
     assert chosen["msd"] == MultiScaleConfig(scales=2, width=32)
-    assert chosen["mrd"] == dataclasses.replace(KINDS["mrd"].small, weight=0.25)
+    assert chosen["mrd"] == dataclasses.replace(SMALL["mrd"], weight=0.25)
     assert config_of({"mrd": {"size": "published"}}).mrd == MultiResolutionConfig()
 
 
@@ -306,7 +309,7 @@ def test_presets_can_be_changed() -> None:
     for name, preset in PRESETS.items():
         assert config_of({"preset": name}) == preset
     small = PRESETS["small"]
-    assert small.mpd == KINDS["mpd"].small and small.spectral == KINDS["spectral"].small
+    assert small.mpd == SMALL["mpd"] and small.spectral == SMALL["spectral"]
     changed = config_of({"preset": "small", "mpd": {"weight": 2.0}, "mrd": {"width": 4}})
     assert small.mpd is not None
     assert changed == dataclasses.replace(
@@ -372,9 +375,9 @@ def test_bad_sizes_are_refused(kind: str, settings: dict[str, Any]) -> None:
 
 
 def test_gradients_reach_the_wave_through_every_front_end() -> None:
-    for kind, (build, small) in KINDS.items():
+    for kind, small in SMALL.items():
         wave = (0.1 * torch.randn(1, 1, 2100)).requires_grad_()
-        scores: list[Tensor] = [features[-1].sum() for features in build(small)(wave)]
+        scores: list[Tensor] = [features[-1].sum() for features in KINDS[kind](small)(wave)]
         torch.stack(scores).sum().backward()  # type: ignore[no-untyped-call]
         assert wave.grad is not None and wave.grad.isfinite().all(), kind
         assert (wave.grad != 0).float().mean() > 0.95, kind

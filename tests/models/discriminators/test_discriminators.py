@@ -20,20 +20,17 @@ from torch import Tensor, nn
 from bigcodec_models.architectures.network import CodecNetwork
 from bigcodec_models.checkpoints.published import adapt, name_pairs
 from bigcodec_models.config import ConfigError
-from bigcodec_models.discriminators import (
+from bigcodec_models.discriminators.config import (
     PRESETS,
     DiscriminatorsConfig,
-    Features,
-    Fold,
-    Magnitude,
     MultiPeriodConfig,
-    MultiPeriodDiscriminator,
     SpectralConfig,
-    SpectralDiscriminator,
-    adapt_discriminators,
-    build_discriminators,
-    parameter_name,
 )
+from bigcodec_models.discriminators.layers import Features
+from bigcodec_models.discriminators.published import adapt_discriminators, parameter_name
+from bigcodec_models.discriminators.registry import build_discriminators
+from bigcodec_models.discriminators.spectrogram import Magnitude, SpectralDiscriminator
+from bigcodec_models.discriminators.waveform import Fold, MultiPeriodDiscriminator
 from bigcodec_models.losses.adversarial import (
     discriminator_loss,
     feature_matching_loss,

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from bigcodec_models.architectures.network import CodecNetwork
 from bigcodec_models.config import PRESETS
-from bigcodec_models.discriminators import PRESETS as DISCRIMINATORS
-from bigcodec_models.discriminators import build_discriminators
+from bigcodec_models.discriminators.config import PRESETS as DISCRIMINATORS
+from bigcodec_models.discriminators.registry import build_discriminators
 from bigcodec_models.layers import precomputed
 from bigcodec_models.layers.activation import AliasFreeSnakeBeta
 from bigcodec_models.layers.weight_norm import WeightNorm

@@ -22,15 +22,17 @@ from bigcodec_models.architectures.network import Reconstruction
 from bigcodec_models.config import PRESETS
 from bigcodec_models.config_values import merged
 from bigcodec_models.data.crops import CropSource, scan
-from bigcodec_models.discriminators import KINDS, Discriminator, Features
+from bigcodec_models.discriminators.config import SMALL
+from bigcodec_models.discriminators.layers import Discriminator, Features
+from bigcodec_models.discriminators.registry import KINDS
 from bigcodec_models.errors import TrainingError
 from bigcodec_models.losses.adversarial import (
-    ADVERSARIAL_LOSSES,
     discriminator_loss,
     feature_matching_loss,
     generator_loss,
 )
-from bigcodec_models.losses.spectral import STFT_WINDOWS, MultiResolutionStftLoss, fft_size_for
+from bigcodec_models.losses.choices import ADVERSARIAL_LOSSES, STFT_WINDOWS, fft_size_for
+from bigcodec_models.losses.spectral import MultiResolutionStftLoss
 from bigcodec_models.quantization.quantizer import Quantized
 from bigcodec_models.training.checkpoint import load_checkpoint
 from bigcodec_models.training.codec_loss import CodecLoss
@@ -97,7 +99,7 @@ def train_alone(
 ) -> Trained:
     """Train one sub-discriminator until its loss is 0.7 of what guessing gives."""
     torch.manual_seed(0)
-    discriminator = KINDS[kind].build(dataclasses.replace(KINDS[kind].small, **ONE[kind]))
+    discriminator = KINDS[kind](dataclasses.replace(SMALL[kind], **ONE[kind]))
     optimizer = torch.optim.AdamW(discriminator.parameters(), lr=4e-3, betas=(0.8, 0.99))
     seen: list[float] = []
     while not seen or (seen[-1] > 0.7 * CHANCE[loss] and len(seen) < max_steps):

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bigcodec_models.discriminators.registry import PRESETS as DISCRIMINATORS
+from bigcodec_models.discriminators.config import PRESETS as DISCRIMINATORS
 from bigcodec_models.losses.phase_rotation import PhaseRotation
 from bigcodec_models.losses.spectral import MelSpectrogram
 from bigcodec_models.training.codec_loss import CodecLoss

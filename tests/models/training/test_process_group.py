@@ -18,7 +18,7 @@ from bigcodec_models.quantization.codebooks import EMACodebook
 from bigcodec_models.config import PRESETS, QuantizerConfig
 from bigcodec_models.architectures.network import CodecNetwork
 from bigcodec_models.training.config import CropConfig, LossConfig, TrainConfig
-from bigcodec_models.discriminators import PRESETS as DISCRIMINATORS
+from bigcodec_models.discriminators.config import PRESETS as DISCRIMINATORS
 from bigcodec_models.training.codec_loss import CodecLoss
 from bigcodec_models.training.optimizers import clipped_gradients
 from bigcodec_models.training.process_group import SINGLE_PROCESS, ProcessGroup

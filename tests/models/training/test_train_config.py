@@ -14,7 +14,7 @@ import pytest
 from bigcodec_models import PRESETS
 from bigcodec_models.config import ConfigError
 from bigcodec_models.config_values import build_dataclass, called, setting_names, settings_of
-from bigcodec_models.discriminators import KINDS
+from bigcodec_models.discriminators.config import SMALL
 from bigcodec_models.training.config import (
     OptimizerConfig,
     TrainConfig,
@@ -179,7 +179,7 @@ def test_every_old_name_leads_to_one_setting() -> None:
 
 def test_documented_sizes_are_those_of_the_discriminators() -> None:
     expected = {}
-    for kind, (_, small) in KINDS.items():
+    for kind, small in SMALL.items():
         names = [name for name in setting_names(type(small)) if name != "weight"]
         columns = (values(config, names) for config in (type(small)(), small))
         for name, *defaults in zip(names, *columns, strict=True):

@@ -17,12 +17,13 @@ from bigcodec_models.checkpoints.model_file import load_model
 from bigcodec_models.config_values import merged
 from bigcodec_models.data.crops import CropSource, excerpts, scan
 from bigcodec_models.errors import NonFiniteError, TrainingError
-from bigcodec_models.training.checkpoint import Checkpoint, find_checkpoints, load_checkpoint
+from bigcodec_models.training.checkpoint import Checkpoint, load_checkpoint
 from bigcodec_models.training.codebook_usage import USAGE_WINDOW
 from bigcodec_models.training.codec_loss import CodecLoss
 from bigcodec_models.training.config import TrainConfig, recipe_for, with_settings
 from bigcodec_models.training.events import Callbacks, Progress, Validation
-from bigcodec_models.training.portable import is_portable, load_portable, save_portable
+from bigcodec_models.training.layout import find_checkpoints, is_portable
+from bigcodec_models.training.portable import load_portable, save_portable
 from bigcodec_models.training.trainer import Trainer
 from bigcodec_models.training.validation import Validator
 

@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bigcodec_models.config import PRESETS
-from bigcodec_models.discriminators import PRESETS as DISCRIMINATORS
-from bigcodec_models.discriminators import WeightNormConv2d, build_discriminators
+from bigcodec_models.discriminators.config import PRESETS as DISCRIMINATORS
+from bigcodec_models.discriminators.layers import WeightNormConv2d
+from bigcodec_models.discriminators.registry import build_discriminators
 from bigcodec_models.losses.adversarial import discriminator_loss
 from bigcodec_models.losses.distances import mean_distances
 from bigcodec_models.training.codec_loss import CodecLoss
