@@ -95,15 +95,7 @@ def export_graphs(
     for graph in stages.values():
         weights.take_out_of(graph)
     graphs = {name: g.SerializeToString(deterministic=True) for name, g in stages.items()}
-    return GraphSet(
-        config=model.config,
-        info=model.info,
-        fingerprint=model.fingerprint,
-        num_parameters=model.num_parameters,
-        graphs=graphs,
-        weights=content,
-        precision=precision,
-    )
+    return GraphSet.of(model, graphs, content, precision)
 
 
 def _round_to_half(network: CodecNetwork) -> None:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from bigcodec_models.checkpoints.stored import ModelInfo, StoredModel, shortened
+from bigcodec_models.checkpoints.stored import ModelFacts, ModelInfo, StoredModel, shortened
 from bigcodec_models.config import ModelConfig, config_from_dict
 from bigcodec_models.errors import ModelFileError
 
@@ -58,6 +58,25 @@ class GraphSet:
     graphs: Mapping[str, bytes]
     weights: bytes
     precision: str = "float32"
+
+    @classmethod
+    def of(
+        cls,
+        model: ModelFacts,
+        graphs: Mapping[str, bytes],
+        weights: bytes,
+        precision: str = "float32",
+    ) -> GraphSet:
+        """The graphs of a model that is known, whose facts they have."""
+        return cls(
+            config=model.config,
+            info=model.info,
+            fingerprint=model.fingerprint,
+            num_parameters=model.num_parameters,
+            graphs=graphs,
+            weights=weights,
+            precision=precision,
+        )
 
 
 def read_folder(folder: Path) -> GraphSet:
@@ -109,14 +128,7 @@ def read_archive(path: Path, model: StoredModel, sha256: bytes | None = None) ->
             graphs = _graphs(facts, lambda name: _member(archive, name))
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise ModelFileError(f"{path}: not usable graphs: {shortened(error)}") from error
-    return GraphSet(
-        config=model.config,
-        info=model.info,
-        fingerprint=model.fingerprint,
-        num_parameters=model.num_parameters,
-        graphs=graphs,
-        weights=model.content,
-    )
+    return GraphSet.of(model, graphs, model.content)
 
 
 def is_folder_of_graphs(path: Path) -> bool:
