@@ -7,7 +7,6 @@ Mutated files mostly have their checksums put right, so that the coders behind t
 
 from __future__ import annotations
 
-import io
 import random
 import resource
 import sys
@@ -65,11 +64,9 @@ def read_tokens(data: bytes) -> bcdc.Tokens | None:
 
 def check_rewritten(container: bcdc.Container, tokens: bcdc.Tokens) -> None:
     """Tokens that came out of a file can be put into one."""
-    header, out = container.header, io.BytesIO()
-    with bcdc.Writer(out, header, PRIOR if header.coder.needs_prior else None) as writer:
-        writer.write(tokens)
-        writer.finish(container.num_samples)
-    assert np.array_equal(bcdc.read(out.getvalue()).tokens(prior=PRIOR), tokens), "not the same"
+    prior = PRIOR if container.header.coder.needs_prior else None
+    data = bcdc.write(container.header, tokens, container.num_samples, prior)
+    assert np.array_equal(bcdc.read(data).tokens(prior=PRIOR), tokens), "not the same"
 
 
 def restore(data: bytes, tokens: bcdc.Tokens | None) -> None:

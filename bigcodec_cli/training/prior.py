@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -150,12 +149,11 @@ def bits_per_token_of(prior: bcdc.Prior, sequences: Sequences) -> dict[str, floa
     bits_per_token: dict[str, float] = {}
     for coder in bcdc.usable_coders(prior):
         bits = tokens = 0
+        coded = bcdc.header_for(header, coder, prior)
         for sequence in sequences:
-            file = BytesIO()
-            with bcdc.Writer(file, bcdc.header_for(header, coder, prior), prior) as writer:
-                writer.write(sequence[None])
-                writer.finish(len(sequence) * prior.geometry.hop)
-            bits += 8 * bcdc.read(file.getvalue()).payload_bytes
+            samples = len(sequence) * prior.geometry.hop
+            data = bcdc.write(coded, sequence[None], samples, prior)
+            bits += 8 * bcdc.read(data).payload_bytes
             tokens += sequence.size
         bits_per_token[coder.name.lower()] = bits / tokens if tokens else 0.0
     return bits_per_token

@@ -1,5 +1,7 @@
 """The .bcdc container for speech tokens. Specification: SPEC.md beside this package's source.
 
+`read` opens a container in memory and `write` makes one; `Writer` takes tokens piece by piece.
+
 Needs numpy, constriction, threadpoolctl and the standard library only; does not know the models
 that make the tokens.
 """
@@ -28,7 +30,7 @@ from bcdc.header import (
 from bcdc.prior_file import Prior, PriorShape, read_prior, write_prior
 from bcdc.reader import Block, Container, decode_ahead, read
 from bcdc.tokens import TokenCounts, Tokens
-from bcdc.writer import Writer, code_ahead
+from bcdc.writer import Writer, code_ahead, write
 
 __all__ = [
     "F0_BINS",
@@ -61,5 +63,6 @@ __all__ = [
     "read",
     "read_prior",
     "usable_coders",
+    "write",
     "write_prior",
 ]

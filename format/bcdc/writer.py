@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from types import TracebackType
 from typing import BinaryIO
@@ -93,6 +94,21 @@ class Writer:
         trailer = bytes([END_CODE]) + body + put_varint(len(body))[::-1]
         self._file.write(trailer + trailer_check(self._header_bytes, trailer))
         self._finished = True
+
+
+def write(
+    header: Header, tokens: npt.NDArray[np.integer], num_samples: int, prior: Prior | None = None
+) -> bytes:
+    """A container of tokens (channels, frames, codebooks) that are all at hand: what `read` opens.
+
+    Raises:
+        TypeError, ValueError: see `Writer`.
+    """
+    file = io.BytesIO()
+    with Writer(file, header, prior) as writer:
+        writer.write(tokens)
+        writer.finish(num_samples)
+    return file.getvalue()
 
 
 def code_ahead(writers: Sequence[Writer]) -> None:

@@ -14,7 +14,6 @@ import json
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -40,11 +39,8 @@ def coded(tokens: bcdc.Tokens, coder: bcdc.Coder, prior: bcdc.Prior | None) -> b
     """A container."""
     model, geometry = (prior.model, prior.geometry) if prior else (b"abcdef", bcdc.Geometry())
     header = bcdc.Header(fingerprint=model, sample_rate=SAMPLE_RATE, geometry=geometry)
-    file = BytesIO()
-    with bcdc.Writer(file, bcdc.header_for(header, coder, prior), prior) as writer:
-        writer.write(tokens)
-        writer.finish(tokens.shape[1] * geometry.hop)
-    return file.getvalue()
+    header = bcdc.header_for(header, coder, prior)
+    return bcdc.write(header, tokens, tokens.shape[1] * geometry.hop, prior)
 
 
 @dataclasses.dataclass

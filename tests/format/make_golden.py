@@ -7,7 +7,6 @@ They were made once: version 1 is frozen. Run it only to add a file of another v
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import numpy as np
@@ -34,11 +33,7 @@ def container(
 ) -> bytes:
     """The tokens, coded."""
     header = bcdc.Header(fingerprint=MODEL, sample_rate=16000, channels=2, geometry=geometry)
-    file = io.BytesIO()
-    with bcdc.Writer(file, bcdc.header_for(header, coder, prior), prior) as writer:
-        writer.write(tokens())
-        writer.finish(FRAMES * GEOMETRY.hop)
-    return file.getvalue()
+    return bcdc.write(bcdc.header_for(header, coder, prior), tokens(), FRAMES * GEOMETRY.hop, prior)
 
 
 def main() -> None:

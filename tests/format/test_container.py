@@ -24,6 +24,14 @@ def write(header: bcdc.Header, tokens: bcdc.Tokens, samples: int, piece: int = 1
     return file.getvalue()
 
 
+def test_tokens_at_once_or_in_pieces() -> None:
+    header = bcdc.Header(fingerprint=FINGERPRINT, sample_rate=16000, channels=2)
+    tokens = random_tokens(header, 40_000)
+    assert bcdc.write(header, tokens, 40_000) == write(header, tokens, 40_000, piece=7)
+    with pytest.raises(ValueError, match="40001 samples need 201 frames, but 200 were written"):
+        bcdc.write(header, tokens, 40_001)
+
+
 def random_tokens(header: bcdc.Header, samples: int, seed: int = 0) -> bcdc.Tokens:
     """Uniform tokens that fit `samples` samples."""
     random = np.random.default_rng(seed)

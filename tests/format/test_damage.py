@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import io
 import resource
 import time
 from collections.abc import Callable
@@ -25,11 +24,8 @@ def make(seconds: float = 5.0, **fields: object) -> bytes:
     samples = int(seconds * 16000)
     random = np.random.default_rng(1)
     shape = (header.channels, header.frames_of(samples), header.geometry.codebooks)
-    file = io.BytesIO()
-    with bcdc.Writer(file, header) as writer:
-        writer.write(random.integers(0, min(header.geometry.codebook_sizes), shape))
-        writer.finish(samples)
-    return file.getvalue()
+    tokens = random.integers(0, min(header.geometry.codebook_sizes), shape)
+    return bcdc.write(header, tokens, samples)
 
 
 GOOD = make()
@@ -319,11 +315,7 @@ HEADERS = [
 
 def a_file(header: bcdc.Header) -> bytes:
     tokens = np.random.default_rng(1).integers(0, 4, (header.channels, 21, 2), np.int32)
-    out = io.BytesIO()
-    with bcdc.Writer(out, header, PRIOR if header.coder.needs_prior else None) as writer:
-        writer.write(tokens)
-        writer.finish(21 * 16000)
-    return out.getvalue()
+    return bcdc.write(header, tokens, 21 * 16000, PRIOR if header.coder.needs_prior else None)
 
 
 FILES = [GOOD, *map(a_file, HEADERS)]

@@ -4,7 +4,6 @@ coded."""
 from __future__ import annotations
 
 import dataclasses
-import io
 from collections.abc import Callable
 from pathlib import Path
 
@@ -34,11 +33,7 @@ def geometry_bytes(*sizes: int) -> bytes:
 
 
 def stored(header: bcdc.Header, tokens: bcdc.Tokens, prior: bcdc.Prior | None = None) -> bytes:
-    file = io.BytesIO()
-    with bcdc.Writer(file, header, prior) as writer:
-        writer.write(tokens)
-        writer.finish(tokens.shape[1] * header.geometry.hop)
-    return file.getvalue()
+    return bcdc.write(header, tokens, tokens.shape[1] * header.geometry.hop, prior)
 
 
 def test_golden_header() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 
 import numpy as np
@@ -37,11 +36,7 @@ def make(
         coder=coder,
         tags=tags,
     )
-    out = io.BytesIO()
-    with bcdc.Writer(out, header) as writer:
-        writer.write(tokens)
-        writer.finish(FRAMES * geometry.hop - 7)
-    return out.getvalue(), tokens
+    return bcdc.write(header, tokens, FRAMES * geometry.hop - 7), tokens
 
 
 DATA, TOKENS = make()
@@ -187,12 +182,9 @@ def test_a_block_near_the_end_is_not_taken_for_one_far_beyond_it(
     prior = toy_prior(SMALL)
     columns = [generator.integers(0, size, (1, 640 * 46)) for size in SMALL.codebook_sizes]
     header = bcdc.Header(fingerprint=prior.model, sample_rate=16000, geometry=SMALL)
-    out = io.BytesIO()
     coded = bcdc.header_for(header, bcdc.Coder.PRIOR, prior)
-    with bcdc.Writer(out, coded, prior) as writer:
-        writer.write(np.stack(columns, axis=2).astype(np.int32))
-        writer.finish(640 * 46 * SMALL.hop)
-    whole = out.getvalue()
+    tokens = np.stack(columns, axis=2).astype(np.int32)
+    whole = bcdc.write(coded, tokens, 640 * 46 * SMALL.hop, prior)
     for _ in range(60):
         data = bytearray(whole)
         for at in generator.integers(100, len(whole) - 300, 10):

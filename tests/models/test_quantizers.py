@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -170,11 +169,8 @@ def test_its_tokens_go_through_file_container_and_prior(name: str, tmp_path: Pat
 def round_trip(
     header: bcdc.Header, tokens: npt.NDArray[np.int64], prior: bcdc.Prior | None = None
 ) -> npt.NDArray[np.int32]:
-    file = BytesIO()
-    with bcdc.Writer(file, header, prior) as writer:
-        writer.write(tokens[None].astype(np.int32))
-        writer.finish(len(tokens) * header.geometry.hop)
-    decoded: npt.NDArray[np.int32] = bcdc.read(file.getvalue()).tokens(prior=prior)[0]
+    data = bcdc.write(header, tokens[None], len(tokens) * header.geometry.hop, prior)
+    decoded: npt.NDArray[np.int32] = bcdc.read(data).tokens(prior=prior)[0]
     return decoded
 
 

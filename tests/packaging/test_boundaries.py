@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import graphlib
-import io
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -180,12 +179,8 @@ def test_tables_and_settings_need_no_torch() -> None:
 
 def test_help_and_info_load_no_torch(tmp_path: Path) -> None:
     header = bcdc.Header(fingerprint=bytes(6), sample_rate=16000)
-    file = io.BytesIO()
-    with bcdc.Writer(file, header) as writer:
-        shape = (1, header.frames_of(16000), header.geometry.codebooks)
-        writer.write(np.zeros(shape, np.int32))
-        writer.finish(16000)
-    (tmp_path / "a.bcdc").write_bytes(file.getvalue())
+    shape = (1, header.frames_of(16000), header.geometry.codebooks)
+    (tmp_path / "a.bcdc").write_bytes(bcdc.write(header, np.zeros(shape, np.int32), 16000))
     run = "import sys; from bigcodec_cli.main import run; assert run(sys.argv[1:]) == 0"
     for arguments in (["--help"], ["info", tmp_path / "a.bcdc"], ["compress", "--help"]):
         assert not loaded_by(run, *arguments) & {"torch", "numba", "scipy", "jinja2"}, arguments

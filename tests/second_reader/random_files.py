@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import random
 from dataclasses import dataclass
 from functools import cache
@@ -83,18 +82,7 @@ def random_sample(draw: random.Random) -> Sample:
         header = bcdc.header_for(header, bcdc.Coder.RAW)
     samples = random_length(draw, header)
     tokens = random_tokens(draw, header, header.frames_of(samples))
-    return Sample(written(header, prior, tokens, samples), header, tokens, samples)
-
-
-def written(
-    header: bcdc.Header, prior: bcdc.Prior | None, tokens: bcdc.Tokens, samples: int
-) -> bytes:
-    """The container of these tokens."""
-    file = io.BytesIO()
-    with bcdc.Writer(file, header, prior) as writer:
-        writer.write(tokens)
-        writer.finish(samples)
-    return file.getvalue()
+    return Sample(bcdc.write(header, tokens, samples, prior), header, tokens, samples)
 
 
 def random_geometry(draw: random.Random, known: bcdc.Geometry | None) -> bcdc.Geometry:

@@ -26,7 +26,6 @@ from .random_files import (
     priors,
     random_sample,
     random_tokens,
-    written,
 )
 from .tokens import all_tokens, part_tokens
 
@@ -142,7 +141,7 @@ def test_changed_priors() -> None:
         header = bcdc.header_for(header, bcdc.Coder.PRIOR, prior)
         samples = 5 * header.geometry.hop * header.sample_rate // bcdc.MODEL_RATE
         tokens = random_tokens(draw, header, header.frames_of(samples))
-        container = read_container(written(header, prior, tokens, samples))
+        container = read_container(bcdc.write(header, tokens, samples, prior))
         assert np.array_equal(np.array(all_tokens(container, [second])), tokens)
     assert 50 < read < 250
 
@@ -160,7 +159,7 @@ def adaptive_sample(draw: random.Random, channels: int, frames: int) -> Sample:
     parts = [random_tokens(draw, header, min(20, frames - i)) for i in range(0, frames, 20)]
     tokens = np.concatenate(parts, axis=1)
     samples = frames * geometry.hop
-    return Sample(written(header, None, tokens, samples), header, tokens, samples)
+    return Sample(bcdc.write(header, tokens, samples), header, tokens, samples)
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -54,17 +53,6 @@ def walk(channels: int, frames: int, geometry: bcdc.Geometry = GEOMETRY) -> bcdc
     return wrapped
 
 
-def stored(
-    header: bcdc.Header, tokens: bcdc.Tokens, samples: int, prior: bcdc.Prior | None = None
-) -> bytes:
-    """A container as the writer makes it."""
-    file = io.BytesIO()
-    with bcdc.Writer(file, header, prior) as writer:
-        writer.write(tokens)
-        writer.finish(samples)
-    return file.getvalue()
-
-
 def _toy_prior() -> bcdc.Prior:
     return bcdc.read_prior(toy_prior_bytes(GEOMETRY))
 
@@ -74,7 +62,7 @@ def _good() -> Iterator[Vector]:
     tokens = walk(1, 190, speech.geometry)
     yield (
         "good-raw-mono.bcdc",
-        stored(speech, tokens, 37_999),
+        bcdc.write(speech, tokens, 37_999),
         outcome(tokens),
         "two blocks, raw; the default geometry",
     )
@@ -83,22 +71,27 @@ def _good() -> Iterator[Vector]:
     tokens = walk(2, 3)
     yield (
         "good-raw-stereo-tags.bcdc",
-        stored(stereo, tokens, 3 * 44100 - 20_000),
+        bcdc.write(stereo, tokens, 3 * 44100 - 20_000),
         outcome(tokens),
         "two channels at 44.1 kHz, three tags, one of them empty",
     )
-    yield "good-empty.bcdc", stored(PLAIN, walk(1, 0), 0), outcome(walk(1, 0)), "no samples"
-    yield "good-one-sample.bcdc", stored(PLAIN, walk(1, 1), 1), outcome(walk(1, 1)), "one sample"
+    yield "good-empty.bcdc", bcdc.write(PLAIN, walk(1, 0), 0), outcome(walk(1, 0)), "no samples"
+    yield (
+        "good-one-sample.bcdc",
+        bcdc.write(PLAIN, walk(1, 1), 1),
+        outcome(walk(1, 1)),
+        "one sample",
+    )
     wide, fast = dataclasses.replace(PLAIN, channels=255), dataclasses.replace(PLAIN, channels=5)
     yield (
         "good-most-channels.bcdc",
-        stored(dataclasses.replace(wide, sample_rate=16448), walk(255, 1), 1),
+        bcdc.write(dataclasses.replace(wide, sample_rate=16448), walk(255, 1), 1),
         outcome(walk(255, 1)),
         "255 channels, at the highest rate for so many",
     )
     yield (
         "good-highest-rate.bcdc",
-        stored(dataclasses.replace(fast, sample_rate=768_000), walk(5, 1), 1),
+        bcdc.write(dataclasses.replace(fast, sample_rate=768_000), walk(5, 1), 1),
         outcome(walk(5, 1)),
         "768 kHz, the most channels at that rate",
     )
@@ -110,21 +103,21 @@ def _good_layouts() -> Iterator[Vector]:
     equal = dataclasses.replace(PLAIN, copies=15)
     yield (
         "good-equal-channels.bcdc",
-        stored(equal, walk(1, 5), 5 * 16000),
+        bcdc.write(equal, walk(1, 5), 5 * 16000),
         outcome(walk(1, 5)),
         "16 equal channels, of which one is coded",
     )
     tokens = walk(1, 80)
     yield (
         "good-seek-table.bcdc",
-        stored(PLAIN, tokens, 80 * 16000),
+        bcdc.write(PLAIN, tokens, 80 * 16000),
         outcome(tokens),
         "forty blocks, so that the seek table has two entries",
     )
     pitched = dataclasses.replace(PLAIN, geometry=WITH_F0)
     yield (
         "good-f0.bcdc",
-        stored(pitched, walk(1, 5, WITH_F0), 5 * 16000),
+        bcdc.write(pitched, walk(1, 5, WITH_F0), 5 * 16000),
         outcome(walk(1, 5, WITH_F0)),
         "the tokens of the second codebook are F0",
     )
@@ -139,7 +132,7 @@ def _good_coded() -> Iterator[Vector]:
         words = "three blocks, the last short" + (", with good-prior.bcdp" if used else "")
         yield (
             f"good-{coder.name.lower()}.bcdc",
-            stored(header, tokens, 21 * 16000, used),
+            bcdc.write(header, tokens, 21 * 16000, used),
             outcome(tokens),
             words,
         )
@@ -155,7 +148,7 @@ def _good_coded() -> Iterator[Vector]:
 
 
 def _base() -> bytes:
-    return stored(dataclasses.replace(PLAIN, channels=2), walk(2, 12), 12 * 16000)
+    return bcdc.write(dataclasses.replace(PLAIN, channels=2), walk(2, 12), 12 * 16000)
 
 
 def _flipped(data: bytes, at: int, bits: int = 4) -> bytes:
@@ -234,9 +227,9 @@ def _impossible_trailers() -> list[tuple[str, bytes, str]]:
     at = bcdc.read(first).blocks[0].end
     body = put_varint(9 * 16000) + bytes(2)
     longer = first[: at + 1] + body + put_varint(len(body)) + bytes(4)
-    table = bytearray(stored(PLAIN, walk(1, 40), 40 * 16000))
+    table = bytearray(bcdc.write(PLAIN, walk(1, 40), 40 * 16000))
     table[-7] ^= 1  # the lower byte of the last entry
-    full, short = (stored(PLAIN, walk(1, n), n * 16000) for n in (4, 3))
+    full, short = (bcdc.write(PLAIN, walk(1, n), n * 16000) for n in (4, 3))
     return [
         ("samples", with_trailer_check(longer), "nine seconds declared, one block stored"),
         ("seek-table", with_trailer_check(bytes(table)), "an entry is wrong"),
@@ -284,7 +277,7 @@ def _impossible_headers() -> list[tuple[str, bytes, str]]:
 def _extended(extension: bytes, flags: int) -> bytes:
     """A file of nothing with an extension, all checksums right."""
     plain = bcdc.Header(fingerprint=MODEL, sample_rate=16000)
-    data = stored(plain, np.zeros((1, 0, 1), np.int32), 0)
+    data = bcdc.write(plain, np.zeros((1, 0, 1), np.int32), 0)
     start = data[:7] + bytes([flags]) + data[8:18]
     body = put_varint(len(extension)) + extension + check16(extension)
     container: bytes = with_trailer_check(with_header_checks(start + body) + data[18:])
@@ -326,7 +319,7 @@ def _unsupported() -> Iterator[Vector]:
     data = with_trailer_check(with_header_checks(bytes(many)))
     yield "unsupported-tokens.bcdc", data, limit, "a coded block of more than 2^16 tokens"
     fine = dataclasses.replace(PLAIN, geometry=bcdc.Geometry(hop=1, codebook_sizes=(2,)))
-    nothing = stored(fine, np.zeros((1, 0, 1), np.int32), 0)
+    nothing = bcdc.write(fine, np.zeros((1, 0, 1), np.int32), 0)
     body = put_varint((1 << 56) - 1) + bytes(2)
     data = with_trailer_check(nothing[:-8] + body + put_varint(len(body)) + bytes(4))
     yield "unsupported-length.bcdc", data, limit, "2^56 - 1 samples declared, none stored"

@@ -13,7 +13,6 @@ from vector_containers import (  # type: ignore[import-not-found]
     PLAIN,
     Vector,
     outcome,
-    stored,
     walk,
 )
 
@@ -194,7 +193,7 @@ def _good() -> Iterator[Vector]:
     tokens = np.concatenate([tokens.astype(np.int32), walking], axis=1)
     yield (
         "good-raw-among-adaptive.bcdc",
-        stored(adaptive, tokens, tokens.shape[1] * 16000),
+        bcdc.write(adaptive, tokens, tokens.shape[1] * 16000),
         outcome(tokens),
         "adaptive, blocks packed raw among coded ones, which learn from them",
     )

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator
 
 import numpy as np
-from vector_containers import ROOT, Vector, outcome, stored  # type: ignore[import-not-found]
+from vector_containers import ROOT, Vector, outcome  # type: ignore[import-not-found]
 
 import bcdc
 
@@ -26,7 +26,7 @@ def vectors() -> Iterator[Vector]:
         header = bcdc.Header(fingerprint=prior.model, sample_rate=16000, geometry=geometry)
         yield (
             f"good-shipped-prior-{mode}.bcdc",
-            stored(bcdc.header_for(header, bcdc.Coder.PRIOR, prior), tokens, 32000, prior),
+            bcdc.write(bcdc.header_for(header, bcdc.Coder.PRIOR, prior), tokens, 32000, prior),
             outcome(tokens),
             f"two seconds of examples/speech.flac by lite-5 and a prior that ships, F0 {mode}",
         )

@@ -255,9 +255,8 @@ def test_tokens_that_the_model_does_not_make_are_refused(
 ) -> None:
     fingerprint = Codec.load(f0_model).fingerprint[:6]
     header = bcdc.Header(fingerprint=fingerprint, sample_rate=16000, geometry=geometry)
-    with (tmp_path / "a.bcdc").open("wb") as file, bcdc.Writer(file, header) as writer:
-        writer.write(np.zeros((1, 4, geometry.codebooks), np.int32))
-        writer.finish(4 * geometry.hop)
+    tokens = np.zeros((1, 4, geometry.codebooks), np.int32)
+    (tmp_path / "a.bcdc").write_bytes(bcdc.write(header, tokens, 4 * geometry.hop))
     ran = here("decompress", "a.bcdc", "--model", f0_model)
     known = "hop 200, codebook 1024 or hop 200, codebook 1024 + 154 (F0)"
     message = f"bigcodec: a.bcdc: its model does not decode such tokens ({words}), only {known}\n"

@@ -60,12 +60,8 @@ def test_tokens_come_in_pieces_of_bounded_size(monkeypatch: pytest.MonkeyPatch) 
         channels=3,
         geometry=bcdc.Geometry(hop=8000, codebook_sizes=(2, 2)),
     )
-    out = io.BytesIO()
-    with bcdc.Writer(out, header) as writer:
-        tokens = np.random.default_rng(0).integers(0, 2, (3, 42, 2), dtype=np.int32)
-        writer.write(tokens)
-        writer.finish(42 * 8000)
-    container = bcdc.read(out.getvalue())
+    tokens = np.random.default_rng(0).integers(0, 2, (3, 42, 2), dtype=np.int32)
+    container = bcdc.read(bcdc.write(header, tokens, 42 * 8000))
     for limit, lengths in ((1, [4] * 10 + [2]), (70, [8] * 5 + [2]), (1 << 20, [42])):
         monkeypatch.setattr(containers, "_STRETCH_TOKENS", limit)
         pieces = list(containers.token_stretches(container, None))

@@ -304,10 +304,7 @@ def test_impossible_but_intact_containers_are_one_failed_file(
     geometry = bcdc.Geometry(codebook_sizes=(1024,))
     fingerprint = Codec.load(toy_model).fingerprint[:6]
     header = bcdc.Header(fingerprint=fingerprint, sample_rate=16000, geometry=geometry)
-    with (tmp_path / "bad.bcdc").open("wb") as file, bcdc.Writer(file, header) as writer:
-        writer.write(np.zeros((1, 3, 1), np.int32))
-        writer.finish(600)
-    data = bytearray((tmp_path / "bad.bcdc").read_bytes())
+    data = bytearray(bcdc.write(header, np.zeros((1, 3, 1), np.int32), 600))
     block = bcdc.read(bytes(data)).blocks[0]
     data[block.start : block.end] = b"\xff" * (block.end - block.start)
     payload = bytes(data[block.start : block.end])
@@ -341,8 +338,7 @@ def test_odd_names_and_files_are_failed_files(
 def test_tags_cannot_command_the_terminal(bigcodec: Run, tmp_path: Path) -> None:
     tags = (("title", "x\x1b]0;forged\x07\n  model  forged"), ("title", "second"))
     header = bcdc.Header(fingerprint=b"abcdef", sample_rate=16000, tags=tags)
-    with (tmp_path / "a.bcdc").open("wb") as file, bcdc.Writer(file, header) as writer:
-        writer.finish(0)
+    (tmp_path / "a.bcdc").write_bytes(bcdc.write(header, np.zeros((1, 0, 1), np.int32), 0))
     text = ok(bigcodec("info", "a.bcdc")).stdout
     assert "\x1b" not in text and "\n  model  forged" not in text and "second" in text
     facts = json.loads(ok(bigcodec("info", "--json", "a.bcdc")).stdout)

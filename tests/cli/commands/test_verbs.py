@@ -189,9 +189,8 @@ def test_rates_of_ogg_vorbis(bigcodec: Run, tmp_path: Path, toy_model: Path, rat
     fingerprint = Codec.load(toy_model).fingerprint[:6]
     geometry = bcdc.Geometry(codebook_sizes=(1024,))
     header = bcdc.Header(fingerprint=fingerprint, sample_rate=rate, geometry=geometry)
-    with (tmp_path / "a.bcdc").open("wb") as file, bcdc.Writer(file, header) as writer:
-        writer.write(np.zeros((1, 80, 1), np.int32))
-        writer.finish(rate)
+    tokens = np.zeros((1, 80, 1), np.int32)
+    (tmp_path / "a.bcdc").write_bytes(bcdc.write(header, tokens, rate))
     ran = bigcodec("decompress", "a.bcdc", "-o", "a.ogg", "--model", toy_model)
     assert ran.returncode in (0, 1)
     if ran.returncode:

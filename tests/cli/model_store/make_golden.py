@@ -9,7 +9,6 @@ its release, or another model ships in lite-5's place.
 
 from __future__ import annotations
 
-import io
 import json
 from pathlib import Path
 
@@ -46,11 +45,9 @@ def make(f0: str) -> None:
         fingerprint=codec.fingerprint[:6], sample_rate=int(rate), geometry=geometry
     )
     tokens = np.array(json.loads(listed.read_text()), np.int32)
-    file = io.BytesIO()
-    with bcdc.Writer(file, bcdc.header_for(header, bcdc.Coder.PRIOR, prior), prior) as writer:
-        writer.write(tokens.reshape(1, len(tokens), -1))
-        writer.finish(len(wave))
-    (GOLDEN / f"speech-{f0}.bcdc").write_bytes(file.getvalue())
+    header = bcdc.header_for(header, bcdc.Coder.PRIOR, prior)
+    data = bcdc.write(header, tokens.reshape(1, len(tokens), -1), len(wave), prior)
+    (GOLDEN / f"speech-{f0}.bcdc").write_bytes(data)
 
 
 if __name__ == "__main__":

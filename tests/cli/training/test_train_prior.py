@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -33,12 +32,9 @@ def folder(tmp_path: Path, speech: Path) -> Path:
 def coded(prior: bcdc.Prior) -> bytes:
     """A container of twenty frames coded with a prior."""
     header = bcdc.Header(fingerprint=prior.model, sample_rate=16000, geometry=prior.geometry)
-    file = BytesIO()
     named = bcdc.header_for(header, bcdc.Coder.PRIOR, prior)
-    with bcdc.Writer(file, named, prior) as writer:
-        writer.write(np.zeros((1, 20, prior.geometry.codebooks), np.int32))
-        writer.finish(20 * prior.geometry.hop)
-    return file.getvalue()
+    tokens = np.zeros((1, 20, prior.geometry.codebooks), np.int32)
+    return bcdc.write(named, tokens, 20 * prior.geometry.hop, prior)
 
 
 def test_a_prior_is_fitted_installed_and_found(  # type: ignore[no-untyped-def]
@@ -153,10 +149,9 @@ def test_a_missing_prior_is_refused_by_name(  # type: ignore[no-untyped-def]
 
 
 def test_what_needs_no_prior_gets_none(here) -> None:  # type: ignore[no-untyped-def]
-    file = BytesIO()
-    with bcdc.Writer(file, bcdc.Header(fingerprint=b"abcdef", sample_rate=16000)) as writer:
-        writer.finish(0)
-    assert prior_of_container(bcdc.read(file.getvalue())) is None
+    header = bcdc.Header(fingerprint=b"abcdef", sample_rate=16000)
+    empty = bcdc.write(header, np.zeros((1, 0, 1), np.int32), 0)
+    assert prior_of_container(bcdc.read(empty)) is None
     assert prior_for_model(b"no such model's fingerprint.....", bcdc.Geometry()) is None
 
 
