@@ -131,7 +131,7 @@ def _open(
     if path is not None:
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
-            raise CliError(f"{path}: is a folder; use -r for the audio files in it")
+            raise CliError(f"{path}: is a folder, not an audio file")
         if stat.S_ISREG(mode) and raw is None:
             return _open_file(path, name, stack)
     file = standard_input() if path is None else stack.enter_context(path.open("rb"))

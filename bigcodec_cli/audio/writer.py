@@ -148,7 +148,7 @@ class _SoundfileSink:
         kind, subtype = _LOSSY.get(form.kind, ("FLAC", _SUBTYPES.get(form.encoding)))
         if form.kind == "ogg" and form.rate > _MAX_VORBIS_RATE:
             raise _cannot_hold(form)
-        if form.kind in _RATES and not form.frames:  # what is written then cannot be read
+        if form.kind != "ogg" and not form.frames:  # what is written then cannot be read
             raise CliError(f"{form.kind} cannot hold a recording without samples; use --format wav")
         try:
             self._file = soundfile.SoundFile(

@@ -65,6 +65,9 @@ def _jobs_of_shard(job: Job) -> Iterator[Job]:
     except CliError as fault:
         yield PackJob(job.source, job.target, error=fault)
         return
+    if not shard.ids:
+        yield PackJob(job.source, job.target, error=CliError(f"{job.name}: holds no recordings"))
+        return
     if len(shard.ids) == 1 or job.target is None:
         yield PackJob(job.source, job.target, shard=shard)
         return

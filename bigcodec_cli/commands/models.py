@@ -175,7 +175,8 @@ def store(file: Path, name: str | None, origin: Mapping[str, str]) -> None:
         ModelFileError: not a usable model.
     """
     if not file.is_file():
-        raise CliError(f"{file}: no such file")
+        what = "is a folder, not a file of a model" if file.is_dir() else "no such file"
+        raise CliError(f"{file}: {what}")
     if name is not None:
         check_name(name)
     from bigcodec_models.checkpoints.stored import ModelInfo

@@ -336,7 +336,7 @@ def refuse_existing(path: Path, overwrite: bool) -> None:
         CliError: there cannot be a new file of this name.
     """
     if path.is_dir():
-        raise CliError(f"{path}: is a folder; name a file, or use --output-dir")
+        raise CliError(f"{path}: is a folder; name a file")
     if path.exists() and not path.is_file():
         raise CliError(f"{path}: is not a regular file and cannot be replaced by one")
     if not overwrite and os.path.lexists(path):

@@ -189,6 +189,8 @@ class Batch:
             self._taken[target] = job
         if self.options.skip_existing and os.path.lexists(job.target):
             return True
+        if job.target.is_dir():
+            raise CliError(f"{job.target}: is a folder; name a file, or use --output-dir")
         refuse_existing(job.target, self.options.outputs.force)
         return False
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from numpy.lib.format import MAGIC_PREFIX
 
 import bcdc
 from bigcodec_cli.console.messages import CliError
@@ -146,7 +147,12 @@ def read_array(path: Path) -> Array:
         CliError: missing, or not an array of integers of such a shape.
     """
     try:
+        with path.open("rb") as file:  # numpy takes anything else for a pickle, and says so
+            if file.read(len(MAGIC_PREFIX)) != MAGIC_PREFIX:
+                raise CliError(f"{path}: not a .npy array")
         array: Array = np.load(path, allow_pickle=False, mmap_mode="r")
+    except CliError:
+        raise
     except FileNotFoundError:
         raise CliError(f"{path}: no such file") from None
     except OSError as error:

@@ -218,7 +218,9 @@ def _given_settings(options: Options) -> dict[str, Any]:
         file = _settings_file(options.config)
         try:
             table = tomllib.loads(file.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        except OSError as error:
+            raise CliError(f"{file}: cannot be read: {error.strerror}") from error
+        except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise CliError(f"{file}: cannot be read as TOML: {error}") from error
     for text in options.settings:
         key, equals, value = text.partition("=")

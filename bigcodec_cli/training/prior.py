@@ -89,6 +89,14 @@ def token_sequences(
                     yield clip, open_container(job.target).tokens()[0].astype(np.int64)
 
 
+class _ClipJob(Job):
+    """A clip to be encoded into a temporary file, of which nobody needs to know."""
+
+    @property
+    def target_name(self) -> str:
+        return "the tokens"
+
+
 def _jobs(
     clips: Sequence[Clip], version: int, hop: int, folder: Path
 ) -> Iterator[tuple[Clip, Job]]:
@@ -103,7 +111,7 @@ def _jobs(
                 error_line(f"{error}; left out")
                 continue
             soundfile.write(source, wave, bcdc.MODEL_RATE, subtype="FLOAT")
-        yield clip, Job(source, folder / f"{number}.bcdc")
+        yield clip, _ClipJob(source, folder / f"{number}.bcdc")
 
 
 def _report_failure(outcome: Outcome) -> None:

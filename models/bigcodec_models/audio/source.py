@@ -67,7 +67,10 @@ def open_source(path: Path) -> AudioSource:
         OSError, soundfile.LibsndfileError: it cannot be read.
     """
     with path.open("rb") as file:
-        content = Content(file, path.stat().st_size)
+        size = path.stat().st_size
+        if path.is_file() and not size:
+            raise OSError("the file is empty")
+        content = Content(file, size)
         demuxer = demuxer_of(content)
         if demuxer is not None:
             return FfmpegFile(path, demuxer, media_fault(content, demuxer))

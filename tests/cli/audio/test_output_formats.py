@@ -83,21 +83,24 @@ def test_what_a_format_cannot_hold_is_said(tmp_path: Path) -> None:
     form = AudioForm(kind="mp3", encoding=Encoding.S16, rate=16000, channels=3, frames=16000)
     with pytest.raises(CliError, match="mp3 cannot hold 3 channels at 16000 Hz; use --format wav"):
         open_sink(tmp_path / "x", form)
-    for kind in ("mp3", "opus"):
+    for kind in ("mp3", "opus", "flac"):
         empty = dataclasses.replace(form, kind=kind, channels=1, frames=0)
         with pytest.raises(CliError, match="cannot hold a recording without samples"):
             open_sink(tmp_path / "x", empty)
     assert not (tmp_path / "x").exists() and is_streamed("wav") and not is_streamed("mp3")
 
 
-def test_a_recording_without_samples_fails_as_mp3(
+def test_formats_of_a_recording_without_samples(
     here: Here, tmp_path: Path, toy_model: Path
 ) -> None:
     soundfile.write(tmp_path / "a.wav", np.zeros(0), 16000)
     assert here("compress", "a.wav", "--model", toy_model).code == 0
-    ran = here("decompress", "a.bcdc", "-o", "a.mp3", "--model", toy_model)
-    assert ran.code == 1 and "cannot hold a recording without samples" in ran.stderr
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.bcdc", "a.wav"]
+    for kind in ("mp3", "opus", "flac"):
+        ran = here("decompress", "a.bcdc", "-o", f"a.{kind}", "--model", toy_model)
+        assert ran.code == 1 and "cannot hold a recording without samples" in ran.stderr
+    assert here("decompress", "a.bcdc", "-o", "a.ogg", "--model", toy_model).code == 0
+    assert soundfile.info(tmp_path / "a.ogg").frames == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.bcdc", "a.ogg", "a.wav"]
 
 
 @pytest.mark.parametrize(

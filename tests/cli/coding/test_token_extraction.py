@@ -151,11 +151,15 @@ def test_ids_do_not_lead_out_of_the_folder(
         (["pack", "two.jsonl", "--rm"], 2, "--rm removes inputs of one recording"),
         (["pack", "old.npz"], 1, "old.npz: not a .npz file: File is not a zip file"),
         (["pack", "none.npz"], 1, "none.npz: no such file"),
+        (["pack", "none.jsonl"], 1, "bigcodec: none.jsonl: no such file"),
+        (["pack", "blank.jsonl"], 1, "bigcodec: blank.jsonl: holds no recordings"),
+        (["pack", "in/a.wav"], 1, "bigcodec: in/a.wav: not a .npy array"),
     ],
 )
 def test_wrong_turns(here: Here, clips: Path, arguments: list[str], code: int, words: str) -> None:
     (clips / "old.npz").write_bytes(b"mine")
     (clips / "two.jsonl").write_text("{}\n{}\n", encoding="utf-8")
+    (clips / "blank.jsonl").write_text("\n", encoding="utf-8")
     before = sorted(clips.rglob("*"))
     ran = here("tokens", *arguments)
     assert ran.code == code and words in " ".join(ran.stderr.split())

@@ -33,6 +33,7 @@ sys.exit(code)
         ("compress a.wav --skip-existing", 0, "1 of 1 files skipped: their outputs exist"),
         ("compress none.wav other.wav", 1, "bigcodec: 2 of 2 files failed:"),
         ("compress folder", 1, "bigcodec: folder: is a folder; use -r for the files in it"),
+        ("compress a.wav -o folder", 1, "folder: is a folder; name a file, or use --output-dir"),
         ("compress a.wav -o none/a.bcdc", 1, "bigcodec: none: no such folder; make it"),
         ("compress a.wav -o /dev/null --rm", 1, "/dev/null: is no file, so that --rm would lose"),
         ("decompress a.bcdc", 1, "bigcodec: a.bcdc: a.wav: already exists; use -f to overwrite"),
@@ -47,10 +48,13 @@ sys.exit(code)
         ("info none.bcdc", 1, "bigcodec: none.bcdc: no such file"),
         ("test --deep a.bcdc --model a.wav", 1, "bigcodec: a.wav: not a usable model file"),
         ("test --deep none.bcdc", 1, "bigcodec: none.bcdc: no such file"),
+        ("compare empty.wav empty.wav", 1, "empty.wav: cannot be read as audio: the file is empty"),
+        ("compare folder folder", 1, "bigcodec: folder: is a folder, not an audio file"),
         ("compare a.wav none.wav", 1, "bigcodec: none.wav: no such file"),
         ("models import a.wav", 1, "bigcodec: a.wav: not a usable model file"),
         ("models import a.wav --name a/b", 1, "a/b: a model name has letters, digits"),
         ("models show lite", 0, ""),
+        ("models import folder", 1, "bigcodec: folder: is a folder, not a file of a model"),
         ("models import none.pt", 1, "bigcodec: none.pt: no such file"),
         ("export none -o x.safetensors", 1, "bigcodec: none: no such folder"),
         ("train --data none", 1, "/none: no such folder"),
@@ -60,6 +64,7 @@ sys.exit(code)
         ("train --data folder --noise silent", 1, "bigcodec: silent: no audio files in it"),
         ("train --data folder --out a.wav", 1, "a.wav: is a file; --out names a folder"),
         ("train --data folder --config none.toml", 1, "bigcodec: none.toml: cannot be read"),
+        ("train --data folder --config folder", 1, "folder: cannot be read: Is a directory"),
         ("train --data folder --config a.wav", 1, "bigcodec: a.wav: cannot be read as TOML"),
         ("train --data folder --config none", 2, "no file and no recipe 'none'"),
         ("train --data folder --preset none", 2, "no preset 'none'; there are: bigcodec, "),
@@ -80,6 +85,7 @@ sys.exit(code)
         ("train-prior --data folder --model none", 1, "bigcodec: none: no such model or file"),
         ("train-prior --data folder --model a.wav", 1, "bigcodec: a.wav: not a usable model file"),
         ("train-prior --data folder -o none/a", 1, "bigcodec: none: no such folder; make it"),
+        ("train-prior --data folder -o folder", 1, "bigcodec: folder: is a folder; name a file\n"),
         ("train-prior --data folder -o a.wav", 1, "a.wav: already exists; use -f to overwrite it"),
         ("eval none", 1, "bigcodec: none: no such folder"),
         ("eval folder --model a.wav", 1, "bigcodec: a.wav: not a usable model file"),
@@ -111,6 +117,7 @@ def refused(tmp_path: Path, packed: bytes, command: str) -> subprocess.Completed
         (tmp_path / name).write_bytes(packed)
     for name in ("a.wav", "folder/b.wav", "a.npy"):
         (tmp_path / name).write_bytes(b"something")
+    (tmp_path / "empty.wav").touch()
     before = sorted(tmp_path.rglob("*"))
     ran = subprocess.run(
         [sys.executable, "-c", _PROGRAM, *command.split()],
