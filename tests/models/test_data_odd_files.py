@@ -84,3 +84,11 @@ def test_mp3_that_was_cut_short_is_counted(tmp_path: Path) -> None:
     (clip,) = scan(tmp_path, None, lambda _, reason: reports.append(reason))
     assert clip.frames < 40000 and clip.frames == len(crops.read_mono(clip))
     assert len(reports) == 1 and reports[0].startswith("was cut short: ")
+
+
+def test_a_file_without_bytes_is_called_empty(tmp_path: Path) -> None:
+    (tmp_path / "a.mp3").touch()
+    soundfile.write(tmp_path / "b.wav", np.full(8000, 0.1), 16000)
+    reports = []
+    (clip,) = scan(tmp_path, None, lambda path, reason: reports.append((path.name, reason)))
+    assert clip.path.name == "b.wav" and reports == [("a.mp3", "the file is empty; left out")]

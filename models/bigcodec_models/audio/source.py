@@ -14,6 +14,9 @@ from bigcodec_models.audio.content import Content
 from bigcodec_models.audio.ffmpeg import FfmpegFile
 from bigcodec_models.audio.media import demuxer_of, media_fault
 
+EMPTY = "the file is empty"
+"""What to say of a file without bytes, of which decoders say that its format is unknown."""
+
 
 class AudioSource(Protocol):
     """An open audio file.
@@ -68,8 +71,8 @@ def open_source(path: Path) -> AudioSource:
     """
     with path.open("rb") as file:
         size = path.stat().st_size
-        if path.is_file() and not size:
-            raise OSError("the file is empty")
+        if path.is_file() and not size and not file.read(1):  # files of the kernel have no size
+            raise OSError(EMPTY)
         content = Content(file, size)
         demuxer = demuxer_of(content)
         if demuxer is not None:

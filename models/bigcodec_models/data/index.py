@@ -20,7 +20,7 @@ from bigcodec_models.audio.audio_file import UNKNOWN_FRAMES, reason_of
 from bigcodec_models.audio.content import Content
 from bigcodec_models.audio.mpeg import declares_length
 from bigcodec_models.audio.sequential import silent_decoders, try_reading
-from bigcodec_models.audio.source import demuxer_for, open_source
+from bigcodec_models.audio.source import EMPTY, demuxer_for, open_source
 from bigcodec_models.audio.suffixes import AUDIO_SUFFIXES
 from bigcodec_models.config import SAMPLE_RATE
 from bigcodec_models.errors import DataError, FfmpegMissingError
@@ -176,6 +176,8 @@ def _examine(path: Path, known: _Entry | None) -> _Entry:
         return _Entry(reason=error.strerror or str(error))
     if not stat.S_ISREG(status.st_mode):  # opening a pipe would block
         return _Entry(reason="not a regular file")
+    if not status.st_size:
+        return _Entry(reason=EMPTY)
     if known and (known.size, known.mtime_ns) == (status.st_size, status.st_mtime_ns):
         return known
     entry = _Entry(size=status.st_size, mtime_ns=status.st_mtime_ns)
