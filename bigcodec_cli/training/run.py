@@ -25,12 +25,13 @@ from bigcodec_cli.training.run_folder import run_folder
 from bigcodec_cli.training.summary import write_summary
 from bigcodec_models.arrays import Wave
 from bigcodec_models.config import SAMPLE_RATE
+from bigcodec_models.data.crop_choice import Augmentation
 from bigcodec_models.data.crops import Clip, excerpts, scan, split
 from bigcodec_models.data.device_crops import DeviceCrops
 from bigcodec_models.data.sources import crop_source
 from bigcodec_models.errors import DataError, ModelFileError, ModelsError
 from bigcodec_models.training.checkpoint import set_aside_newer
-from bigcodec_models.training.config import ValidationConfig
+from bigcodec_models.training.config import CropConfig, ValidationConfig
 from bigcodec_models.training.events import Callbacks
 from bigcodec_models.training.process_group import ProcessGroup
 from bigcodec_models.training.trainer import Trainer
@@ -189,7 +190,7 @@ def _make_trainer(plan: Plan, device: str, process_group: ProcessGroup) -> Train
         training,
         crop=crop,
         seed=train.seed,
-        augmentation=crops.augmentation(),
+        augmentation=_augmentation(crops),
         noise=noise,
         device=torch.device(device),
         device_gigabytes=crops.device_gigabytes,
@@ -199,6 +200,18 @@ def _make_trainer(plan: Plan, device: str, process_group: ProcessGroup) -> Train
         note(f"the speech is kept on {device}: {source.gigabytes:.1f} GB")
     validator = Validator(_validation_clips(held_out, validation), torch.device(device))
     return Trainer(plan.model, train, source, plan.run, device, validator, process_group)
+
+
+def _augmentation(crops: CropConfig) -> Augmentation:
+    return Augmentation(
+        gain_db=crops.gain_db,
+        noise_probability=crops.noise_probability,
+        noise_snr_db=(crops.noise_snr_db[0], crops.noise_snr_db[1]),
+        speed_probability=crops.speed_probability,
+        max_speed=crops.max_speed,
+        equalizer_probability=crops.equalizer_probability,
+        equalizer_db=crops.equalizer_db,
+    )
 
 
 def _validation_clips(clips: list[Clip], config: ValidationConfig) -> list[tuple[str, Wave]]:

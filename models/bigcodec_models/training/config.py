@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bigcodec_models.config import CODEBOOK_LOSSES, SAMPLE_RATE, LiteConfig, ModelConfig
 from bigcodec_models.config_values import (
@@ -29,9 +29,6 @@ from bigcodec_models.losses.choices import (
     STFT_WINDOWS,
     fft_size_for,
 )
-
-if TYPE_CHECKING:
-    from bigcodec_models.data.crop_choice import Augmentation
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -74,20 +71,6 @@ class CropConfig:
         require(
             len(ratios) == 2 and ratios[0] <= ratios[1],
             "noise_snr_db must be a lowest and a highest ratio",
-        )
-
-    def augmentation(self) -> Augmentation:
-        """The random changes of crops."""
-        from bigcodec_models.data.crop_choice import Augmentation
-
-        return Augmentation(
-            gain_db=self.gain_db,
-            noise_probability=self.noise_probability,
-            noise_snr_db=(self.noise_snr_db[0], self.noise_snr_db[1]),
-            speed_probability=self.speed_probability,
-            max_speed=self.max_speed,
-            equalizer_probability=self.equalizer_probability,
-            equalizer_db=self.equalizer_db,
         )
 
 
