@@ -177,7 +177,7 @@ def store(file: Path, name: str | None, origin: Mapping[str, str]) -> None:
     if not file.is_file():
         what = "is a folder, not a file of a model" if file.is_dir() else "no such file"
         raise CliError(f"{file}: {what}")
-    if name is not None:
+    if name:
         check_name(name)
     from bigcodec_models.checkpoints.stored import ModelInfo
     from bigcodec_models.codec import read_model
