@@ -90,7 +90,7 @@ def test_a_file_cut_in_the_middle_of_a_block_keeps_all_blocks_before_it(
     toy_prior: ToyPrior, coder: bcdc.Coder, channels: int
 ) -> None:
     full = 80 * coder.block_units
-    data, tokens, prior = coded(toy_prior, coder, 3 * full + 11, channels)
+    data, tokens, prior = coded(toy_prior, coder, 2 * full + 11, channels)
     noise = np.random.default_rng(0).bytes(900)
     for block in bcdc.read(data).blocks:
         for length in (block.code, block.start, (block.start + block.end) // 2):
