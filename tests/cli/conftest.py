@@ -198,7 +198,7 @@ def graph_model(export_once: ExportOnce, tmp_path_factory: pytest.TempPathFactor
     path, _, graphs = export_once("single", PRESETS["toy-single"])
     folder = tmp_path_factory.mktemp("graph-model")
     write_archive(graphs, folder / "model.onnx.zip")
-    return shutil.copy(path, folder / "model.safetensors")
+    return Path(shutil.copy(path, folder / "model.safetensors"))
 
 
 @pytest.fixture(scope="session")
