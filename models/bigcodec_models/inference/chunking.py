@@ -205,8 +205,8 @@ class Pipeline:
     depends on their shape. `short_lstm`, if given, runs the streams that are shorter than a window.
     The state is reset every `reset_every` frames (0: never; see `layers.state_reset`). With
     `has_f0` the last channel of `pre_recurrence` is F0, which `bypass` maps around the recurrent
-    stage. A window has `chunks_a_window` times `CHUNK_FRAMES` new frames: more than one where the
-    receptive field is wide, because the frames of overlaps are computed twice. Where the recurrent
+    stage. A window has `chunks_a_window` times `CHUNK_FRAMES` new frames, before and after the
+    recurrent stage; one of the two numbers divides the other. Where the recurrent
     stage has a bounded window, `chunks_before` maps the length of a chunk to the number of those
     that must run, from an empty state, before one whose outputs are those of a stream from the
     start.
@@ -224,7 +224,7 @@ class Pipeline:
     short_lstm: Recurrence | None = None
     reset_every: int = 0
     has_f0: bool = False
-    chunks_a_window: int = 1
+    chunks_a_window: tuple[int, int] = (1, 1)
     chunks_before: Callable[[int], int] | None = None
     scope: Scope = contextlib.nullcontext
     bypass: Bypass = lambda _, f0: f0
@@ -248,30 +248,38 @@ class Pipeline:
         whole, begin = (0, None), self._begin(output_range)
         start = self.needed(output_range)[0]
         before, after = self.receptive_fields
-        batched, chunk, fine = self.batched, self.chunk, self.fine
+        batched, fine = self.batched, self.fine
         if fine is not None:
             queues = (
                 Windows(before, self.unit_in, 1, whole, batched, chunk=fine.step, growing=True),
                 Windows(after, 1, self.unit_out, whole, batched, chunk=fine.chunk, growing=True),
             )
             return Stream(*queues)
-        first = Windows(before, self.unit_in, 1, whole, batched, begin, start, chunk)
-        second = Windows(after, 1, self.unit_out, output_range, batched, begin, begin, chunk)
+        chunks = self._chunks
+        first = Windows(before, self.unit_in, 1, whole, batched, begin, start, chunks[0])
+        second = Windows(after, 1, self.unit_out, output_range, batched, begin, begin, chunks[1])
         return Stream(first, second, begin)
 
     @property
     def chunk(self) -> int:
-        """New frames per window."""
-        return self.chunks_a_window * CHUNK_FRAMES
+        """New frames per window, in the larger windows."""
+        return max(self._chunks)
+
+    @property
+    def _chunks(self) -> tuple[int, int]:
+        """New frames per window, before and after the recurrent stage."""
+        before, after = self.chunks_a_window
+        return before * CHUNK_FRAMES, after * CHUNK_FRAMES
 
     def needed(self, output_range: FrameRange) -> FrameRange:
         """The range of frames whose inputs a stream needs for the outputs of `output_range`."""
         first = max(0, self._begin(output_range) - self.receptive_fields[0].left)
         last = output_range[1]
         if last is not None:
-            for field in reversed(self.receptive_fields):
-                chunks = -(-last // self.chunk) * self.chunk
-                last = max(chunks, field.left + self.chunk) + field.right
+            pairs = zip(self.receptive_fields, self._chunks, strict=True)
+            for field, chunk in reversed(list(pairs)):
+                chunks = -(-last // chunk) * chunk
+                last = max(chunks, field.left + chunk) + field.right
         return first, last
 
     def _begin(self, output_range: FrameRange) -> int:
@@ -298,7 +306,7 @@ class Pipeline:
 
     def advance(self, streams: Sequence[Stream], at_once: int = 1) -> list[list[Array]]:
         """One round: the outputs (1, channels, n * unit_out) of each stream, from at most `at_once`
-        windows of each."""
+        windows of each before the recurrent stage, and those of as many frames after it."""
         pieces = self._through(
             [stream.pre_recurrence for stream in streams], self.pre_recurrence, at_once
         )
@@ -306,6 +314,8 @@ class Pipeline:
         for stream in streams:
             if stream.pre_recurrence.finished():
                 stream.post_recurrence.close()
+        before, after = self.chunks_a_window
+        at_once *= max(1, before // after)
         return self._through(
             [stream.post_recurrence for stream in streams], self.post_recurrence, at_once
         )
@@ -362,5 +372,12 @@ def _by_shape(inputs: Sequence[Array], part: Part) -> list[Array]:
 
 
 def chunks_a_window(config: ModelConfig) -> int:
-    """The number of chunks per window for a model."""
+    """The number of new chunks per window for a model: more than one where receptive fields are
+    wide, because the frames of overlaps are computed twice."""
     return _WIDE if isinstance(config, LiteConfig) and config.attention_lookahead else 1
+
+
+def chunks_by_stage(config: ModelConfig) -> dict[str, int]:
+    """The same for each stage of its own, for engines that are faster with few frames at a time."""
+    wide = chunks_a_window(config)
+    return {"encoder_pre": 1, "encoder_post": wide, "decoder_pre": wide, "decoder_post": 1}

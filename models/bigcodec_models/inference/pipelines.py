@@ -49,7 +49,7 @@ def encoder_pipeline(
         unit_out=1,
         batched=batched,
         has_f0=f0_coded,
-        chunks_a_window=chunks_a_window(config),
+        chunks_a_window=(chunks_a_window(config),) * 2,
         chunks_before=_chunks_before(lstm),
         scope=torch.inference_mode,
     )
@@ -78,7 +78,7 @@ def decoder_pipeline(network: CodecNetwork, batched: bool = False) -> Pipeline:
         unit_out=config.hop,
         batched=batched,
         reset_every=reset_every,
-        chunks_a_window=chunks_a_window(config),
+        chunks_a_window=(chunks_a_window(config),) * 2,
         chunks_before=_chunks_before(lstm),
         scope=torch.inference_mode,
         has_f0=network.tracker is not None,

@@ -22,15 +22,16 @@ _NEVER = -1e9  # finite: where a row of padding sees nothing at all, infinity wo
 
 
 def unfolded(frames: Tensor, blocks: int, span: int) -> Tensor:
-    """Frames (B, n, width) in `blocks` overlapping parts of `span` frames, each of which starts
-    `_BLOCK` frames after the one before: (B, blocks, width, span)."""
-    return frames.unfold(1, span, _BLOCK)
+    """Frames (..., n, width) in `blocks` overlapping parts of `span` frames, each of which starts
+    `_BLOCK` frames after the one before: (..., blocks, span, width)."""
+    return frames.unfold(-2, span, _BLOCK).transpose(-1, -2)
 
 
 def gathered(frames: Tensor, blocks: int, span: int) -> Tensor:
     """The result of `unfolded`, by indices: the form that ONNX has for any number of frames."""
     index = torch.arange(blocks).unsqueeze(1) * _BLOCK + torch.arange(span)
-    return frames[:, index].transpose(2, 3)
+    shape = (*frames.shape[:-2], blocks, span, frames.shape[-1])
+    return frames.index_select(-2, index.flatten()).view(shape)
 
 
 class AttentionLayer(nn.Module):
@@ -84,24 +85,28 @@ class AttentionLayer(nn.Module):
         blocks = (frames + _BLOCK - 1) // _BLOCK  # ONNX divides negative integers in another way
         fill = blocks * _BLOCK - frames
         total = keys.shape[1]
-        around = (0, 0, past - (total - frames), fill + self.lookahead)
         span = _BLOCK + past + self.lookahead
-        heads = (self.heads, queries.shape[2] // self.heads)
-        # (B, blocks, heads, head width, span)
+        around = (0, 0, past - (total - frames), fill + self.lookahead)
+        # (B, heads, blocks, _BLOCK or span, head width)
         keys, values = (
-            self.overlapping(F.pad(part, around), blocks, span).reshape(-1, blocks, *heads, span)
+            self.overlapping(F.pad(self._split(part), around), blocks, span)
             for part in (keys, values)
         )
-        queries = F.pad(queries, (0, 0, 0, fill)).view(len(queries), blocks, _BLOCK, *heads)
-        scores = (queries.transpose(2, 3) * heads[1] ** -0.5) @ keys
+        queries = F.pad(self._split(queries), (0, 0, 0, fill))
+        queries = queries.view(*queries.shape[:2], blocks, _BLOCK, queries.shape[-1])
+        scores = (queries * queries.shape[-1] ** -0.5) @ keys.transpose(3, 4)
         # At least float32, as the parameters are. Added up first: there is one such table for all
         # streams, and every pass over the scores of all costs time.
-        outside = F.pad(self.distances.new_zeros(1, total, 1), around, value=_NEVER)
-        outside = self.overlapping(outside, blocks, span).view(blocks, 1, 1, span)
-        scores = scores + (self._distance_scores(span) + outside)
+        outside = F.pad(self.distances.new_zeros(total, 1), around, value=_NEVER)
+        outside = self.overlapping(outside, blocks, span).view(blocks, 1, span)
+        scores = scores + (self._distance_scores(span).unsqueeze(1) + outside)
         weights = F.dropout(scores.softmax(dim=-1), self.dropout, self.training)
-        attended = weights.to(values.dtype) @ values.transpose(3, 4)
-        return attended.transpose(2, 3).flatten(3).flatten(1, 2)[:, :frames]
+        attended = (weights.to(values.dtype) @ values).flatten(2, 3)[:, :, :frames]
+        return attended.transpose(1, 2).flatten(2)
+
+    def _split(self, frames: Tensor) -> Tensor:
+        """Frames (B, n, width) by head: (B, heads, n, head width)."""
+        return frames.view(*frames.shape[:2], self.heads, -1).transpose(1, 2)
 
     def _distance_scores(self, span: int) -> Tensor:
         """The learned values that are added to the scores of a block: (heads, _BLOCK, span)."""

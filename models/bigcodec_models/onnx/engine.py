@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from bigcodec_models.arrays import Tokens
 from bigcodec_models.config import LiteConfig
-from bigcodec_models.inference.chunking import Pipeline, chunks_a_window
+from bigcodec_models.inference.chunking import Pipeline, chunks_by_stage
 from bigcodec_models.inference.receptive_field import receptive_fields
 from bigcodec_models.layers.recurrence import Recurrence, SequenceState
 from bigcodec_models.layers.state_reset import StreamState, excitation_phases
@@ -66,7 +66,7 @@ class OnnxEngine:
         return tokens
 
     def _encoder(self) -> Pipeline:
-        fields = receptive_fields(self.config)
+        fields, chunks = receptive_fields(self.config), chunks_by_stage(self.config)
         return Pipeline(
             pre_recurrence=self._encoder_pre,
             lstm=self._sequence("encoder_sequence"),
@@ -75,12 +75,13 @@ class OnnxEngine:
             unit_in=self.config.hop,
             unit_out=1,
             has_f0=self._f0_coded,
-            chunks_a_window=chunks_a_window(self.config),
+            chunks_a_window=(chunks["encoder_pre"], chunks["encoder_post"]),
             chunks_before=self._chunks_before("encoder_sequence"),
         )
 
     def _decoder(self) -> Pipeline:
         config, fields = self.config, receptive_fields(self.config)
+        chunks = chunks_by_stage(config)
         reset_every = config.reset_every if isinstance(config, LiteConfig) else 0
 
         def bypass(state: StreamState, increments: Floats) -> Floats:
@@ -97,7 +98,7 @@ class OnnxEngine:
             unit_out=config.hop,
             reset_every=reset_every,
             has_f0=isinstance(config, LiteConfig) and config.harmonics,
-            chunks_a_window=chunks_a_window(config),
+            chunks_a_window=(chunks["decoder_pre"], chunks["decoder_post"]),
             chunks_before=self._chunks_before("decoder_sequence"),
             bypass=bypass,
         )

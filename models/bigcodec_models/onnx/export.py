@@ -32,7 +32,7 @@ from bigcodec_models.checkpoints.stored import (
 )
 from bigcodec_models.config import LiteConfig, config_to_dict
 from bigcodec_models.errors import ModelsError
-from bigcodec_models.inference.chunking import CHUNK_FRAMES, chunks_a_window
+from bigcodec_models.inference.chunking import CHUNK_FRAMES, chunks_by_stage
 from bigcodec_models.inference.receptive_field import receptive_fields
 from bigcodec_models.layers.weight_norm import fold_weight_norm
 from bigcodec_models.onnx.graph_set import DESCRIPTION, FORMAT, WEIGHTS, GraphSet
@@ -163,7 +163,7 @@ def _description(graphs: GraphSet) -> dict[str, Any]:
         "config": config_to_dict(config),
         "weights_sha256": hashlib.sha256(graphs.weights).hexdigest(),
         "window": {
-            "new_frames": chunks_a_window(config) * CHUNK_FRAMES,
+            "new_frames": {s: n * CHUNK_FRAMES for s, n in chunks_by_stage(config).items()},
             **{stage: list(field) for stage, field in fields._asdict().items()},
         },
         "graphs": {name: _interface(data) for name, data in graphs.graphs.items()},

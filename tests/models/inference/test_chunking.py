@@ -35,14 +35,27 @@ def short_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chunking, "CHUNK_FRAMES", 40)
 
 
-@pytest.fixture(scope="module", params=[*MODELS, "toy-single:coded"])
-def codec(request: pytest.FixtureRequest) -> Codec:
-    torch.manual_seed(5)
-    name, _, f0 = request.param.partition(":")
-    config = MODELS[name]
+def load(config: ModelConfig, variant: str, seed: int) -> Codec:
+    """A model with random weights. The variant "coded" writes F0 tokens, and "uneven" has windows
+    of other lengths where receptive fields are wide."""
+    torch.manual_seed(seed)
     tensors = CodecNetwork(config).state_dict()
     loaded = LoadedModel(config=config, info=ModelInfo(name="", license=""), tensors=tensors)
-    return Codec(loaded, f0=f0 or None)
+    codec = Codec(loaded, f0="coded" if variant == "coded" else None)
+    if variant == "uneven":
+        engine = codec._engine
+        engine.encoder = replace(engine.encoder, chunks_a_window=(1, 3))
+        engine.decoder = replace(engine.decoder, chunks_a_window=(3, 1))
+    return codec
+
+
+VARIANTS = ["toy-single:coded", "toy-single:uneven"]
+
+
+@pytest.fixture(scope="module", params=[*MODELS, *VARIANTS])
+def codec(request: pytest.FixtureRequest) -> Codec:
+    name, _, variant = request.param.partition(":")
+    return load(MODELS[name], variant, seed=5)
 
 
 def noise(samples: int, seed: int = 0) -> Wave:
@@ -160,12 +173,13 @@ def test_output_begins_before_input_ends(codec: Codec) -> None:
 
     stream = codec.encode_stream(pieces())
     assert len(next(stream)) > 0
-    assert pulled < 20 * codec._engine.encoder.chunks_a_window
+    assert pulled < 20 * max(codec._engine.encoder.chunks_a_window)
 
 
 @pytest.mark.parametrize("batched", [False, True])
 def test_buffers_do_not_grow(codec: Codec, batched: bool) -> None:
     pipeline = pipelines.encoder_pipeline(network_of(codec._engine), batched)
+    pipeline = replace(pipeline, chunks_a_window=codec._engine.encoder.chunks_a_window)
     stream = pipeline.stream()
     largest = 0
     with torch.inference_mode():
@@ -177,6 +191,22 @@ def test_buffers_do_not_grow(codec: Codec, batched: bool) -> None:
     fields = receptive_fields(codec.config)
     window = pipeline.chunk + sum(fields.encoder_pre)
     assert largest <= 200 * (2 * window) + 200
+
+
+def test_each_round_of_the_decoder_uses_up_what_it_made(codec: Codec) -> None:
+    pipeline = codec._engine.decoder
+    stream = pipeline.stream()
+    tokens = codec.encode(noise(90_000))
+    columns = torch.from_numpy(tokens.reshape(len(tokens), -1).T[None].astype(np.int64))
+    largest = 0
+    with torch.inference_mode():
+        for _ in range(10):
+            stream.push(columns)
+            while stream.ready():
+                pipeline.advance([stream])
+                largest = max(largest, stream.post_recurrence.buffered())
+    overlap = sum(receptive_fields(codec.config).decoder_post)
+    assert largest <= pipeline.chunk + chunking.CHUNK_FRAMES + overlap
 
 
 def test_windows_of_batched_give_the_same(codec: Codec) -> None:
@@ -272,12 +302,8 @@ SEEKING: dict[str, ModelConfig] = {
 
 
 def model(name: str) -> Codec:
-    torch.manual_seed(7)
-    name, _, f0 = name.partition(":")
-    config = SEEKING[name]
-    tensors = CodecNetwork(config).state_dict()
-    loaded = LoadedModel(config=config, info=ModelInfo(name="", license=""), tensors=tensors)
-    return Codec(loaded, f0=f0 or None)
+    name, _, variant = name.partition(":")
+    return load(SEEKING[name], variant, seed=7)
 
 
 def random_tokens(codec: Codec, frames: int) -> npt.NDArray[np.int64]:
@@ -287,7 +313,7 @@ def random_tokens(codec: Codec, frames: int) -> npt.NDArray[np.int64]:
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.parametrize("name", [*SEEKING, "toy-single:coded"])
+@pytest.mark.parametrize("name", [*SEEKING, *VARIANTS])
 def test_any_part_is_exactly_that_of_the_whole(name: str, threads: int) -> None:
     """Bit for bit, at random starts and lengths, given all tokens or only those that are needed,
     however they are cut."""
