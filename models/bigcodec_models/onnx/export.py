@@ -101,8 +101,9 @@ def export_graphs(
 
 
 def _round_to_half(network: CodecNetwork) -> None:
-    for tensor in network.state_dict().values():
-        tensor.copy_(tensor.half())
+    """Not in place: the network has the tensors of the model, whose fingerprint is to stay."""
+    state = network.state_dict()
+    network.load_state_dict({n: t.half().to(t.dtype) for n, t in state.items()}, assign=True)
 
 
 def _with_integers(content: bytes, graphs: Iterable[onnx.ModelProto]) -> bytes:
