@@ -8,6 +8,7 @@ import fcntl
 import io
 import os
 import pty
+import shutil
 import signal
 import struct
 import subprocess
@@ -15,6 +16,7 @@ import sys
 import termios
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,6 +32,9 @@ from bigcodec_cli.model_store.headers import geometry_of
 from bigcodec_models import PRESETS, Codec
 from bigcodec_models.architectures.network import CodecNetwork
 from bigcodec_models.checkpoints.model_file import ModelInfo, save_model
+from bigcodec_models.onnx.graph_set import GraphSet
+
+ExportOnce = Callable[..., tuple[Path, Any, GraphSet]]
 
 
 def save_toy(preset: str, folder: Path) -> Path:
@@ -185,12 +190,34 @@ def in_process(here: Here, monkeypatch: pytest.MonkeyPatch) -> Run:
 
 
 @pytest.fixture(scope="session")
+def graph_model(export_once: ExportOnce, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model file with its graphs beside it, for tests of processes: none of them loads torch,
+    which takes seconds, as none does with the default model."""
+    from bigcodec_models.onnx.export import write_archive
+
+    path, _, graphs = export_once("single", PRESETS["toy-single"])
+    folder = tmp_path_factory.mktemp("graph-model")
+    write_archive(graphs, folder / "model.onnx.zip")
+    return Path(shutil.copy(path, folder / "model.safetensors"))
+
+
+@pytest.fixture(scope="session")
 def packed(toy_model: Path) -> bytes:
     """A container of half a minute of noise, by the toy model."""
+    return noise_by(toy_model)
+
+
+@pytest.fixture(scope="session")
+def graph_packed(graph_model: Path) -> bytes:
+    """A container of half a minute of noise, by the model with graphs."""
+    return noise_by(graph_model)
+
+
+def noise_by(model: Path) -> bytes:
     wave = 0.2 * np.random.default_rng(1).standard_normal((1, 480_000))
     blocks = iter([wave.astype(np.float32)])
     audio = AudioInput(name="", rate=16000, channels=1, frames=480_000, blocks=blocks)
-    codec, out = Codec.load(toy_model), io.BytesIO()
+    codec, out = Codec.load(model), io.BytesIO()
     recording = recording_of_audio(
         audio, codec.fingerprint, geometry_of(codec), contextlib.ExitStack()
     )

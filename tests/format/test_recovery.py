@@ -14,7 +14,10 @@ from bcdc.header import write_header
 from bcdc.recover import salvage
 from bcdc.varint import check32, put_varint
 
-GEOMETRY = bcdc.Geometry(hop=400, codebook_sizes=(64, 300))
+GEOMETRY = bcdc.Geometry(hop=1600, codebook_sizes=(64, 300))
+"""Blocks of few frames, which take little time."""
+FRAMES = 5 * GEOMETRY.block_frames - 11
+"""In raw blocks, and in those of the other coders, a last one that is short."""
 ToyPrior = Callable[..., bcdc.Prior]
 Coded = tuple[bytes, bcdc.Tokens, bcdc.Prior]
 
@@ -63,7 +66,7 @@ def test_without_its_end_a_file_has_no_more_frames_than_its_blocks_show(
     toy_prior: ToyPrior, coder: bcdc.Coder, channels: int
 ) -> None:
     """Cut anywhere in its last block or trailer, and also with other bytes put there instead."""
-    data, tokens, prior = coded(toy_prior, coder, 357, channels)
+    data, tokens, prior = coded(toy_prior, coder, FRAMES, channels)
     last = bcdc.read(data).blocks[-1]
     noise = np.random.default_rng(0).bytes(900)
     for length in (
@@ -85,7 +88,7 @@ def test_without_its_end_a_file_has_no_more_frames_than_its_blocks_show(
 def test_a_file_cut_in_the_middle_of_a_block_keeps_all_blocks_before_it(
     toy_prior: ToyPrior, coder: bcdc.Coder, channels: int
 ) -> None:
-    full = 80 * coder.block_units
+    full = GEOMETRY.block_frames * coder.block_units
     data, tokens, prior = coded(toy_prior, coder, 3 * full + 11, channels)
     noise = np.random.default_rng(0).bytes(900)
     for block in bcdc.read(data).blocks:
@@ -101,7 +104,7 @@ def test_a_file_cut_in_the_middle_of_a_block_keeps_all_blocks_before_it(
 def test_a_clip_of_one_full_block_needs_no_trailer(
     toy_prior: ToyPrior, coder: bcdc.Coder, channels: int
 ) -> None:
-    full = 80 * coder.block_units
+    full = GEOMETRY.block_frames * coder.block_units
     data, tokens, prior = coded(toy_prior, coder, full, channels)
     for length in range(bcdc.read(data).blocks[0].end, len(data)):
         restored = salvage(data[:length]).decode(prior)
@@ -147,7 +150,7 @@ def test_a_last_block_shows_how_many_frames_it_has_at_least(toy_prior: ToyPrior)
     likely = bcdc.Coding(header, prior).decode([np.random.default_rng(0).bytes(300)], 320)[0]
     shown = []
     for frames in (5, 60, 61, 62, 190, 191, 192, 193):
-        data = bcdc.write(header, likely[:, :frames], frames * GEOMETRY.hop, prior)
+        data = bcdc.write(header, likely[:, :frames], frames * geometry.hop, prior)
         missing = frames - check_true(data[:-6], likely, prior)
         assert missing in (*range(5), frames)
         shown.append(missing < 5)
@@ -158,12 +161,12 @@ def test_a_last_block_shows_how_many_frames_it_has_at_least(toy_prior: ToyPrior)
 def test_one_damaged_bit_of_the_trailer_loses_nothing(
     toy_prior: ToyPrior, coder: bcdc.Coder
 ) -> None:
-    data, tokens, prior = coded(toy_prior, coder, 357, 2)
+    data, tokens, prior = coded(toy_prior, coder, FRAMES, 2)
     for bit in range(8 * (bcdc.read(data).blocks[-1].end - len(data)), 0, 5):
         changed = bytearray(data)
         changed[bit // 8] ^= 1 << bit % 8
         restored = salvage(bytes(changed)).decode(prior)
-        assert restored.num_samples == 357 * GEOMETRY.hop - 7 and not restored.lost
+        assert restored.num_samples == FRAMES * GEOMETRY.hop - 7 and not restored.lost
         assert np.array_equal(restored.tokens(), tokens)
 
 
@@ -171,7 +174,7 @@ def test_one_damaged_bit_of_the_trailer_loses_nothing(
 def test_two_damaged_bytes_of_the_trailer_invent_nothing(
     toy_prior: ToyPrior, coder: bcdc.Coder
 ) -> None:
-    data, tokens, prior = coded(toy_prior, coder, 330)
+    data, tokens, prior = coded(toy_prior, coder, FRAMES)
     random = np.random.default_rng(1)
     for _ in range(20):
         changed = bytearray(data)
@@ -181,9 +184,9 @@ def test_two_damaged_bytes_of_the_trailer_invent_nothing(
 
 
 def test_a_trailer_is_found_before_bytes_that_follow_it(toy_prior: ToyPrior) -> None:
-    data, tokens, prior = coded(toy_prior, bcdc.Coder.PRIOR, 357)
+    data, tokens, prior = coded(toy_prior, bcdc.Coder.PRIOR, FRAMES)
     restored = salvage(data + b"abc" * 50).decode(prior)
-    assert restored.num_samples == 357 * GEOMETRY.hop - 7 and not restored.lost
+    assert restored.num_samples == FRAMES * GEOMETRY.hop - 7 and not restored.lost
     assert np.array_equal(restored.tokens(), tokens)
 
 
@@ -202,7 +205,7 @@ def test_random_payloads_in_place_of_blocks_are_refused(toy_prior: ToyPrior) -> 
 
 def test_a_header_is_repaired_only_if_the_trailer_confirms_it(toy_prior: ToyPrior) -> None:
     """Some other byte fits the header's 16 bits as well, and would give another sample rate."""
-    data, tokens, prior = coded(toy_prior, bcdc.Coder.PRIOR, 400)
+    data, tokens, prior = coded(toy_prior, bcdc.Coder.PRIOR, FRAMES)
     for at in range(4, bcdc.HEADER_BYTES):
         changed = bytearray(data)
         changed[at] ^= 0x5A

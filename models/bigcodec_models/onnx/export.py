@@ -7,15 +7,11 @@ norm is folded, and weights that are rounded.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import itertools
 import json
-import logging
-import re
-import warnings
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +27,6 @@ from bigcodec_models.checkpoints.stored import (
     TYPES,
     StoredTensor,
     read_stored_model,
-    shortened,
     stored_tensors,
     tensors_header,
 )
@@ -42,10 +37,9 @@ from bigcodec_models.inference.receptive_field import receptive_fields
 from bigcodec_models.layers.weight_norm import fold_weight_norm
 from bigcodec_models.onnx.graph_set import DESCRIPTION, FORMAT, WEIGHTS, GraphSet
 from bigcodec_models.onnx.quantization import with_integer_products
-from bigcodec_models.onnx.stages import Stage, stages_of
+from bigcodec_models.onnx.stages import stages_of
+from bigcodec_models.onnx.tracing import graphs_of, plain
 
-OPSET = 20
-"""The version of the ONNX operators: the first with Gelu."""
 _LEAST_BYTES = 256
 """Smaller constants stay inside of a graph."""
 _TYPES = {
@@ -66,7 +60,7 @@ def export_graphs(
 
     Raises:
         ModelFileError: the file cannot be read.
-        ModelsError: torch cannot write a stage as a graph, or "int8" of a published model.
+        ModelsError: torch cannot write its stages as graphs, or "int8" of a published model.
     """
     is_lite = isinstance(model.config, LiteConfig)
     if precision == "int8" and not is_lite:
@@ -77,7 +71,7 @@ def export_graphs(
     fold_weight_norm(network)
     if precision == "float16":
         _round_to_half(network)
-    stages = {name: _graph_of(name, stage) for name, stage in stages_of(network).items()}
+    stages = graphs_of(stages_of(network))
     if path is not None and is_lite and precision != "float16":
         content = read_stored_model(path).content
     else:
@@ -86,7 +80,7 @@ def export_graphs(
         content = safetensors.torch.save({n: t.to(dtype).contiguous() for n, t in state.items()})
     if precision == "int8":
         stages |= {
-            name: _plain(with_integer_products(graph))
+            name: plain(with_integer_products(graph))
             for name, graph in stages.items()
             if name != "quantizer"  # it compares, and is fast
         }
@@ -99,8 +93,9 @@ def export_graphs(
 
 
 def _round_to_half(network: CodecNetwork) -> None:
-    for tensor in network.state_dict().values():
-        tensor.copy_(tensor.half())
+    """Not in place: the network has the tensors of the model, whose fingerprint is to stay."""
+    state = network.state_dict()
+    network.load_state_dict({n: t.half().to(t.dtype) for n, t in state.items()}, assign=True)
 
 
 def _with_integers(content: bytes, graphs: Iterable[onnx.ModelProto]) -> bytes:
@@ -182,78 +177,6 @@ def _type_of(value: onnx.ValueInfoProto) -> list[Any]:
     tensor = value.type.tensor_type
     dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type).name
     return [dtype, *(size.dim_param or size.dim_value for size in tensor.shape.dim)]
-
-
-def _graph_of(name: str, stage: Stage) -> onnx.ModelProto:
-    """A stage as a graph, with its weights inside.
-
-    Raises:
-        ModelsError: torch cannot write it.
-    """
-    dynamic = [
-        {stage.frames[key][0]: torch.export.Dim.DYNAMIC} if key in stage.frames else None
-        for key in stage.inputs
-    ]
-    try:
-        with _silence(), torch.no_grad():
-            program = torch.onnx.export(
-                stage.module.eval(),
-                tuple(stage.inputs.values()),
-                dynamo=True,
-                dynamic_shapes=dynamic,
-                input_names=list(stage.inputs),
-                output_names=list(stage.outputs),
-                opset_version=OPSET,
-                verbose=False,
-            )
-    except torch.onnx.OnnxExporterError as error:
-        raise ModelsError(f"torch cannot write {name} as a graph: {shortened(error)}") from error
-    assert program is not None
-    return _plain(program.model_proto)
-
-
-@contextlib.contextmanager
-def _silence() -> Iterator[None]:
-    """Without what torch says of its own parts."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
-
-
-def _plain(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The same model without notes on where its parts come from in Python, and with the number of
-    frames named in all shapes."""
-    model.producer_name, model.producer_version = "bigcodec", ""
-    model.doc_string = ""
-    del model.metadata_props[:], model.graph.metadata_props[:], model.graph.value_info[:]
-    for node in model.graph.node:
-        node.doc_string = ""
-        del node.metadata_props[:]
-    for tensor in model.graph.initializer:
-        tensor.doc_string = ""
-        del tensor.metadata_props[:]
-    names: dict[str, str] = {}
-    for value in (*model.graph.input, *model.graph.output):
-        del value.metadata_props[:]
-        for size in value.type.tensor_type.shape.dim:
-            if size.dim_param:
-                size.dim_param = _frames_of(size.dim_param, names)
-    return model
-
-
-def _frames_of(size: str, names: dict[str, str]) -> str:
-    """A size such as "2*s94" with a plain name in place of the symbol; keys and values have a
-    number of frames of their own."""
-    for symbol in re.findall(r"s\d+", size):
-        name = names.setdefault(symbol, "frames" if not names else f"frames_{len(names)}")
-        size = size.replace(symbol, name)
-    return size
 
 
 class _Weights:

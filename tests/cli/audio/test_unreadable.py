@@ -95,11 +95,11 @@ def test_a_bad_disk_is_named(
 @pytest.mark.parametrize("command", ["info", "compress"])
 @pytest.mark.parametrize("piped", [False, True])
 def test_an_input_that_fails_at_once_is_named(
-    new_process: Run, tmp_path: Path, toy_model: Path, command: str, piped: bool
+    new_process: Run, tmp_path: Path, graph_model: Path, command: str, piped: bool
 ) -> None:
     arguments: list[Any] = [command, "-" if piped else "/proc/self/mem"]
     if command.endswith("compress"):
-        arguments += ["-o", "out", "--model", toy_model]
+        arguments += ["-o", "out", "--model", graph_model]
     with open("/proc/self/mem" if piped else os.devnull, "rb") as stdin:
         environment = {**os.environ, "BIGCODEC_HOME": str(tmp_path / "home")}
         ran = subprocess.run(

@@ -14,10 +14,12 @@ import pytest
 import soundfile
 
 import bcdc
-from bigcodec_models.checkpoints.model_file import load_model
-from bigcodec_models.onnx.export import export_graphs, write_archive, write_folder
+from bigcodec_models.config import PRESETS
+from bigcodec_models.onnx.export import write_archive, write_folder
+from bigcodec_models.onnx.graph_set import GraphSet
 
 Here = Callable[..., Any]
+ExportOnce = Callable[..., tuple[Path, Any, GraphSet]]
 ROOT = Path(__file__).parents[3]
 WITHOUT_TORCH = """
 import sys
@@ -39,12 +41,11 @@ main()
 
 
 @pytest.fixture(scope="module")
-def models(f0_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def models(export_once: ExportOnce, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a model and its graphs, in an archive beside it and in the folder `graphs`."""
+    path, _, graphs = export_once("single", PRESETS["toy-single"])
     folder = tmp_path_factory.mktemp("with-graphs")
-    path = folder / "model.safetensors"
-    shutil.copy(f0_model, path)
-    graphs = export_graphs(load_model(path), path)
+    shutil.copy(path, folder / "model.safetensors")
     write_archive(graphs, folder / "model.onnx.zip")
     (folder / "graphs").mkdir()
     write_folder(graphs, folder / "graphs")

@@ -41,11 +41,11 @@ def silence(path: Path, title: str = "") -> None:
         file.write(np.zeros(3200))
 
 
-def test_closed_streams(shell: Any, tmp_path: Path, toy_model: Path, packed: bytes) -> None:
+def test_closed_streams(shell: Any, tmp_path: Path, graph_model: Path, graph_packed: bytes) -> None:
     """Files are written as ever; what would go to a closed stream is refused."""
     silence(tmp_path / "a.wav")
-    (tmp_path / "b.bcdc").write_bytes(packed)
-    model = f"--model {toy_model}"
+    (tmp_path / "b.bcdc").write_bytes(graph_packed)
+    model = f"--model {graph_model}"
     for closed in (">&-", "<&- >&- 2>&-"):
         ran = shell(f"$bigcodec compress -f a.wav {model} {closed}")
         assert ran.returncode == 0, ran.stderr
@@ -65,10 +65,10 @@ def test_closed_streams(shell: Any, tmp_path: Path, toy_model: Path, packed: byt
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
 def test_text_that_the_terminal_cannot_show(
-    shell: Any, tmp_path: Path, toy_model: Path, encoding: str
+    shell: Any, tmp_path: Path, graph_model: Path, encoding: str
 ) -> None:
     silence(tmp_path / "a.wav", title="Träume \u4e2d")
-    assert shell(f"$bigcodec compress a.wav -o ä\u4e2d.bcdc --model {toy_model}").returncode == 0
+    assert shell(f"$bigcodec compress a.wav -o ä\u4e2d.bcdc --model {graph_model}").returncode == 0
     for command in ("info", "test", "info --json"):
         ran = shell(f"$bigcodec {command} ä\u4e2d.bcdc", PYTHONIOENCODING=encoding, LC_ALL="C")
         assert ran.returncode == 0 and ran.stdout, ran.stderr

@@ -184,14 +184,14 @@ def test_bad_array_headers_fail_alone(
 
 
 @pytest.mark.parametrize("rate", [1, 200_000, 200_001, 768_000])
-def test_rates_of_ogg_vorbis(bigcodec: Run, tmp_path: Path, toy_model: Path, rate: int) -> None:
+def test_rates_of_ogg_vorbis(bigcodec: Run, tmp_path: Path, graph_model: Path, rate: int) -> None:
     """It crashed above 200 kHz; a process of its own, so that a crash is an exit code."""
-    fingerprint = Codec.load(toy_model).fingerprint[:6]
+    fingerprint = Codec.load(graph_model).fingerprint[:6]
     geometry = bcdc.Geometry(codebook_sizes=(1024,))
     header = bcdc.Header(fingerprint=fingerprint, sample_rate=rate, geometry=geometry)
     tokens = np.zeros((1, 80, 1), np.int32)
     (tmp_path / "a.bcdc").write_bytes(bcdc.write(header, tokens, rate))
-    ran = bigcodec("decompress", "a.bcdc", "-o", "a.ogg", "--model", toy_model)
+    ran = bigcodec("decompress", "a.bcdc", "-o", "a.ogg", "--model", graph_model)
     assert ran.returncode in (0, 1)
     if ran.returncode:
         assert f"ogg cannot hold 1 channels at {rate} Hz; use --format wav" in ran.stderr

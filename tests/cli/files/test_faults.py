@@ -111,12 +111,12 @@ def test_a_stopped_command_leaves_nothing_under_the_final_name(
 
 
 def test_a_killed_batch_goes_on_where_it_stopped(
-    start: Start, bigcodec: Run, tmp_path: Path, toy_model: Path
+    start: Start, bigcodec: Run, tmp_path: Path, graph_model: Path
 ) -> None:
     noise(tmp_path / "a.wav", 1)
     noise(tmp_path / "c.wav", 1.5)
     os.mkfifo(tmp_path / "b.wav")
-    options = ["--output-dir", "out", "--model", str(toy_model)]
+    options = ["--output-dir", "out", "--model", str(graph_model)]
     process = start("compress", "a.wav", "b.wav", "c.wav", *options)
     with (tmp_path / "b.wav").open("wb") as fifo:
         feed(fifo, tmp_path / "a.wav")
@@ -140,11 +140,11 @@ def limited(size: int) -> Callable[[], None]:
 
 @pytest.mark.parametrize("suffix", ["wav", "flac", "ogg", "opus", "mp3"])
 def test_a_full_disk_leaves_nothing(
-    start: Start, tmp_path: Path, toy_model: Path, packed: bytes, suffix: str
+    start: Start, tmp_path: Path, graph_model: Path, graph_packed: bytes, suffix: str
 ) -> None:
-    (tmp_path / "a.bcdc").write_bytes(packed)
+    (tmp_path / "a.bcdc").write_bytes(graph_packed)
     before = names(tmp_path)
-    options = ["-o", f"out.{suffix}", "--model", str(toy_model)]
+    options = ["-o", f"out.{suffix}", "--model", str(graph_model)]
     process = start("decompress", "a.bcdc", *options, preexec_fn=limited(20_000))
     _, stderr = process.communicate(timeout=120)
     assert process.returncode == 1
@@ -154,13 +154,13 @@ def test_a_full_disk_leaves_nothing(
 
 @pytest.mark.parametrize("suffix", ["jsonl", "npz"])
 def test_a_full_disk_ends_a_file_of_many(
-    start: Start, tmp_path: Path, packed: bytes, suffix: str
+    start: Start, tmp_path: Path, graph_packed: bytes, suffix: str
 ) -> None:
     """At once: nothing that follows could go into it."""
-    (tmp_path / "a.bcdc").write_bytes(packed)
+    (tmp_path / "a.bcdc").write_bytes(graph_packed)
     files = ["a.bcdc", *(f"{n}.bcdc" for n in range(9))]
     for name in files[1:]:
-        (tmp_path / name).write_bytes(packed)
+        (tmp_path / name).write_bytes(graph_packed)
     before = names(tmp_path)
     command = ["tokens", "extract", *files, "-o", f"all.{suffix}"]
     _, stderr = start(*command, preexec_fn=limited(5000)).communicate(timeout=120)
@@ -169,14 +169,14 @@ def test_a_full_disk_ends_a_file_of_many(
 
 
 def test_a_batch_goes_on_where_a_file_was_too_large_for_the_disk(
-    start: Start, tmp_path: Path, toy_model: Path, packed: bytes
+    start: Start, tmp_path: Path, graph_model: Path, graph_packed: bytes
 ) -> None:
     """It is named, the others are done, and every file has its row of JSON."""
     for name in ("a", "c"):
         noise(tmp_path / f"{name}.wav", 0.3)
-    assert start("compress", "a.wav", "c.wav", "--model", str(toy_model)).wait(120) == 0
-    (tmp_path / "b.bcdc").write_bytes(packed)
-    options = ["--output-dir", "out", "--json", "--model", str(toy_model)]
+    assert start("compress", "a.wav", "c.wav", "--model", str(graph_model)).wait(120) == 0
+    (tmp_path / "b.bcdc").write_bytes(graph_packed)
+    options = ["--output-dir", "out", "--json", "--model", str(graph_model)]
     files = ["a.bcdc", "b.bcdc", "c.bcdc"]
     streams = {"stdout": subprocess.PIPE, "preexec_fn": limited(20_000)}
     process = start("decompress", *files, *options, **streams)
@@ -188,12 +188,12 @@ def test_a_batch_goes_on_where_a_file_was_too_large_for_the_disk(
 
 
 def test_a_disk_without_any_room_fails_every_file(
-    start: Start, tmp_path: Path, toy_model: Path
+    start: Start, tmp_path: Path, graph_model: Path
 ) -> None:
     """Outputs so short that they are first written when they are closed; nothing is left."""
     for name in "abc":
         noise(tmp_path / f"{name}.wav", 0.1)
-    options = ["--output-dir", "out", "--model", str(toy_model)]
+    options = ["--output-dir", "out", "--model", str(graph_model)]
     files = ["a.wav", "b.wav", "c.wav"]
     process = start("compress", *files, *options, preexec_fn=limited(0))
     _, stderr = process.communicate(timeout=120)
@@ -209,7 +209,7 @@ def without_privileges() -> None:
         ctypes.CDLL(None).prctl(_DROP_FROM_BOUNDING_SET, capability, 0, 0, 0)
 
 
-def test_what_may_not_be_read_or_written(start: Start, tmp_path: Path, toy_model: Path) -> None:
+def test_what_may_not_be_read_or_written(start: Start, tmp_path: Path, graph_model: Path) -> None:
     noise(tmp_path / "a.wav", 0.5)
     noise(tmp_path / "secret.wav", 0.5).chmod(0)
     (tmp_path / "fixed").mkdir(mode=0o555)
@@ -218,7 +218,9 @@ def test_what_may_not_be_read_or_written(start: Start, tmp_path: Path, toy_model
         (["a.wav", "-f", "-o", "fixed/a.bcdc"], "cannot write fixed/a.bcdc: Permission denied"),
         (["a.wav", "--output-dir", "fixed/new"], "fixed/new: cannot be made"),
     ]:
-        process = start("compress", *arguments, "--model", toy_model, preexec_fn=without_privileges)
+        process = start(
+            "compress", *arguments, "--model", graph_model, preexec_fn=without_privileges
+        )
         _, stderr = process.communicate(timeout=120)
         assert process.returncode == 1, stderr
         assert words.encode() in stderr and b"Traceback" not in stderr
@@ -226,10 +228,12 @@ def test_what_may_not_be_read_or_written(start: Start, tmp_path: Path, toy_model
     assert (tmp_path / "a.bcdc").is_file()  # the readable one of the first command
 
 
-def test_an_input_that_vanishes_fails_alone(start: Start, tmp_path: Path, toy_model: Path) -> None:
+def test_an_input_that_vanishes_fails_alone(
+    start: Start, tmp_path: Path, graph_model: Path
+) -> None:
     noise(tmp_path / "b.wav", 0.5)
     os.mkfifo(tmp_path / "a.wav")
-    process = start("compress", "a.wav", "b.wav", "--model", toy_model)
+    process = start("compress", "a.wav", "b.wav", "--model", graph_model)
     with (tmp_path / "a.wav").open("wb") as fifo:
         feed(fifo, tmp_path / "b.wav")
         (tmp_path / "b.wav").unlink()
@@ -239,9 +243,11 @@ def test_an_input_that_vanishes_fails_alone(start: Start, tmp_path: Path, toy_mo
     assert bcdc.read((tmp_path / "a.bcdc").read_bytes()).num_samples == 8000
 
 
-def test_two_processes_write_the_same_output(start: Start, tmp_path: Path, toy_model: Path) -> None:
+def test_two_processes_write_the_same_output(
+    start: Start, tmp_path: Path, graph_model: Path
+) -> None:
     noise(tmp_path / "a.wav", 1)
-    both = [start("compress", "-", "-o", "a.bcdc", "--model", toy_model) for _ in range(2)]
+    both = [start("compress", "-", "-o", "a.bcdc", "--model", graph_model) for _ in range(2)]
     for process in both:
         assert process.stdin is not None
         feed(process.stdin, tmp_path / "a.wav")
@@ -254,10 +260,10 @@ def test_two_processes_write_the_same_output(start: Start, tmp_path: Path, toy_m
 
 
 def test_a_pipe_closed_by_its_reader_ends_the_command_quietly(
-    start: Start, tmp_path: Path, toy_model: Path, packed: bytes
+    start: Start, tmp_path: Path, graph_model: Path, graph_packed: bytes
 ) -> None:
-    (tmp_path / "a.bcdc").write_bytes(packed)
-    process = start("decompress", "a.bcdc", "-o", "-", "--model", toy_model)
+    (tmp_path / "a.bcdc").write_bytes(graph_packed)
+    process = start("decompress", "a.bcdc", "-o", "-", "--model", graph_model)
     assert process.stdout is not None and process.stderr is not None
     assert process.stdout.read(4) == b"RIFF"
     process.stdout.close()

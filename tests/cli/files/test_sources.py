@@ -107,12 +107,12 @@ def test_lines_of_tokens_give_the_file_back(
     assert np.array_equal(container.tokens(), bcdc.read(packed).tokens())
 
 
-def test_what_a_killed_process_left_is_cleaned_up(tmp_path: Path, toy_model: Path) -> None:
+def test_what_a_killed_process_left_is_cleaned_up(tmp_path: Path, graph_model: Path) -> None:
     """And nothing else: neither what a live process writes, nor files with like names."""
     noise(tmp_path / "a.wav")
     os.mkfifo(tmp_path / "b.wav")
     program = Path(sys.executable).with_name("bigcodec")
-    command = [str(program), "compress", "--model", str(toy_model), "--output-dir", "out"]
+    command = [str(program), "compress", "--model", str(graph_model), "--output-dir", "out"]
     process = subprocess.Popen([*command, "b.wav"], cwd=tmp_path, stderr=subprocess.DEVNULL)
     with (tmp_path / "b.wav").open("wb") as fifo:
         fifo.write((tmp_path / "a.wav").read_bytes()[:2000])

@@ -1,11 +1,13 @@
-"""`bigcodec train` in several processes, started by torchrun as a user starts it."""
+"""`bigcodec train` in several processes, started by torchrun as a user starts it, against one."""
 
 from __future__ import annotations
 
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import safetensors.torch
@@ -14,6 +16,7 @@ import torch
 
 from bigcodec_models.training.layout import find_checkpoints
 
+Here = Callable[..., Any]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 BIGCODEC = str(Path(sys.executable).with_name("bigcodec"))
 SETTINGS = ["batch_size=4", "crops.seconds=0.5", "losses.mel_windows=[128,512]"]
@@ -37,11 +40,22 @@ def data(tmp_path: Path, speech: Path) -> Path:
     return tmp_path / "data"
 
 
-def train(start: list[str], folder: Path, run: str, steps: int) -> str:
-    words = ["train", "--data", "data", "--preset", "toy-lite", "--out", run]
-    words += [w for s in (*SETTINGS, f"max_steps={steps}") for w in ("--set", s)]
+def words(run: str, steps: int) -> list[str]:
+    settings = [w for s in (*SETTINGS, f"max_steps={steps}") for w in ("--set", s)]
+    return ["train", "--data", "data", "--preset", "toy-lite", "--out", run, *settings]
+
+
+def train(here: Here, run: str, steps: int) -> str:
+    """By one process, which is this one."""
+    ran = here(*words(run, steps))
+    assert ran.code == 0, ran.stderr
+    return str(ran.stderr)
+
+
+def train_together(folder: Path, run: str, steps: int) -> str:
+    command = [*TORCHRUN, "--no-python", BIGCODEC, *words(run, steps)]
     done = subprocess.run(
-        [*start, *words], cwd=folder, capture_output=True, text=True, timeout=120, check=False
+        command, cwd=folder, capture_output=True, text=True, timeout=120, check=False
     )
     assert done.returncode == 0, done.stderr
     return done.stderr
@@ -57,14 +71,13 @@ def weights(run: Path) -> dict[str, torch.Tensor]:
     return safetensors.torch.load_file(folder / "model.safetensors")
 
 
-def test_two_processes_train_as_one_does(tmp_path: Path, data: Path) -> None:
+def test_two_processes_train_as_one_does(here: Here, tmp_path: Path, data: Path) -> None:
     """The same losses step by step, of which all but the first depend on all gradients; begun by
     two and carried on by one."""
-    many = [*TORCHRUN, "--no-python", BIGCODEC]
-    train([BIGCODEC], tmp_path, "alone", 5)
-    said = train(many, tmp_path, "both", 3)
+    train(here, "alone", 5)
+    said = train_together(tmp_path, "both", 3)
     assert said.count("saved at step 3 in both") == 1
-    assert "resumed both at step 3" in train([BIGCODEC], tmp_path, "both", 5)
+    assert "resumed both at step 3" in train(here, "both", 5)
     alone, both = losses(tmp_path / "alone"), losses(tmp_path / "both")
     assert len(alone) == len(both) == 5 and "adversarial" in alone[1]
     for step, (one, two) in enumerate(zip(alone, both, strict=True)):

@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
-import torch
 
-from bigcodec_models.architectures.network import CodecNetwork
-from bigcodec_models.checkpoints.model_file import LoadedModel, ModelInfo, load_model, save_model
+from bigcodec_models.checkpoints.model_file import LoadedModel
 from bigcodec_models.codec import Codec
-from bigcodec_models.config import PRESETS, LiteConfig, ModelConfig
+from bigcodec_models.config import PRESETS, LiteConfig
 from bigcodec_models.errors import ModelsError
 from bigcodec_models.onnx import quantization
 from bigcodec_models.onnx.engine import OnnxEngine
-from bigcodec_models.onnx.export import export_graphs, write_folder
+from bigcodec_models.onnx.export import write_folder
 from bigcodec_models.onnx.graph_set import WEIGHTS, GraphSet, read_folder
 from bigcodec_models.onnx.verification import compare_with_torch
 
 _SIZES = {"float16": (0.48, 0.55), "int8": (0.25, 0.6)}
 """Bounds of the weights' size, relative to float32."""
 _BITS = {"float16": 11, "int8": 6}
+ExportOnce = Callable[..., tuple[Path, LoadedModel, GraphSet]]
 
 
 def _lite() -> LiteConfig:
@@ -33,29 +33,13 @@ def _lite() -> LiteConfig:
     return dataclasses.replace(config, decoder_blocks=1, lstm_layers=1)
 
 
-_done: dict[str, tuple[LoadedModel, GraphSet]] = {}
-
-
-def _model(config: ModelConfig, folder: Path) -> tuple[LoadedModel, Path]:
-    torch.manual_seed(3)
-    path = folder / "model.safetensors"
-    state = CodecNetwork(config).state_dict()
-    save_model(path, state, config, ModelInfo(name="toy", license="MIT"))
-    return load_model(path), path
-
-
 @pytest.fixture(params=["int8", "float16"])
 def exported(
-    request: pytest.FixtureRequest,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest, export_once: ExportOnce, monkeypatch: pytest.MonkeyPatch
 ) -> tuple[LoadedModel, GraphSet]:
-    """A model, its graphs in float32, and in another precision."""
-    if request.param not in _done:
-        monkeypatch.setattr(quantization, "_LEAST_WEIGHTS", 256)  # the toy has no larger products
-        model, path = _model(_lite(), tmp_path)
-        _done[request.param] = model, export_graphs(model, path, request.param)
-    return _done[request.param]
+    """A model, and its graphs in another precision."""
+    monkeypatch.setattr(quantization, "_LEAST_WEIGHTS", 256)  # the toy has no larger products
+    return export_once(request.param, _lite(), request.param, stored="float32")[1:]
 
 
 def noise(samples: int) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
@@ -121,7 +105,6 @@ def test_files_are_decoded_by_graphs_of_either_precision(
     assert exact.shape == rounded.shape and not np.array_equal(exact, rounded)
 
 
-def test_published_models_have_no_integer_graphs(tmp_path: Path) -> None:
-    model, path = _model(PRESETS["toy"], tmp_path)
+def test_published_models_have_no_integer_graphs(export_once: ExportOnce) -> None:
     with pytest.raises(ModelsError, match="of lite models only"):
-        export_graphs(model, path, "int8")
+        export_once("none", PRESETS["toy"], "int8")
