@@ -97,7 +97,7 @@ def command(
 
     With --latency, blocks of two seconds (coder raw), from 8.3 on of eight, are written as soon as
     what the model must hear after them has come; at rates other than 16 kHz up to two seconds
-    later. Without it 48 s pass before the first bytes of lite-5 (docs/performance.md).
+    later. Without it 32 s pass before the first bytes of lite-5 (docs/performance.md).
 
     With --ray, a Ray cluster codes the files, to the bytes of a plain run: a worker for every
     GPU, or, without any, for every CPU with memory for it. Each machine needs bigcodec-cli[ray],

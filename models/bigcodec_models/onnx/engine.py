@@ -118,6 +118,8 @@ class OnnxEngine:
         return np.concatenate([latents, hidden[:, width:]], axis=1) if self._f0_coded else latents
 
     def _decoder_pre(self, tokens: Tokens) -> Floats:
+        # Not after each of the shorter windows that follow: pages that are new cost time.
+        return_free_memory()
         columns, codebooks = tokens.transpose(0, 2, 1), self.config.quantizer.num_codebooks
         if columns.shape[2] > codebooks:
             f0 = columns[:, :, codebooks]
@@ -141,10 +143,7 @@ class OnnxEngine:
         if config.harmonics:
             # Not in place: numpy rounds products of complex numbers in another way there.
             spectra = spectra + filters[0] * excitation_spectra(hidden[0, width:], config)
-        wave = overlap_add(spectra, config)[None, None]
-        del spectra, filters
-        return_free_memory()
-        return wave
+        return overlap_add(spectra, config)[None, None]
 
     def _sequence(self, name: str) -> Recurrence | None:
         return _Sequence(name, self._sessions, self._empty_state(name)) if self._has(name) else None
