@@ -14,9 +14,11 @@ from bigcodec_cli.commands.options import f0_option
 from bigcodec_cli.console.messages import CliError, note
 from bigcodec_cli.files.atomic import atomic_output, refuse_existing
 from bigcodec_cli.files.inputs import require_audio_folders
+from bigcodec_cli.model_store.loading import choose_device
 from bigcodec_cli.model_store.store import default_model, introduce_model, model_path, read_stored
 
 if TYPE_CHECKING:
+    from bigcodec_cli.training.prior import Sequences
     from bigcodec_models.prior import FitReport
 
 _PATH = click.Path(path_type=Path)
@@ -78,13 +80,10 @@ def command(
     require_audio_folders(data)
     name = model or default_model()
     model_path(name)
-    from bigcodec_cli.model_store.loading import choose_device
-
     choose_device(device)  # before torch is loaded for the rest
-    import bcdc
     from bigcodec_cli.coding.audio_encoder import AudioEncoder
     from bigcodec_cli.coding.config import CompressConfig
-    from bigcodec_cli.training.prior import bits_per_token_of, fitted_file, gather
+    from bigcodec_cli.training.prior import fitted_file, gather
     from bigcodec_models.prior import FitConfig, PriorConfig
     from bigcodec_models.prior.dataset import code_vectors
 
@@ -100,12 +99,9 @@ def command(
     config = FitConfig(epochs=epochs, seed=seed, network=PriorConfig(width=width))
     codes = code_vectors(read_stored(name), codec.f0)
     stored = fitted_file(codec, codes, gathered, config, _report)
-    prior = bcdc.read_prior(stored)
-    bits = bits_per_token_of(prior, gathered.held_out)
-    note("held out, bits a token: " + ", ".join(f"{name} {b:.3f}" for name, b in bits.items()))
-    _refuse_a_worse_one(bits, output)
+    name = _check(stored, gathered.held_out, output)
     place = _store(stored, output, force)
-    note(f"prior {prior.name.hex()}, {len(stored) / 1e6:.2f} MB: {place}")
+    note(f"prior {name}, {len(stored) / 1e6:.2f} MB: {place}")
 
 
 def _check_output(output: Path | None, force: bool) -> None:
@@ -114,6 +110,22 @@ def _check_output(output: Path | None, force: bool) -> None:
     if not output.parent.is_dir():
         raise CliError(f"{output.parent}: no such folder; make it")
     refuse_existing(output, force)
+
+
+def _check(stored: bytes, held_out: Sequences, output: Path | None) -> str:
+    """The name of a prior, which is measured with recordings that it was not fitted to.
+
+    Raises:
+        CliError: it is not worth installing.
+    """
+    import bcdc
+    from bigcodec_cli.training.prior import bits_per_token_of
+
+    prior = bcdc.read_prior(stored)
+    bits = bits_per_token_of(prior, held_out)
+    note("held out, bits a token: " + ", ".join(f"{name} {b:.3f}" for name, b in bits.items()))
+    _refuse_a_worse_one(bits, output)
+    return prior.name.hex()
 
 
 def _refuse_a_worse_one(bits: Mapping[str, float], output: Path | None) -> None:

@@ -96,7 +96,7 @@ def seconds_before_the_first_block(latency: float | None) -> float:
 
 
 @pytest.mark.parametrize(
-    ("latency", "seconds"), [(None, 48.3), (2.3, 2.3), (4, 3.9), (8.3, 8.3), (20, 9.9)]
+    ("latency", "seconds"), [(None, 32.3), (2.3, 2.3), (4, 3.9), (8.3, 8.3), (20, 9.9)]
 )
 def test_how_long_it_takes(latency: float | None, seconds: float) -> None:
     """The figures of docs/performance.md."""

@@ -54,7 +54,7 @@ PICKLES = {
     "a larger pickle than a file of its size has": b"](" + b"]" * 300_000 + b"e",
 }
 READ = """
-import resource, sys, time
+import re, resource, sys, time
 from pathlib import Path
 from bigcodec_models.checkpoints.published import load_upstream_discriminators
 from bigcodec_models.codec import read_model
@@ -64,15 +64,22 @@ resource.setrlimit(resource.RLIMIT_CPU, (120, 120))
 pages = int(Path("/proc/self/statm").read_text().split()[0])
 limit = pages * resource.getpagesize() + (2 << 30)
 resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+
+def peak():
+    # Not ru_maxrss, which begins with the peak of the process that started this one.
+    return int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1])
+
+
 for path in map(Path, sys.argv[1:]):
-    before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
+    before, start = peak(), time.process_time()
     for read in (read_model, load_upstream_discriminators):
         try:
             read(path)
             assert read is load_upstream_discriminators
         except ModelFileError as error:
             assert len(str(error)) < 1000
-    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    grown = peak() - before
     print(path.name, grown >> 10, round(time.process_time() - start, 2), flush=True)
 """
 
