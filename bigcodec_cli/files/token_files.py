@@ -149,10 +149,8 @@ def read_array(path: Path) -> Array:
     try:
         with path.open("rb") as file:  # numpy takes anything else for a pickle, and says so
             if file.read(len(MAGIC_PREFIX)) != MAGIC_PREFIX:
-                raise CliError(f"{path}: not a .npy array")
+                raise ValueError("it does not begin like one")
         array: Array = np.load(path, allow_pickle=False, mmap_mode="r")
-    except CliError:
-        raise
     except FileNotFoundError:
         raise CliError(f"{path}: no such file") from None
     except OSError as error:

@@ -206,10 +206,9 @@ class Pipeline:
     The state is reset every `reset_every` frames (0: never; see `layers.state_reset`). With
     `has_f0` the last channel of `pre_recurrence` is F0, which `bypass` maps around the recurrent
     stage. A window has `chunks_a_window` times `CHUNK_FRAMES` new frames, before and after the
-    recurrent stage; one of the two numbers divides the other. Where the recurrent
-    stage has a bounded window, `chunks_before` maps the length of a chunk to the number of those
-    that must run, from an empty state, before one whose outputs are those of a stream from the
-    start.
+    recurrent stage; one of the two numbers divides the other. Where the recurrent stage has a
+    bounded window, `chunks_before` maps the length of a chunk to the number of those that must run,
+    from an empty state, before one whose outputs are those of a stream from the start.
     `scope` is entered around all computations. With a `fine` grid (see `on`) there is no output
     range.
     """
